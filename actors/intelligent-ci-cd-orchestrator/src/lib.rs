@@ -1,0 +1,1 @@
+//! Promotes healthy releases and requests rollbacks of failed ones.

@@ -1,0 +1,1 @@
+//! Recurring revenue movements and recognised revenue.

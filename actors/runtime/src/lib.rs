@@ -1,0 +1,1 @@
+//! Owners, readers, admission, supervision, timers and effects.

@@ -1,0 +1,1 @@
+//! The contract every system passes before it may be registered.

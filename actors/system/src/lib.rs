@@ -1,0 +1,12 @@
+//! What a supervised system is: [`System`], and the values that go in and out of its two pure functions.
+//!
+//! * [`system`] — the trait, its [`Description`], [`Input`], and what `decide` and `evolve` may ask for
+//! * [`erased`] — [`AnySystem`], the same without its state's type, which the runtime runs
+//! * [`contract`] — the suite every registered system passes
+
+pub mod contract;
+pub mod erased;
+pub mod system;
+
+pub use erased::{AnySystem, State, erase};
+pub use system::{Decision, Description, Draft, EffectOutcome, EffectRequest, Error, Evolution, Input, InputSpec, System, TimerRequest};

@@ -1,0 +1,1 @@
+//! The hub: admission policy, supervision ledger, uptime.

@@ -1,0 +1,1 @@
+//! RocksDB store and read models folded from the log.

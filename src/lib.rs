@@ -1,0 +1,1 @@
+//! The tol binary as a library.
