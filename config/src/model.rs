@@ -1,0 +1,244 @@
+//! The configuration's types. `Default` of each is the lowest layer, and the list of the keys that exist.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::keys::ApiKey;
+use crate::secret::Secret;
+
+/// Everything a node can be told.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// This node.
+    pub node: Node,
+    /// The HTTP server.
+    pub http: Http,
+    /// The event log.
+    pub log: Log,
+    /// What systems run, by name; one that is not named has [`SystemSettings::default`].
+    pub systems: BTreeMap<String, SystemSettings>,
+    /// Restarts and heartbeats.
+    pub supervision: Supervision,
+    /// The projections' memory.
+    pub projections: Projections,
+    /// Keys and secrets.
+    pub security: Security,
+    /// The `clock` topic.
+    pub clock: Clock,
+    /// The emergency stop.
+    pub stop: Stop,
+}
+
+/// This node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Node {
+    /// Folder of the embedded log, the projections' caches and the subjects' keys. One process at a time.
+    pub data: PathBuf,
+    /// Name in logs and metrics.
+    pub name: String,
+    /// URL at which other nodes reach this one; written into its claims. Without it, `http://` and `http.listen`.
+    pub url: Option<String>,
+}
+
+impl Default for Node {
+    fn default() -> Self {
+        Self { data: PathBuf::from("./data"), name: "tol".into(), url: None }
+    }
+}
+
+/// The HTTP server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http {
+    /// Address and port; port 0 takes a free one.
+    pub listen: String,
+    /// Largest request body, bytes.
+    pub body_limit_bytes: u64,
+    /// Threads that serve requests.
+    pub workers: u32,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:7700".into(), body_limit_bytes: 10_000_000, workers: 2 }
+    }
+}
+
+/// Which log is used: follows from `log.kafka.bootstrap`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogKind {
+    /// Segments in `node.data`.
+    Embedded,
+    /// Apache Kafka.
+    Kafka,
+}
+
+/// The event log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// Partitions of every topic but `clock`, `control` and `ownership`. Cannot change once the topics exist.
+    pub partitions: u32,
+    /// Size at which the embedded log starts a new segment, bytes.
+    pub segment_bytes: u64,
+    /// Whether the embedded log syncs to disk before it acknowledges. Off only for trials: a power cut then loses what was acknowledged.
+    pub sync: bool,
+    /// Apache Kafka.
+    pub kafka: Kafka,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { partitions: 8, segment_bytes: 256 << 20, sync: true, kafka: Kafka::default() }
+    }
+}
+
+/// Apache Kafka.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Kafka {
+    /// `host:port[,host:port…]`. Set: the log is Kafka. Absent: it is embedded.
+    pub bootstrap: Option<String>,
+    /// Replicas of the topics the node creates.
+    pub replication_factor: u32,
+    /// How long records stay in `inbox`, hours.
+    pub inbox_retention_hours: u32,
+    /// librdkafka settings, passed through (`"security.protocol" = "SASL_SSL"`). Treated as secrets, since passwords are among them.
+    pub settings: BTreeMap<String, Secret>,
+}
+
+impl Default for Kafka {
+    fn default() -> Self {
+        Self { bootstrap: None, replication_factor: 1, inbox_retention_hours: 168, settings: BTreeMap::new() }
+    }
+}
+
+/// How one system runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SystemSettings {
+    /// Whether it is started.
+    pub enabled: bool,
+    /// Percent of the time it must be up. Without it, what the system itself declares.
+    pub uptime_target: Option<f64>,
+    /// Times an input that fails is tried before it is parked.
+    pub retry_attempts: u32,
+    /// Wait before the first retry, milliseconds; doubles.
+    pub retry_backoff_initial_ms: u64,
+    /// Longest wait between retries, milliseconds.
+    pub retry_backoff_max_ms: u64,
+    /// Inputs that wait at most before its readers are paused.
+    pub mailbox: u32,
+    /// The system's own settings, described in its README.
+    pub settings: BTreeMap<String, serde_json::Value>,
+}
+
+impl Default for SystemSettings {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            uptime_target: None,
+            retry_attempts: 5,
+            retry_backoff_initial_ms: 50,
+            retry_backoff_max_ms: 5_000,
+            mailbox: 64,
+            settings: BTreeMap::new(),
+        }
+    }
+}
+
+/// Restarts and heartbeats of all systems.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Supervision {
+    /// Restarts within the window after which a system is `degraded`.
+    pub restart_limit: u32,
+    /// The window, seconds.
+    pub restart_window_s: u64,
+    /// Wait before the first restart, milliseconds; doubles, with jitter.
+    pub backoff_initial_ms: u64,
+    /// Longest wait before a restart, milliseconds.
+    pub backoff_max_ms: u64,
+    /// How often a system must give a sign of life, milliseconds.
+    pub heartbeat_ms: u64,
+    /// Silence after which a system counts as hung and is replaced, milliseconds.
+    pub hung_after_ms: u64,
+    /// Hung threads after which the process exits and says why.
+    pub max_abandoned: u32,
+}
+
+impl Default for Supervision {
+    fn default() -> Self {
+        Self {
+            restart_limit: 5,
+            restart_window_s: 60,
+            backoff_initial_ms: 200,
+            backoff_max_ms: 30_000,
+            heartbeat_ms: 1_000,
+            hung_after_ms: 10_000,
+            max_abandoned: 3,
+        }
+    }
+}
+
+/// The projections' memory.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Projections {
+    /// Events folded at most before rows are written.
+    pub flush_events: u64,
+    /// Block cache shared by all projections, bytes.
+    pub cache_bytes: u64,
+    /// Rows held in memory at most while rebuilding, bytes.
+    pub rebuild_memory_bytes: u64,
+}
+
+impl Default for Projections {
+    fn default() -> Self {
+        Self { flush_events: 10_000, cache_bytes: 64 << 20, rebuild_memory_bytes: 256 << 20 }
+    }
+}
+
+/// Keys and secrets.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Security {
+    /// Who may use the HTTP interface. None: loopback only, and everything is allowed there.
+    pub api_keys: Vec<ApiKey>,
+    /// Wraps the subjects' keys: 32 bytes as hex or base64. See [`Security::master_key_bytes`].
+    pub master_key: Option<Secret>,
+    /// A file that holds the master key, instead of `master_key`.
+    pub master_key_file: Option<PathBuf>,
+}
+
+/// The `clock` topic.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Clock {
+    /// Time between ticks, milliseconds.
+    pub tick_ms: u64,
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self { tick_ms: 1_000 }
+    }
+}
+
+/// The emergency stop.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Stop {
+    /// How long an effect may start after `control` was last read to its end, milliseconds.
+    pub lease_ms: u64,
+}
+
+impl Default for Stop {
+    fn default() -> Self {
+        Self { lease_ms: 500 }
+    }
+}

@@ -1,0 +1,112 @@
+//! Ranges, and values that contradict each other.
+
+use std::fmt::Display;
+
+use crate::error::Error;
+use crate::keys::is_hash;
+use crate::layers::Origin;
+use crate::model::Config;
+
+/// Checks what types alone cannot.
+///
+/// # Errors
+/// The first value that is out of range, named with its origin.
+pub(crate) fn validate(config: &Config, origin_of: &dyn Fn(&str) -> Origin) -> Result<(), Error> {
+    let refuse = |key: &str, value: &dyn Display, advice: &str| {
+        Err(Error::Value { key: key.to_owned(), value: value.to_string(), origin: origin_of(key), advice: advice.to_owned() })
+    };
+    let ranges: [(&str, u64, u64, u64); 19] = [
+        ("http.body_limit_bytes", config.http.body_limit_bytes, 1_000, 1 << 30),
+        ("http.workers", config.http.workers.into(), 1, 256),
+        ("log.partitions", config.log.partitions.into(), 1, 1_024),
+        ("log.segment_bytes", config.log.segment_bytes, 1 << 16, 1 << 32),
+        ("log.kafka.replication_factor", config.log.kafka.replication_factor.into(), 1, 16),
+        ("log.kafka.inbox_retention_hours", config.log.kafka.inbox_retention_hours.into(), 1, 8_760),
+        ("supervision.restart_limit", config.supervision.restart_limit.into(), 1, 1_000),
+        ("supervision.restart_window_s", config.supervision.restart_window_s, 1, 86_400),
+        ("supervision.backoff_initial_ms", config.supervision.backoff_initial_ms, 1, 60_000),
+        ("supervision.backoff_max_ms", config.supervision.backoff_max_ms, 1, 3_600_000),
+        ("supervision.heartbeat_ms", config.supervision.heartbeat_ms, 10, 60_000),
+        ("supervision.hung_after_ms", config.supervision.hung_after_ms, 10, 3_600_000),
+        ("supervision.max_abandoned", config.supervision.max_abandoned.into(), 1, 100),
+        ("projections.flush_events", config.projections.flush_events, 1, 10_000_000),
+        ("projections.cache_bytes", config.projections.cache_bytes, 1 << 20, 1 << 40),
+        ("projections.rebuild_memory_bytes", config.projections.rebuild_memory_bytes, 1 << 20, 1 << 40),
+        ("clock.tick_ms", config.clock.tick_ms, 10, 3_600_000),
+        ("stop.lease_ms", config.stop.lease_ms, 50, 10_000),
+        ("node.name", config.node.name.len() as u64, 1, 255),
+    ];
+    for (key, value, least, most) in ranges {
+        if !(least..=most).contains(&value) {
+            return refuse(key, &value, &format!("must lie between {least} and {most}"));
+        }
+    }
+    let supervision = &config.supervision;
+    if supervision.hung_after_ms < 2 * supervision.heartbeat_ms {
+        return refuse("supervision.hung_after_ms", &supervision.hung_after_ms, "must be at least twice supervision.heartbeat_ms, or every system looks hung");
+    }
+    if supervision.backoff_max_ms < supervision.backoff_initial_ms {
+        return refuse("supervision.backoff_max_ms", &supervision.backoff_max_ms, "must not be below supervision.backoff_initial_ms");
+    }
+    let port = config.http.listen.rsplit_once(':').map(|(host, port)| (!host.is_empty(), port.parse::<u16>()));
+    if !matches!(port, Some((true, Ok(_)))) {
+        return refuse("http.listen", &config.http.listen, "must be host:port, for example 127.0.0.1:7700");
+    }
+    if config.log.kafka.bootstrap.as_deref().is_some_and(|bootstrap| bootstrap.split(',').any(|server| !server.contains(':'))) {
+        return refuse("log.kafka.bootstrap", &config.log.kafka.bootstrap.as_deref().unwrap_or_default(), "must be host:port, or several separated by commas");
+    }
+    validate_systems(config, origin_of)?;
+    validate_security(config, origin_of)
+}
+
+fn validate_systems(config: &Config, origin_of: &dyn Fn(&str) -> Origin) -> Result<(), Error> {
+    for (name, system) in &config.systems {
+        let refuse = |leaf: &str, value: String, advice: &str| {
+            let key = format!("systems.{name}.{leaf}");
+            Err(Error::Value { origin: origin_of(&key), key, value, advice: advice.to_owned() })
+        };
+        if let Some(percent) = system.uptime_target.filter(|percent| !(*percent > 0.0 && *percent <= 100.0)) {
+            return refuse("uptime_target", percent.to_string(), "is a percentage: above 0, at most 100");
+        }
+        if !(1..=1_000).contains(&system.retry_attempts) {
+            return refuse("retry_attempts", system.retry_attempts.to_string(), "must lie between 1 and 1000");
+        }
+        if system.retry_backoff_max_ms < system.retry_backoff_initial_ms {
+            return refuse("retry_backoff_max_ms", system.retry_backoff_max_ms.to_string(), "must not be below retry_backoff_initial_ms");
+        }
+        if !(1..=65_536).contains(&system.mailbox) {
+            return refuse("mailbox", system.mailbox.to_string(), "must lie between 1 and 65536");
+        }
+    }
+    Ok(())
+}
+
+fn validate_security(config: &Config, origin_of: &dyn Fn(&str) -> Origin) -> Result<(), Error> {
+    let security = &config.security;
+    let refuse = |value: &str, advice: &str| {
+        Err(Error::Value { key: "security.api_keys".into(), value: value.to_owned(), origin: origin_of("security.api_keys"), advice: advice.to_owned() })
+    };
+    for (index, key) in security.api_keys.iter().enumerate() {
+        if !is_hash(&key.hash) {
+            return refuse(&key.name, "its hash is not sha256: and 64 hex digits; `tol keys new` prints an entry to paste");
+        }
+        if key.name.is_empty() || key.scopes.is_empty() {
+            return refuse(&key.name, "every key needs a name and at least one of the scopes publish, read, operate, admin");
+        }
+        if security.api_keys[..index].iter().any(|earlier| earlier.name == key.name) {
+            return refuse(&key.name, "two keys have this name; names tell in the log who did something");
+        }
+    }
+    if security.master_key.is_some() && security.master_key_file.is_some() {
+        let advice = "is set together with security.master_key; keep one";
+        let value = "a file".to_owned();
+        return Err(Error::Value { key: "security.master_key_file".into(), value, origin: origin_of("security.master_key_file"), advice: advice.into() });
+    }
+    if security.master_key.is_some() {
+        security.master_key_bytes()?;
+    }
+    if security.api_keys.is_empty() && !config.listens_on_loopback_only() {
+        return Err(Error::OpenToAll { listen: config.http.listen.clone(), origin: origin_of("http.listen") });
+    }
+    Ok(())
+}
