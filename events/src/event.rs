@@ -123,7 +123,29 @@ impl Attribute {
 
     /// The attribute of a CloudEvents name, if it is one of ours.
     pub fn from_name(name: &str) -> Option<Attribute> {
-        Attribute::ALL.into_iter().find(|a| a.name() == name)
+        Some(match name {
+            "id" => Attribute::Id,
+            "source" => Attribute::Source,
+            "type" => Attribute::Type,
+            "subject" => Attribute::Subject,
+            "time" => Attribute::Time,
+            "recordedtime" => Attribute::RecordedTime,
+            "dataschema" => Attribute::DataSchema,
+            "datacontenttype" => Attribute::DataContentType,
+            "correlationid" => Attribute::CorrelationId,
+            "causationid" => Attribute::CausationId,
+            "traceparent" => Attribute::TraceParent,
+            "sequence" => Attribute::Sequence,
+            "epoch" => Attribute::Epoch,
+            "inputposition" => Attribute::InputPosition,
+            "inputindex" => Attribute::InputIndex,
+            "target" => Attribute::Target,
+            "partitionkey" => Attribute::PartitionKey,
+            "inboxposition" => Attribute::InboxPosition,
+            "timeflag" => Attribute::TimeFlag,
+            "specversion" => Attribute::SpecVersion,
+            _ => return None,
+        })
     }
 }
 
@@ -242,9 +264,10 @@ impl<'a> EventView<'a> {
     /// The other extensions, as (name, value).
     pub fn extensions(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
         let buffer = self.buffer;
-        self.meta.extensions.iter().filter_map(move |(name, value)| {
-            Some((std::str::from_utf8(name.of(buffer)).ok()?, std::str::from_utf8(value.of(buffer)).ok()?))
-        })
+        self.meta
+            .extensions
+            .iter()
+            .filter_map(move |(name, value)| Some((std::str::from_utf8(name.of(buffer)).ok()?, std::str::from_utf8(value.of(buffer)).ok()?)))
     }
 
     /// The data's bytes, as written.
@@ -262,11 +285,7 @@ impl<'a> EventView<'a> {
 
     /// An owned copy.
     pub fn to_event(&self) -> Event {
-        let mut event = Event {
-            attributes: BTreeMap::new(),
-            extensions: BTreeMap::new(),
-            data: self.data().to_vec(),
-        };
+        let mut event = Event { attributes: BTreeMap::new(), extensions: BTreeMap::new(), data: self.data().to_vec() };
         for attribute in Attribute::ALL {
             if let Some(value) = self.attribute(attribute) {
                 event.attributes.insert(attribute, value.to_owned());
@@ -330,7 +349,7 @@ impl Event {
     ///
     /// # Errors
     /// When `value` cannot be written as JSON (a map with keys that are not strings).
-    pub fn with_data<T: serde::Serialize>(mut self, value: &T) -> Result<Self, serde_json::Error> {
+    pub fn with_data<T: serde::Serialize + ?Sized>(mut self, value: &T) -> Result<Self, serde_json::Error> {
         self.data = serde_json::to_vec(value)?;
         Ok(self)
     }

@@ -67,7 +67,14 @@ mod tests {
     #[test]
     fn murmur2_equals_the_java_client() {
         // From kafka/clients/src/test/java/org/apache/kafka/common/utils/UtilsTest.java (testMurmur2).
-        let cases: [(&str, i32); 6] = [("21", -973932308), ("foobar", -790332482), ("a-little-bit-long-string", -985981536), ("a-little-bit-longer-string", -1486304829), ("lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58897971), ("abc", 479470107)];
+        let cases: [(&str, i32); 6] = [
+            ("21", -973932308),
+            ("foobar", -790332482),
+            ("a-little-bit-long-string", -985981536),
+            ("a-little-bit-longer-string", -1486304829),
+            ("lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58897971),
+            ("abc", 479470107),
+        ];
         for (text, expected) in cases {
             assert_eq!(murmur2(text.as_bytes()) as i32, expected, "{text}");
         }
@@ -77,6 +84,8 @@ mod tests {
     fn derived_ids_depend_on_every_part() {
         let id = derived("a", "/s", "1", 0);
         assert_eq!(id, derived("a", "/s", "1", 0));
-        assert!([derived("b", "/s", "1", 0), derived("a", "/t", "1", 0), derived("a", "/s", "2", 0), derived("a", "/s", "1", 1)].iter().all(|other| *other != id));
+        assert!(
+            [derived("b", "/s", "1", 0), derived("a", "/t", "1", 0), derived("a", "/s", "2", 0), derived("a", "/s", "1", 1)].iter().all(|other| *other != id)
+        );
     }
 }

@@ -1,17 +1,31 @@
 //! The event envelope and the typed domain events of Tree of Life.
 //!
 //! * [`event`] — the CloudEvents 1.0 envelope: [`Event`] (owned, for building), [`EventView`] (borrowed from a batch, for reading)
+//! * [`binding`] — CloudEvents on the wire: HTTP (binary, structured, batch) and Kafka (binary, structured)
 //! * [`time`] — [`EventTime`], microseconds UTC
 //! * [`money`] — [`Money`], integer minor units with an ISO 4217 currency
 //! * [`id`] — deterministic event ids and the partition of a subject
+//! * [`domain`] — what every typed event has; the types themselves: [`commerce`], [`billing`], [`delivery`], [`usage`], [`revenue`], [`tree`], [`supervision`]
+//! * [`registry`] — the table of known types and the check at admission
 //! * [`reserved`] — the types the runtime itself writes: claims, checkpoints, parking, timers, effects
 
+pub mod billing;
+pub mod binding;
+pub mod commerce;
+pub mod delivery;
+pub mod domain;
 pub mod event;
 pub mod id;
 pub mod money;
+pub mod registry;
 pub mod reserved;
+pub mod revenue;
+pub mod supervision;
 pub mod time;
+pub mod tree;
+pub mod usage;
 
+pub use domain::{DomainEvent, FieldError, PersonalText};
 pub use event::{Attribute, EncodedEvent, Event, EventMeta, EventView, Span};
 pub use money::{Currency, Money};
 pub use time::EventTime;

@@ -1,0 +1,86 @@
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use super::*;
+use crate::event::Event;
+
+fn event(event_type: &str, subject: &str, data: &str) -> Event {
+    let mut event = Event::new("1", "/test", event_type, subject);
+    event.data = data.as_bytes().to_vec();
+    event
+}
+
+fn refusal(event_type: &str, subject: &str, data: &str) -> String {
+    validate(&event(event_type, subject, data).encode().view()).unwrap_err().to_string()
+}
+
+#[test]
+fn table_is_sorted_and_consistent() {
+    assert!(KNOWN.windows(2).all(|pair| pair[0].event_type < pair[1].event_type));
+    for known in all() {
+        assert_eq!(format!("{}.v{}", known.name, known.version), known.event_type);
+        assert_eq!(split_version(known.event_type), (known.name, Some(known.version)));
+        assert_eq!(known.name.split_once('.').unwrap().0, known.domain);
+        assert!(std::ptr::eq(super::known(known.event_type).unwrap(), known));
+    }
+}
+
+#[test]
+fn unknown_version_names_the_known_ones() {
+    let message = refusal("commerce.order_placed.v9", "customer/1", "{}");
+    assert!(message.contains("commerce.order_placed.v9") && message.contains("it knows commerce.order_placed.v1"), "{message}");
+}
+
+#[test]
+fn other_types_are_open() {
+    for open in ["com.example.happened", "commerce.order_shipped.v1", "commerce.order_placed", "commerce.order_placed.vx", "a.v01"] {
+        assert!(matches!(validate(&event(open, "anything", "not json").encode().view()), Ok(Validity::Open)), "{open}");
+    }
+}
+
+#[test]
+fn data_must_fit_its_type() {
+    let order = "commerce.order_placed.v1";
+    assert!(refusal(order, "customer/1", r#"{"customer_id":"1","total":{"minor":1,"currency":"USD"}}"#).contains("order_id"));
+    let wrong_type = refusal(order, "customer/1", r#"{"order_id":"o","customer_id":"1","total":{"minor":"1","currency":"USD"}}"#);
+    assert!(wrong_type.contains("total: invalid type: string"), "{wrong_type}");
+    assert!(refusal(order, "customer/1", "").contains("EOF"));
+    assert!(refusal(order, "customer/1", r#"{"order_id":"o","customer_id":"1","total":{"minor":1,"currency":"usd"}}"#).contains("ISO 4217"));
+    let open = event(order, "customer/1", r#"{"order_id":"o","customer_id":"1","total":{"minor":1,"currency":"USD"},"colour":"red"}"#);
+    assert!(matches!(validate(&open.encode().view()), Ok(Validity::Known(_))), "unknown fields are accepted");
+}
+
+#[test]
+fn rules_name_the_field() {
+    let money = r#""amount":{"minor":0,"currency":"USD"}"#;
+    let cases = [
+        ("commerce.order_placed.v1", r#"{"order_id":"o","customer_id":"1","total":{"minor":-1,"currency":"USD"}}"#.to_owned(), "total.minor is -1"),
+        ("commerce.order_placed.v1", r#"{"order_id":"","customer_id":"1","total":{"minor":1,"currency":"USD"}}"#.to_owned(), "order_id is empty"),
+        (
+            "commerce.order_placed.v1",
+            r#"{"order_id":"o","customer_id":"1","total":{"minor":1,"currency":"USD"},"items":[{"sku":"a","quantity":0,"unit_price":{"minor":1,"currency":"USD"}}]}"#.to_owned(),
+            "items[0].quantity is 0",
+        ),
+        ("commerce.order_refunded.v1", format!(r#"{{"order_id":"o","customer_id":"1","refund_id":"r",{money}}}"#), "amount.minor is 0"),
+        ("billing.payment_succeeded.v1", format!(r#"{{"payment_id":"p","customer_id":"1",{money}}}"#), "amount.minor is 0"),
+        ("billing.subscription_started.v1", r#"{"subscription_id":"s","customer_id":"1","plan":"p","interval":"week","quantity":1,"unit_price":{"minor":1,"currency":"USD"}}"#.to_owned(), "interval: unknown variant `week`"),
+        ("usage.feature_used.v1", r#"{"customer_id":"1","feature":"f","count":0}"#.to_owned(), "count is 0"),
+        ("usage.feature_used.v1", r#"{"customer_id":"1","feature":"f","count":-1}"#.to_owned(), "count: invalid value"),
+        ("commerce.customer_registered.v1", r#"{"customer_id":"1","name":{"$personal":"AAAA"}}"#.to_owned(), "name is already sealed"),
+        ("revenue.mrr_moved.v1", r#"{"subscription_id":"s","customer_id":"1","class":"churn","amount":{"minor":5,"currency":"USD"},"mrr_after":{"minor":0,"currency":"USD"}}"#.to_owned(), "must be below 0"),
+    ];
+    for (event_type, data, expected) in cases {
+        let message = refusal(event_type, "customer/1", &data);
+        assert!(message.contains(expected), "{message}");
+    }
+    let finished = r#"{"deployment_id":"d","service":"web","environment":"production","version":"1","outcome":"failed","started_at":"2026-01-02T00:00:00Z","finished_at":"2026-01-01T00:00:00Z"}"#;
+    assert!(refusal("delivery.deployment_finished.v1", "service/web", finished).contains("finished_at is 2026-01-01T00:00:00Z"));
+}
+
+#[test]
+fn subject_must_be_the_one_the_data_names() {
+    let data = r#"{"customer_id":"1","feature":"f"}"#;
+    assert!(validate(&event("usage.feature_used.v1", "customer/1", data).encode().view()).is_ok());
+    for subject in ["customer/2", "customer/", "customer", "1", "service/1", ""] {
+        assert!(refusal("usage.feature_used.v1", subject, data).contains("must be \"customer/1\""), "{subject}");
+    }
+}
