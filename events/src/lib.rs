@@ -7,6 +7,9 @@
 //! * [`id`] — deterministic event ids and the partition of a subject
 //! * [`domain`] — what every typed event has; the types themselves: [`commerce`], [`billing`], [`delivery`], [`usage`], [`revenue`], [`tree`], [`supervision`]
 //! * [`registry`] — the table of known types and the check at admission
+//! * [`personal`] — encryption of fields marked personal, and the key stores
+//! * [`upcast`] — old versions become new ones when they are read
+//! * [`schema`] — what change of a JSON Schema breaks its readers or writers
 //! * [`reserved`] — the types the runtime itself writes: claims, checkpoints, parking, timers, effects
 
 pub mod billing;
@@ -17,6 +20,7 @@ pub mod domain;
 pub mod event;
 pub mod id;
 pub mod money;
+pub mod personal;
 pub mod registry;
 pub mod reserved;
 pub mod revenue;

@@ -3,8 +3,7 @@
 use super::{BATCH, Error, STRUCTURED, check_json_data, essence, finish, json, put};
 use crate::event::{Attribute, Event};
 
-const ACCEPTED: &str =
-    "send application/cloudevents+json (one event), application/cloudevents-batch+json (an array of events), or ce-id, ce-source, ce-type and ce-specversion headers with any content type (binary mode)";
+const ACCEPTED: &str = "send application/cloudevents+json (one event), application/cloudevents-batch+json (an array of events), or ce-id, ce-source, ce-type and ce-specversion headers with any content type (binary mode)";
 
 /// How the events came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -95,7 +95,9 @@ fn bad_event_refuses_the_batch_and_is_named() {
     let error = json::decode_batch(format!("[{MINIMAL},{},{MINIMAL}]", with("id", "")).as_bytes()).unwrap_err();
     assert_eq!(error, Error::InBatch { index: 1, error: Box::new(Error::Missing("id")) });
     assert_eq!(error.to_string(), "event 1 of the batch: attribute \"id\" is missing; a CloudEvent has id, source, type and specversion");
-    for (bad, index) in [(format!("[{MINIMAL},{{\"id\":]"), Some(1)), (format!("[{MINIMAL},7]"), Some(1)), (MINIMAL.to_owned(), None), (format!("{good}]"), None)] {
+    for (bad, index) in
+        [(format!("[{MINIMAL},{{\"id\":]"), Some(1)), (format!("[{MINIMAL},7]"), Some(1)), (MINIMAL.to_owned(), None), (format!("{good}]"), None)]
+    {
         let error = json::decode_batch(bad.as_bytes()).unwrap_err();
         assert_eq!(error.index(), index, "{bad}: {error}");
     }
@@ -169,13 +171,24 @@ fn platform_attributes_of_a_sender_are_removed() {
     let mut event = Event::new("1", "/s", "t", "a/b");
     event.set(Attribute::Sequence, "5").set(Attribute::Epoch, "5").set(Attribute::CausationId, "c").set(Attribute::CorrelationId, "r");
     clear_platform(&mut event, true);
-    assert_eq!(event.attributes.keys().copied().collect::<Vec<_>>(), [Attribute::Id, Attribute::Source, Attribute::Type, Attribute::Subject, Attribute::CorrelationId, Attribute::CausationId]);
+    assert_eq!(
+        event.attributes.keys().copied().collect::<Vec<_>>(),
+        [Attribute::Id, Attribute::Source, Attribute::Type, Attribute::Subject, Attribute::CorrelationId, Attribute::CausationId]
+    );
 }
 
 fn an_event() -> impl Strategy<Value = Event> {
     let text = "[^\\p{Cc}]{1,12}";
-    (text, text, text, proptest::option::of(text), proptest::collection::btree_map("x[a-z0-9]{1,6}", "[^\\p{Cc}]{0,12}", 0..4), 0i64..4_000_000_000_000_000, 0..4u8).prop_map(
-        |(id, source, event_type, subject, extensions, micros, data)| {
+    (
+        text,
+        text,
+        text,
+        proptest::option::of(text),
+        proptest::collection::btree_map("x[a-z0-9]{1,6}", "[^\\p{Cc}]{0,12}", 0..4),
+        0i64..4_000_000_000_000_000,
+        0..4u8,
+    )
+        .prop_map(|(id, source, event_type, subject, extensions, micros, data)| {
             let mut event = Event { extensions, ..Event::default() }.at(EventTime::from_micros(micros));
             event.set(Attribute::Id, id).set(Attribute::Source, source).set(Attribute::Type, event_type);
             if let Some(subject) = subject {
@@ -192,8 +205,7 @@ fn an_event() -> impl Strategy<Value = Event> {
                 }
             }
             event
-        },
-    )
+        })
 }
 
 proptest! {

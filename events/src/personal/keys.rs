@@ -1,0 +1,192 @@
+//! [`KeyStore`]: where the keys of subjects live, outside the log and its backups.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use super::random;
+
+/// What can go wrong with personal data and its keys.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The subject was erased; it never gets a key again.
+    #[error("{0} was erased; no key is made for it again, use a new id for somebody who comes back")]
+    Erased(String),
+    /// A field is sealed with a key that this store never had.
+    #[error("the key of {0} is not in this key store; restore the key store that belongs to this log")]
+    NoKey(String),
+    /// A sealed field does not open with its subject's key.
+    #[error("field {field} of {subject} does not open with the subject's key: it was changed, moved, or sealed under another key store")]
+    Unreadable {
+        /// Whose it is.
+        subject: String,
+        /// Which field.
+        field: String,
+    },
+    /// A field to be sealed is sealed already.
+    #[error("field {0} is sealed already; send it as plain text")]
+    AlreadySealed(String),
+    /// The data is not a JSON object.
+    #[error("the data is not a JSON object: {0}")]
+    Data(String),
+    /// More than the cipher takes (64 GiB).
+    #[error("the field is too long to be encrypted")]
+    TooLong,
+    /// The operating system gave no random bytes.
+    #[error("the operating system gave no random bytes: {0}")]
+    Random(String),
+    /// A file could not be read or written.
+    #[error("key store {path}: {error}")]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// What the operating system says.
+        error: std::io::Error,
+    },
+    /// Another process has it open.
+    #[error("key store {0} is in use by another process; stop that one first")]
+    InUse(PathBuf),
+    /// The master key is not the one the store was made with.
+    #[error("key store {0} was written under another master key; configure that one")]
+    MasterKey(PathBuf),
+    /// Synced bytes of the file are damaged.
+    #[error("key store {path} is damaged at byte {offset}; restore it from its backup, nothing was changed")]
+    Corrupt {
+        /// Which file.
+        path: PathBuf,
+        /// Where.
+        offset: u64,
+    },
+    /// An earlier write failed, so what the file holds is not known.
+    #[error("key store {0} failed to write before; restart the node when the cause is gone")]
+    Failed(PathBuf),
+}
+
+/// A subject's key: 256 bits. It is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Key([u8; 32]);
+
+impl Key {
+    /// From its bytes.
+    pub const fn new(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// A new random one.
+    ///
+    /// # Errors
+    /// When the operating system gives no random bytes.
+    pub fn generate() -> Result<Self, Error> {
+        random().map(Self)
+    }
+
+    pub(super) fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key(…)")
+    }
+}
+
+/// What a store knows about a subject's key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyState {
+    /// Here it is.
+    Present(Key),
+    /// It was destroyed, for ever.
+    Erased,
+    /// There never was one.
+    Absent,
+}
+
+/// Keeps one key a subject. A key that was returned is durable.
+pub trait KeyStore: Send + Sync {
+    /// The subject's key, made and synced when there is none.
+    ///
+    /// # Errors
+    /// [`Error::Erased`] for an erased subject, or when the store fails.
+    fn get_or_create(&self, subject: &str) -> Result<Key, Error>;
+
+    /// What is known about the subject's key.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn get(&self, subject: &str) -> Result<KeyState, Error>;
+
+    /// Makes the missing keys of many subjects durable at once; erased subjects are passed over.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn ensure(&self, subjects: &[&str]) -> Result<(), Error>;
+
+    /// Destroys the subject's key for ever, durable when it returns; whether there was one. Subjects without a key are marked too.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn destroy(&self, subject: &str) -> Result<bool, Error>;
+}
+
+/// The keys and the erased subjects; a `None` is a tombstone.
+pub(super) type Keys = HashMap<Box<str>, Option<Key>>;
+
+pub(super) fn state_of(keys: &Keys, subject: &str) -> KeyState {
+    match keys.get(subject) {
+        None => KeyState::Absent,
+        Some(None) => KeyState::Erased,
+        Some(Some(key)) => KeyState::Present(key.clone()),
+    }
+}
+
+/// Keys in memory, for tests and throw-away nodes.
+#[derive(Debug, Default)]
+pub struct MemoryKeyStore {
+    keys: Mutex<Keys>,
+}
+
+impl MemoryKeyStore {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Keys> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl KeyStore for MemoryKeyStore {
+    fn get_or_create(&self, subject: &str) -> Result<Key, Error> {
+        let mut keys = self.lock();
+        match state_of(&keys, subject) {
+            KeyState::Present(key) => Ok(key),
+            KeyState::Erased => Err(Error::Erased(subject.to_owned())),
+            KeyState::Absent => {
+                let key = Key::generate()?;
+                keys.insert(subject.into(), Some(key.clone()));
+                Ok(key)
+            }
+        }
+    }
+
+    fn get(&self, subject: &str) -> Result<KeyState, Error> {
+        Ok(state_of(&self.lock(), subject))
+    }
+
+    fn ensure(&self, subjects: &[&str]) -> Result<(), Error> {
+        for subject in subjects {
+            match self.get_or_create(subject) {
+                Ok(_) | Err(Error::Erased(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn destroy(&self, subject: &str) -> Result<bool, Error> {
+        Ok(matches!(self.lock().insert(subject.into(), None), Some(Some(_))))
+    }
+}

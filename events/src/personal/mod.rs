@@ -1,0 +1,199 @@
+//! Encryption of fields marked personal: AES-256-GCM-SIV (RFC 8452), one key a subject, kept outside the log.
+//!
+//! A sealed field is `{"$personal":"<base64 of 12-byte nonce and ciphertext>"}`; what is sealed is the field's JSON, and the subject
+//! and the field's path are authenticated with it, so a sealed value cannot be moved to another person or field.
+//!
+//! Erasing a person destroys the key. That subject never gets a key again: a late or repeated fact about it is
+//! admitted with its personal fields empty, instead of bringing the person back. Someone who comes back needs a new id.
+
+mod keys;
+mod local;
+
+use std::borrow::Cow;
+use std::fmt;
+
+use aes_gcm_siv::aead::{Aead, KeyInit, Payload};
+use aes_gcm_siv::{Aes256GcmSiv, Nonce};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use rand::TryRngCore as _;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::event::{Attribute, Event};
+use crate::registry::KnownType;
+
+pub use keys::{Error, Key, KeyState, KeyStore, MemoryKeyStore};
+pub use local::LocalKeyStore;
+
+const SEALED: &str = "$personal";
+const NONCE_LEN: usize = 12;
+
+/// Seals the fields that `known` marks personal, with the key of the event's subject (made if need be; [`KeyStore::ensure`] before a
+/// batch saves one fsync an event). Absent and null fields stay as they are; those of an erased subject become null.
+///
+/// # Errors
+/// When the data is not a JSON object, a field is sealed already, or the key store fails.
+pub fn encrypt_fields(event: &mut Event, known: &KnownType, keys: &dyn KeyStore) -> Result<(), Error> {
+    if known.personal.is_empty() {
+        return Ok(());
+    }
+    let subject = event.get(Attribute::Subject).to_owned();
+    let fields = parse(&event.data)?;
+    if !fields.iter().any(|(name, raw)| known.personal.contains(&&**name) && raw.get() != "null") {
+        return Ok(());
+    }
+    let key = match keys.get_or_create(&subject) {
+        Ok(key) => Some(key),
+        Err(Error::Erased(_)) => None,
+        Err(error) => return Err(error),
+    };
+    let mut out = Writer::new(event.data.len() + 128);
+    for (name, raw) in &fields {
+        if !known.personal.contains(&&**name) || raw.get() == "null" {
+            out.member(name, raw.get());
+            continue;
+        }
+        if sealed_text(raw).is_some() {
+            return Err(Error::AlreadySealed(name.to_string()));
+        }
+        match &key {
+            Some(key) => out.member(name, &format!("{{\"{SEALED}\":\"{}\"}}", BASE64.encode(seal(key, &associated(&subject, name), raw.get().as_bytes())?))),
+            None => out.member(name, "null"),
+        }
+    }
+    if key.is_none() {
+        out.member("erased", "true");
+    }
+    event.data = out.finish();
+    Ok(())
+}
+
+/// The data with its sealed fields readable again. Where the subject was erased they are null and `"erased":true` is added.
+///
+/// # Errors
+/// When a key is missing without having been destroyed, a sealed field was tampered with, or the key store fails.
+pub fn decrypt_data<'a>(data: &'a [u8], subject: &str, keys: &dyn KeyStore) -> Result<Cow<'a, [u8]>, Error> {
+    if !data.windows(SEALED.len()).any(|window| window == SEALED.as_bytes()) {
+        return Ok(Cow::Borrowed(data));
+    }
+    let fields = parse(data)?;
+    if !fields.iter().any(|(_, raw)| sealed_text(raw).is_some()) {
+        return Ok(Cow::Borrowed(data));
+    }
+    let key = match keys.get(subject)? {
+        KeyState::Present(key) => Some(key),
+        KeyState::Erased => None,
+        KeyState::Absent => return Err(Error::NoKey(subject.to_owned())),
+    };
+    let mut out = Writer::new(data.len() + 16);
+    for (name, raw) in &fields {
+        match (sealed_text(raw), &key) {
+            (None, _) => out.member(name, raw.get()),
+            (Some(_), None) => out.member(name, "null"),
+            (Some(sealed), Some(key)) => {
+                let unreadable = || Error::Unreadable { subject: subject.to_owned(), field: name.to_string() };
+                let bytes = BASE64.decode(sealed.as_bytes()).map_err(|_| unreadable())?;
+                let plain = open(key, &associated(subject, name), &bytes).ok_or_else(unreadable)?;
+                out.member(name, std::str::from_utf8(&plain).map_err(|_| unreadable())?);
+            }
+        }
+    }
+    if key.is_none() && !fields.iter().any(|(name, _)| name == "erased") {
+        out.member("erased", "true");
+    }
+    Ok(Cow::Owned(out.finish()))
+}
+
+/// What is authenticated beside a field; subjects hold no control characters, so the pair is unambiguous.
+fn associated(subject: &str, path: &str) -> Vec<u8> {
+    [subject.as_bytes(), b"\0", path.as_bytes()].concat()
+}
+
+/// Nonce and ciphertext.
+fn seal(key: &Key, associated: &[u8], plain: &[u8]) -> Result<Vec<u8>, Error> {
+    let nonce: [u8; NONCE_LEN] = random()?;
+    let cipher = Aes256GcmSiv::new(key.bytes().into());
+    let sealed = cipher.encrypt(Nonce::from_slice(&nonce), Payload { msg: plain, aad: associated }).map_err(|_| Error::TooLong)?;
+    Ok([nonce.as_slice(), &sealed].concat())
+}
+
+/// The plain text of [`seal`]'s result; `None` when the key, the associated data or the bytes are not the same.
+fn open(key: &Key, associated: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
+    let (nonce, ciphertext) = sealed.split_at_checked(NONCE_LEN)?;
+    Aes256GcmSiv::new(key.bytes().into()).decrypt(Nonce::from_slice(nonce), Payload { msg: ciphertext, aad: associated }).ok()
+}
+
+fn random<const N: usize>() -> Result<[u8; N], Error> {
+    let mut bytes = [0; N];
+    rand::rngs::OsRng.try_fill_bytes(&mut bytes).map_err(|error| Error::Random(error.to_string()))?;
+    Ok(bytes)
+}
+
+/// The sealed text of a value of that form.
+fn sealed_text(raw: &RawValue) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Sealed {
+        #[serde(rename = "$personal")]
+        sealed: String,
+    }
+    raw.get().starts_with('{').then(|| serde_json::from_str::<Sealed>(raw.get()).ok().map(|sealed| sealed.sealed)).flatten()
+}
+
+type Fields<'a> = Vec<(Cow<'a, str>, &'a RawValue)>;
+
+/// The top-level members in their order, values as written.
+fn parse(data: &[u8]) -> Result<Fields<'_>, Error> {
+    struct Members<'a>(Fields<'a>);
+    struct MembersVisitor;
+    impl<'de> Deserialize<'de> for Members<'de> {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            deserializer.deserialize_map(MembersVisitor)
+        }
+    }
+    impl<'de> Visitor<'de> for MembersVisitor {
+        type Value = Members<'de>;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a JSON object")
+        }
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+            let mut fields = Vec::new();
+            while let Some((name, value)) = map.next_entry::<String, &'de RawValue>()? {
+                fields.push((Cow::Owned(name), value));
+            }
+            Ok(Members(fields))
+        }
+    }
+    serde_json::from_slice::<Members<'_>>(data).map(|members| members.0).map_err(|error| Error::Data(error.to_string()))
+}
+
+/// Writes a JSON object member by member.
+struct Writer(Vec<u8>);
+
+impl Writer {
+    fn new(capacity: usize) -> Self {
+        let mut out = Vec::with_capacity(capacity);
+        out.push(b'{');
+        Self(out)
+    }
+
+    fn member(&mut self, name: &str, raw_value: &str) {
+        if self.0.len() > 1 {
+            self.0.push(b',');
+        }
+        // Writing a string into a Vec cannot fail.
+        let _ = serde_json::to_writer(&mut self.0, name);
+        self.0.push(b':');
+        self.0.extend_from_slice(raw_value.as_bytes());
+    }
+
+    fn finish(mut self) -> Vec<u8> {
+        self.0.push(b'}');
+        self.0
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;
