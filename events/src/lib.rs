@@ -24,9 +24,11 @@ pub mod personal;
 pub mod registry;
 pub mod reserved;
 pub mod revenue;
+pub mod schema;
 pub mod supervision;
 pub mod time;
 pub mod tree;
+pub mod upcast;
 pub mod usage;
 
 pub use domain::{DomainEvent, FieldError, PersonalText};
