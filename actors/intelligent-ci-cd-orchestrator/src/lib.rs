@@ -1,1 +1,61 @@
-//! Promotes healthy releases and requests rollbacks of failed ones.
+//! The delivery orchestrator: promotes releases that finished healthy, and asks for the rollback of those that did not.
+//!
+//! * [`state`] — what it remembers about a service: the last deployments and incidents of each environment
+//! * `decide` — the business rules, from `delivery.*` facts
+//! * `evolve` — the fold of its own events
+//! * [`noted`] — own events that only keep a fact in mind for later ones
+
+mod decide;
+mod evolve;
+mod examples;
+pub mod noted;
+pub mod state;
+
+use tol_events::delivery::{ReleasePromoted, RollbackRequested};
+use tol_events::{DomainEvent, Event, EventView};
+use tol_system::{Decision, Description, Error, Evolution, Input, InputSpec, System};
+
+pub use state::Service;
+
+pub(crate) const RELEASE_PROMOTED: &str = ReleasePromoted::<'static>::TYPE;
+pub(crate) const ROLLBACK_REQUESTED: &str = RollbackRequested::<'static>::TYPE;
+
+/// An incident that opens no later than this after a deployment finished is laid to it: 30 minutes in microseconds, the end included.
+pub const INCIDENT_WINDOW_MICROS: i64 = 30 * 60 * 1_000_000;
+
+/// The system. It has no configuration.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct IntelligentCiCdOrchestrator;
+
+impl System for IntelligentCiCdOrchestrator {
+    type State = Service;
+
+    fn describe(&self) -> Description {
+        Description {
+            name: "intelligent-ci-cd-orchestrator",
+            tier: 3,
+            code_version: env!("CARGO_PKG_VERSION"),
+            state_version: 1,
+            about: "Promotes deployments that finished healthy and requests the rollback of those that failed or were followed by an incident",
+            inputs: vec![InputSpec { topic: "facts.service", types: &["delivery."] }],
+            emits: &[RELEASE_PROMOTED, ROLLBACK_REQUESTED, noted::INCIDENT_NOTED, noted::ROLLBACK_NOTED],
+            depends_on: &["tree-of-life-system"],
+            uptime_target: 0.995,
+        }
+    }
+
+    fn decide(&self, state: &Service, input: Input<'_>, decision: &mut Decision) -> Result<(), Error> {
+        match input {
+            Input::Event(event) => decide::decide(state, &event, decision),
+            Input::Timer { .. } | Input::Effect { .. } => Ok(()), // it asks for neither
+        }
+    }
+
+    fn evolve(&self, state: &mut Service, event: EventView<'_>, _: &mut Evolution) -> Result<(), Error> {
+        evolve::evolve(state, &event)
+    }
+
+    fn examples(&self) -> Vec<Event> {
+        examples::examples()
+    }
+}
