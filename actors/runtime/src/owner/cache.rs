@@ -1,0 +1,353 @@
+//! What an owner remembers: subjects' states, timers, pending effects, parked inputs and positions.
+//!
+//! All of it is the fold of the owner's own topic partition. Rows live in the [`Store`]; what was decided and is not yet
+//! committed lives in an overlay that can be dropped (E6). [`Cache::cut`] takes the overlay's changes as they are now (E8).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tol_events::EventTime;
+use tol_kafka::{Cursor, TopicPartition};
+use tol_system::{AnySystem, EffectRequest, State};
+
+use super::Error;
+use crate::store::{Change, Store, Table};
+
+/// States kept decoded; above this the clean ones are forgotten.
+const DECODED_STATES: usize = 100_000;
+
+/// Input positions, by partition, in an order that is the same everywhere.
+pub type Positions = BTreeMap<TopicPartition, Cursor>;
+
+/// The row that makes a cache a cache of something (E10), written together with the rows it stands for (E5).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Meta {
+    /// [`tol_kafka::EventLog::identity`].
+    pub log: String,
+    /// Where the fold of the own topic goes on.
+    pub own: Cursor,
+    /// Id of the last own event folded, compared with the log when the cache is opened.
+    pub last_id: String,
+    /// Input positions as the own events say (E9).
+    pub inputs: Positions,
+}
+
+/// A pending effect.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PendingEffect {
+    /// The subject it was requested for.
+    pub subject: String,
+    /// What to do.
+    pub request: EffectRequest,
+    /// The request's correlation.
+    pub correlation: String,
+}
+
+/// The cache of one owner.
+pub struct Cache {
+    system: Arc<dyn AnySystem>,
+    store: Arc<dyn Store>,
+    prefix: Vec<u8>,
+    token_key: Vec<u8>,
+    token: Vec<u8>,
+    meta_key: Vec<u8>,
+    /// Committed and then changed by what is being decided.
+    states: BTreeMap<String, State>,
+    dirty: BTreeMap<String, ()>,
+    /// Other rows changed since the last cut; `None` deletes.
+    rows: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    /// Changes cut and not yet written: reads look here between overlay and store.
+    cut: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+}
+
+/// Changes of one batch, as they were when it was cut (E8).
+#[derive(Debug, Default)]
+pub struct Cut {
+    changes: Vec<Change>,
+}
+
+fn key(prefix: &[u8], kind: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let mut key = Vec::with_capacity(prefix.len() + 1 + parts.iter().map(|part| part.len() + 1).sum::<usize>());
+    key.extend_from_slice(prefix);
+    key.push(kind);
+    for (place, part) in parts.iter().enumerate() {
+        if place > 0 {
+            key.push(0);
+        }
+        key.extend_from_slice(part);
+    }
+    key
+}
+
+impl Cache {
+    /// Opens the cache of partition `partition` of a system and takes it over (E10): a token makes every earlier holder's writes fail.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn open(system: Arc<dyn AnySystem>, partition: u32, store: Arc<dyn Store>, token: Vec<u8>) -> Result<(Self, Meta), Error> {
+        let description = system.describe();
+        let prefix = format!("{}\u{0}{}\u{0}{partition}\u{0}", description.name, description.state_version).into_bytes();
+        let token_key = key(b"token\0", b't', &[&prefix]);
+        let meta_key = key(b"owner\0", b'm', &[&prefix]);
+        store.write(vec![Change::Put(Table::Meta, token_key.clone(), token.clone())], None)?;
+        let meta = match store.get(Table::Meta, &meta_key)? {
+            Some(bytes) => serde_json::from_slice(&bytes).unwrap_or_default(), // not readable: as if empty, the log fills it
+            None => Meta::default(),
+        };
+        let cache =
+            Self { system, store, prefix, token_key, token, meta_key, states: BTreeMap::new(), dirty: BTreeMap::new(), rows: BTreeMap::new(), cut: BTreeMap::new() };
+        Ok((cache, meta))
+    }
+
+    /// Empties the cache: it does not belong to this log (E10).
+    ///
+    /// # Errors
+    /// The store failed, or the token was lost.
+    pub fn clear(&mut self) -> Result<(), Error> {
+        self.drop_overlay();
+        let changes = vec![Change::DeletePrefix(Table::State, self.prefix.clone()), Change::Delete(Table::Meta, self.meta_key.clone())];
+        Ok(self.store.write(changes, Some((&self.token_key, &self.token)))?)
+    }
+
+    /// Forgets everything that is not written (E6).
+    pub fn drop_overlay(&mut self) {
+        self.states.clear();
+        self.dirty.clear();
+        self.rows.clear();
+        self.cut.clear();
+    }
+
+    fn row(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        if let Some(row) = self.rows.get(key).or_else(|| self.cut.get(key)) {
+            return Ok(row.clone());
+        }
+        Ok(self.store.get(Table::State, key)?)
+    }
+
+    /// Rows below `prefix` in key order, at most `limit`, overlay included.
+    fn rows_below(&self, prefix: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+        let mut merged: BTreeMap<Vec<u8>, Option<Vec<u8>>> = BTreeMap::new();
+        // Rows that the overlay deletes must not use up the limit.
+        let below = |map: &BTreeMap<Vec<u8>, Option<Vec<u8>>>| -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
+            map.range(prefix.to_vec()..).take_while(|(key, _)| key.starts_with(prefix)).map(|(key, row)| (key.clone(), row.clone())).collect()
+        };
+        let cut = below(&self.cut);
+        let overlay = below(&self.rows);
+        for (key, row) in self.store.scan(Table::State, prefix, None, limit.saturating_add(cut.len() + overlay.len()))? {
+            merged.insert(key, Some(row));
+        }
+        merged.extend(cut);
+        merged.extend(overlay);
+        Ok(merged.into_iter().filter_map(|(key, row)| Some((key, row?))).take(limit).collect())
+    }
+
+    fn load(&mut self, subject: &str) -> Result<(), Error> {
+        if !self.states.contains_key(subject) {
+            let state = match self.row(&key(&self.prefix, b's', &[subject.as_bytes()]))? {
+                Some(bytes) => self.system.read_state(&bytes)?,
+                None => self.system.empty_state(),
+            };
+            if self.states.len() >= DECODED_STATES {
+                self.states.retain(|subject, _| self.dirty.contains_key(subject));
+            }
+            self.states.insert(subject.to_owned(), state);
+        }
+        Ok(())
+    }
+
+    /// The state of a subject, to read.
+    ///
+    /// # Errors
+    /// The store failed or the state does not read.
+    pub fn state(&mut self, subject: &str) -> Result<&State, Error> {
+        self.load(subject)?;
+        self.states.get(subject).ok_or(Error::Internal("a state that was just loaded is missing"))
+    }
+
+    /// The state of a subject, to change.
+    ///
+    /// # Errors
+    /// The store failed or the state does not read.
+    pub fn state_mut(&mut self, subject: &str) -> Result<&mut State, Error> {
+        self.load(subject)?;
+        self.dirty.entry(subject.to_owned()).or_default();
+        self.states.get_mut(subject).ok_or(Error::Internal("a state that was just loaded is missing"))
+    }
+
+    /// Puts a subject's state back to `state`, as it was before a group that failed half-way.
+    pub fn restore(&mut self, subject: &str, state: State) {
+        self.states.insert(subject.to_owned(), state);
+    }
+
+    /// A copy of a subject's state.
+    ///
+    /// # Errors
+    /// The store failed or the state does not read.
+    pub fn copy_of(&mut self, subject: &str) -> Result<State, Error> {
+        let system = self.system.clone();
+        Ok(system.copy_state(self.state(subject)?))
+    }
+
+    /// Sets, moves or cancels a timer.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn set_timer(&mut self, subject: &str, id: &str, due: Option<EventTime>) -> Result<(), Error> {
+        let by_name = key(&self.prefix, b'u', &[subject.as_bytes(), id.as_bytes()]);
+        if let Some(old) = self.row(&by_name)? {
+            let old_due: [u8; 8] = old.as_slice().try_into().map_err(|_| Error::Internal("a timer's row is not 8 bytes"))?;
+            self.rows.insert(self.timer_key(old_due, subject, id), None);
+        }
+        match due {
+            Some(due) => {
+                let bytes = ordered(due);
+                self.rows.insert(self.timer_key(bytes, subject, id), Some(Vec::new()));
+                self.rows.insert(by_name, Some(bytes.to_vec()));
+            }
+            None => {
+                self.rows.insert(by_name, None);
+            }
+        }
+        Ok(())
+    }
+
+    fn timer_key(&self, due: [u8; 8], subject: &str, id: &str) -> Vec<u8> {
+        let mut row = key(&self.prefix, b't', &[&due]);
+        row.extend_from_slice(subject.as_bytes());
+        row.push(0);
+        row.extend_from_slice(id.as_bytes());
+        row
+    }
+
+    /// The first timer in (due, subject, id) order, if it is due at `now`.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn due_timer(&self, now: EventTime) -> Result<Option<(EventTime, String, String)>, Error> {
+        let prefix = key(&self.prefix, b't', &[]);
+        let Some((row, _)) = self.rows_below(&prefix, 1)?.into_iter().next() else { return Ok(None) };
+        let malformed = Error::Internal("a timer's key does not read");
+        let rest = row.get(prefix.len()..).ok_or(malformed)?;
+        let (due, name) = rest.split_at_checked(8).ok_or(Error::Internal("a timer's key is too short"))?;
+        let due = unordered(due.try_into().map_err(|_| Error::Internal("a timer's key is too short"))?);
+        if due > now {
+            return Ok(None);
+        }
+        let name = std::str::from_utf8(name).map_err(|_| Error::Internal("a timer's name is not UTF-8"))?;
+        let (subject, id) = name.split_once('\0').ok_or(Error::Internal("a timer's key has no id"))?;
+        Ok(Some((due, subject.to_owned(), id.to_owned())))
+    }
+
+    /// Adds or removes a pending effect.
+    ///
+    /// # Errors
+    /// It does not serialise.
+    pub fn set_effect(&mut self, request_id: &str, effect: Option<&PendingEffect>) -> Result<(), Error> {
+        let row = effect.map(serde_json::to_vec).transpose().map_err(|_| Error::Internal("an effect does not serialise"))?;
+        self.rows.insert(key(&self.prefix, b'e', &[request_id.as_bytes()]), row);
+        Ok(())
+    }
+
+    /// A pending effect.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn effect(&self, request_id: &str) -> Result<Option<PendingEffect>, Error> {
+        let row = self.row(&key(&self.prefix, b'e', &[request_id.as_bytes()]))?;
+        Ok(row.and_then(|row| serde_json::from_slice(&row).ok()))
+    }
+
+    /// All pending effects by request id.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn effects(&self) -> Result<Vec<(String, PendingEffect)>, Error> {
+        let prefix = key(&self.prefix, b'e', &[]);
+        let rows = self.rows_below(&prefix, usize::MAX / 2)?;
+        Ok(rows.into_iter().filter_map(|(row, value)| Some((String::from_utf8(row[prefix.len()..].to_vec()).ok()?, serde_json::from_slice(&value).ok()?))).collect())
+    }
+
+    fn parked_key(&self, subject: &str, position: u64) -> Vec<u8> {
+        key(&self.prefix, b'p', &[subject.as_bytes(), &position.to_be_bytes()])
+    }
+
+    /// Adds or removes a parked input; `order` is its own event's sequence.
+    pub fn set_parked(&mut self, subject: &str, order: u64, row: Option<Vec<u8>>) {
+        self.rows.insert(self.parked_key(subject, order), row);
+    }
+
+    /// The parked inputs of a subject in order, at most `limit`, as (order, row).
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn parked_of(&self, subject: &str, limit: usize) -> Result<Vec<(u64, Vec<u8>)>, Error> {
+        let prefix = key(&self.prefix, b'p', &[subject.as_bytes(), b""]);
+        let rows = self.rows_below(&prefix, limit)?;
+        Ok(rows.into_iter().filter_map(|(row, value)| Some((u64::from_be_bytes(row.get(prefix.len()..)?.try_into().ok()?), value))).collect())
+    }
+
+    /// All parked inputs, by subject and order, at most `limit` rows.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn parked(&self, limit: usize) -> Result<Vec<Vec<u8>>, Error> {
+        Ok(self.rows_below(&key(&self.prefix, b'p', &[]), limit)?.into_iter().map(|(_, row)| row).collect())
+    }
+
+    /// Subjects with a state, after `after`, at most `limit`: committed ones only.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn subjects(&self, limit: usize) -> Result<Vec<String>, Error> {
+        let prefix = key(&self.prefix, b's', &[]);
+        let rows = self.store.scan(Table::State, &prefix, None, limit)?;
+        Ok(rows.into_iter().filter_map(|(row, _)| String::from_utf8(row[prefix.len()..].to_vec()).ok()).collect())
+    }
+
+    /// E8: takes all changes since the last cut, as they are now. One cut at a time is outstanding.
+    ///
+    /// # Errors
+    /// A state does not serialise.
+    pub fn cut(&mut self) -> Result<Cut, Error> {
+        for subject in std::mem::take(&mut self.dirty).into_keys() {
+            let bytes = match self.states.get(&subject) {
+                Some(state) => self.system.write_state(state)?,
+                None => continue,
+            };
+            self.rows.insert(key(&self.prefix, b's', &[subject.as_bytes()]), Some(bytes));
+        }
+        let rows = std::mem::take(&mut self.rows);
+        let changes = rows
+            .iter()
+            .map(|(key, row)| match row {
+                Some(row) => Change::Put(Table::State, key.clone(), row.clone()),
+                None => Change::Delete(Table::State, key.clone()),
+            })
+            .collect();
+        self.cut.extend(rows);
+        Ok(Cut { changes })
+    }
+
+    /// Writes a cut with the positions that belong to it, in one batch, under the token (E5, E7, E10).
+    ///
+    /// # Errors
+    /// The store failed, or the token was lost: this owner ends.
+    pub fn commit(&mut self, cut: Cut, meta: &Meta) -> Result<(), Error> {
+        let mut changes = cut.changes;
+        let bytes = serde_json::to_vec(meta).map_err(|_| Error::Internal("positions do not serialise"))?;
+        changes.push(Change::Put(Table::Meta, self.meta_key.clone(), bytes));
+        self.store.write(changes, Some((&self.token_key, &self.token)))?;
+        self.cut.clear();
+        Ok(())
+    }
+}
+
+/// Bytes that sort as the times do.
+fn ordered(time: EventTime) -> [u8; 8] {
+    ((time.as_micros() as u64) ^ (1 << 63)).to_be_bytes()
+}
+
+fn unordered(bytes: [u8; 8]) -> EventTime {
+    EventTime::from_micros((u64::from_be_bytes(bytes) ^ (1 << 63)) as i64)
+}

@@ -1,0 +1,317 @@
+//! Inputs to groups of own events: routing, deciding with panics caught, retrying, numbering.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tol_events::{Attribute, Event, EventTime, id, reserved};
+use tol_kafka::{Cursor, Record, TopicPartition};
+use tol_system::{Decision, EffectOutcome, Evolution, Input};
+
+use super::fold::{EFFECT_MARK, TIMER_MARK, apply, evolve, marks, panic_text, write_positions};
+use super::{Error, Moment, Owner, Waiting};
+
+/// What led to a group of own events.
+#[derive(Clone, Debug)]
+pub(super) struct Cause {
+    /// The input's source, or what stands for it.
+    pub source: String,
+    /// The input's id.
+    pub id: String,
+    /// The request it belongs to.
+    pub correlation: String,
+    /// W3C trace context.
+    pub trace: Option<String>,
+    /// The input's time.
+    pub time: EventTime,
+    /// Extensions of the group's first event that tell the fold what was consumed.
+    pub marks: Vec<(&'static str, String)>,
+    /// Where the input lies, for people.
+    pub at: String,
+}
+
+impl Cause {
+    /// The id of the `index`-th event it leads to.
+    pub(super) fn derived_id(&self, system: &str, index: u32) -> String {
+        id::derived(system, &self.source, &self.id, index).to_string()
+    }
+}
+
+/// An own event before it is numbered.
+#[derive(Clone, Debug)]
+pub(super) struct OwnDraft {
+    event_type: &'static str,
+    data: Vec<u8>,
+    time: Option<EventTime>,
+    target: Option<String>,
+}
+
+impl OwnDraft {
+    /// One of the runtime's own.
+    pub(super) fn reserved<T: serde::Serialize>(event_type: &'static str, data: &T) -> Self {
+        // Plain structs of strings and numbers always serialise.
+        Self { event_type, data: serde_json::to_vec(data).unwrap_or_default(), time: None, target: None }
+    }
+}
+
+impl Owner {
+    /// Decides what waits, as far as one batch goes.
+    pub(super) fn decide_waiting(&mut self, moment: Moment) -> Result<(), Error> {
+        while self.building.records.len() < self.options.batch_events && moment.now_ms >= self.retry.1 {
+            let Some(front) = self.waiting.pop_front() else { break };
+            let done = match &front {
+                Waiting::Moved { partition, after } => {
+                    self.advance(partition.clone(), *after);
+                    true
+                }
+                Waiting::Event { batch, index, after } => self.decide_event(&batch.clone(), *index, *after, moment)?,
+                Waiting::Effect { request_id, outcome, at } => self.decide_effect(request_id, outcome, *at, moment)?,
+            };
+            if done {
+                self.counts.consumed += 1;
+                self.retry = (0, 0);
+            } else {
+                self.waiting.push_front(front);
+            }
+        }
+        if self.moved_inputs >= self.options.checkpoint_inputs && self.building.records.is_empty() {
+            self.checkpoint(moment)?;
+        }
+        Ok(())
+    }
+
+    /// E8: records input positions that led to nothing, as a numbered group of one.
+    fn checkpoint(&mut self, moment: Moment) -> Result<(), Error> {
+        let cause = Cause {
+            source: "checkpoint".to_owned(),
+            id: format!("{}@{}", self.own(), self.writer.next_position()),
+            correlation: String::new(),
+            trace: None,
+            time: moment.wall,
+            marks: Vec::new(),
+            at: String::new(),
+        };
+        let subject = format!("partition/{}", self.partition);
+        self.emit(&subject, &cause, vec![OwnDraft::reserved(reserved::CHECKPOINTED, &serde_json::json!({}))], moment)
+            .map_err(|_| Error::Internal("a checkpoint cannot be refused"))
+    }
+
+    fn advance(&mut self, partition: TopicPartition, after: Cursor) {
+        self.positions.insert(partition.clone(), after);
+        self.moved.insert(partition);
+        self.moved_inputs += 1;
+    }
+
+    /// Whether the input is done with; `false` where it has to be offered again.
+    fn decide_event(&mut self, batch: &Arc<tol_kafka::Batch>, index: usize, after: Cursor, moment: Moment) -> Result<bool, Error> {
+        let partition = batch.topic_partition();
+        let Some(event) = batch.event(index) else { return Err(Error::Internal("an accepted event is not in its batch")) };
+        if &*partition.topic == "clock" {
+            return self.decide_timers(event.time().unwrap_or_default(), partition, after, moment);
+        }
+        let input = Input::Event(event);
+        if !self.is_mine(partition, &input) {
+            self.advance(partition.clone(), after);
+            return Ok(true);
+        }
+        let cause = Cause::of_event(event, format!("{partition}@{}", after.position - 1));
+        // The position moves with the group it leads to, or with a later one.
+        let before = (self.positions.get(partition).copied(), self.moved.contains(partition));
+        self.advance(partition.clone(), after);
+        let done = self.settle(input, cause, None, moment)?;
+        if !done {
+            match before.0 {
+                Some(cursor) => self.positions.insert(partition.clone(), cursor),
+                None => self.positions.remove(partition),
+            };
+            if !before.1 {
+                self.moved.remove(partition);
+            }
+            self.moved_inputs -= 1;
+        }
+        Ok(done)
+    }
+
+    /// Whether an event of an input topic is for this owner: wanted, and of a subject of this partition.
+    fn is_mine(&self, partition: &TopicPartition, input: &Input<'_>) -> bool {
+        let Input::Event(event) = input else { return true };
+        let wanted = self.description.inputs.iter().any(|spec| spec.topic == &*partition.topic && spec.wants(event.event_type()));
+        if !wanted || event.event_type().starts_with(reserved::PREFIX) {
+            return false;
+        }
+        match event.target() {
+            Some(target) => id::partition_of(target, self.options.partitions) == self.partition,
+            None => partition.partition == self.partition || matches!(&*partition.topic, "control"),
+        }
+    }
+
+    /// Fires every timer that is due at a tick, in (due, subject, id) order.
+    fn decide_timers(&mut self, now: EventTime, partition: &TopicPartition, after: Cursor, moment: Moment) -> Result<bool, Error> {
+        while let Some((due, subject, timer)) = self.cache.due_timer(now)? {
+            if self.building.records.len() >= self.options.batch_events || moment.now_ms < self.retry.1 {
+                return Ok(false);
+            }
+            let cause = Cause {
+                source: "timer".to_owned(),
+                id: format!("{subject}\u{0}{timer}\u{0}{due}"),
+                correlation: format!("timer/{subject}/{timer}"),
+                trace: None,
+                time: due,
+                marks: vec![(TIMER_MARK, timer.clone())],
+                at: format!("timer {timer}"),
+            };
+            let input = Input::Timer { id: &timer, subject: &subject, due };
+            if !self.settle(input, cause, Some(reserved::TIMER_FIRED), moment)? {
+                return Ok(false);
+            }
+            self.retry = (0, 0);
+        }
+        self.advance(partition.clone(), after);
+        Ok(true)
+    }
+
+    fn decide_effect(&mut self, request_id: &str, outcome: &EffectOutcome, at: EventTime, moment: Moment) -> Result<bool, Error> {
+        let Some(pending) = self.cache.effect(request_id)? else { return Ok(true) }; // no longer pending: dropped
+        let cause = Cause {
+            source: "effect".to_owned(),
+            id: request_id.to_owned(),
+            correlation: pending.correlation,
+            trace: None,
+            time: at,
+            marks: vec![(EFFECT_MARK, request_id.to_owned())],
+            at: format!("effect {request_id}"),
+        };
+        let input = Input::Effect { request_id, subject: &pending.subject, outcome, at };
+        self.settle(input, cause, Some(reserved::EFFECT_SETTLED), moment)
+    }
+
+    /// Decides one input: emits its group, retries it later (`false`), or parks it. `otherwise` is emitted where nothing else is.
+    fn settle(&mut self, input: Input<'_>, cause: Cause, otherwise: Option<&'static str>, moment: Moment) -> Result<bool, Error> {
+        let subject = input.subject().to_owned();
+        if self.is_parked(&subject)? {
+            self.park(input, &cause, format!("waits behind an earlier input of {subject} that is parked"), 0, moment)?;
+            return Ok(true);
+        }
+        let problem = match self.decide(&subject, input, &cause)? {
+            Ok(drafts) if drafts.is_empty() && otherwise.is_none() => return Ok(true),
+            Ok(drafts) => {
+                let drafts = match otherwise {
+                    Some(event_type) if drafts.is_empty() => vec![OwnDraft::reserved(event_type, &serde_json::json!({ "at": cause.at }))],
+                    _ => drafts,
+                };
+                match self.emit(&subject, &cause, drafts, moment) {
+                    Ok(()) => return Ok(true),
+                    Err(problem) => problem,
+                }
+            }
+            Err(problem) => problem,
+        };
+        self.counts.failures += 1;
+        self.last_problem = Some(problem.clone());
+        let attempts = self.retry.0 + 1;
+        if attempts < self.options.attempts {
+            self.retry = (attempts, moment.now_ms + (self.options.retry_ms << (attempts - 1).min(16)));
+            return Ok(false);
+        }
+        self.park(input, &cause, problem, attempts, moment)?;
+        Ok(true)
+    }
+
+    /// Runs `decide` with panics turned into failures of this input. The outer error is the store's.
+    pub(super) fn decide(&mut self, subject: &str, input: Input<'_>, cause: &Cause) -> Result<Result<Vec<OwnDraft>, String>, Error> {
+        let system = self.system.clone();
+        let state = match self.cache.state(subject) {
+            Ok(state) => state,
+            Err(Error::System(problem)) => return Ok(Err(problem.to_string())),
+            Err(other) => return Err(other),
+        };
+        let mut decision = Decision::new(self.description.name, &cause.source, &cause.id);
+        let started = Instant::now(); // for the metric only
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| system.decide(state, input, &mut decision).and_then(|()| decision.finish())));
+        self.counts.decide_micros += started.elapsed().as_micros() as u64;
+        let drafts = match outcome {
+            Err(panic) => return Ok(Err(format!("decide panicked: {}", panic_text(&*panic)))),
+            Ok(Err(problem)) => return Ok(Err(problem.to_string())),
+            Ok(Ok(drafts)) => drafts,
+        };
+        if drafts.len() > self.options.group_events {
+            return Ok(Err(format!("one input led to {} events; at most {} are allowed, split the work with a timer", drafts.len(), self.options.group_events)));
+        }
+        if let Some(unlisted) = drafts.iter().find(|draft| !self.description.emits.contains(&draft.event_type)) {
+            return Ok(Err(format!("{} is not listed among the events that {} emits", unlisted.event_type, self.description.name)));
+        }
+        Ok(Ok(drafts.into_iter().map(|draft| OwnDraft { event_type: draft.event_type, data: draft.data, time: draft.time, target: draft.target }).collect()))
+    }
+
+    /// Numbers a group, folds it into the overlay and adds it to the batch. What cannot be folded is refused before it is written.
+    pub(super) fn emit(&mut self, subject: &str, cause: &Cause, drafts: Vec<OwnDraft>, moment: Moment) -> Result<(), String> {
+        let text = |error: Error| error.to_string();
+        // On a copy first: an event that its own system cannot fold must not reach the log.
+        let mut trial = self.cache.copy_of(subject).map_err(text)?;
+        let count = drafts.len();
+        let first_sequence = self.writer.peek_sequence();
+        let epoch = self.writer.epoch();
+        let moved = write_positions(self.moved.iter().filter_map(|partition| Some((partition, self.positions.get(partition)?))));
+        let mut events = Vec::with_capacity(count);
+        for (index, draft) in drafts.into_iter().enumerate() {
+            let mut event = Event::new(cause.derived_id(self.description.name, index as u32), format!("/systems/{}", self.description.name), draft.event_type, subject);
+            event.set(Attribute::Time, draft.time.unwrap_or(cause.time).to_string());
+            event.set(Attribute::RecordedTime, moment.wall.to_string());
+            event.set(Attribute::CausationId, cause.id.replace('\u{0}', "/"));
+            event.set(Attribute::Epoch, epoch.to_string());
+            event.set(Attribute::Sequence, (first_sequence + index as u64).to_string());
+            event.set(Attribute::InputIndex, format!("{}/{count}", index + 1));
+            if !cause.correlation.is_empty() {
+                event.set(Attribute::CorrelationId, cause.correlation.clone());
+            }
+            if let Some(trace) = &cause.trace {
+                event.set(Attribute::TraceParent, trace.clone());
+            }
+            if let Some(target) = draft.target {
+                event.set(Attribute::Target, target);
+            }
+            if index == 0 {
+                if !moved.is_empty() {
+                    event.set(Attribute::InputPosition, moved.clone());
+                }
+                event.extensions.extend(cause.marks.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+            }
+            event.data = draft.data;
+            let encoded = event.encode();
+            let mut evolution = Evolution::default();
+            if !draft.event_type.starts_with(reserved::PREFIX) {
+                evolve(self.system.as_ref(), &mut trial, encoded.view(), &mut evolution).map_err(text)?;
+            }
+            events.push((event, encoded, evolution));
+        }
+        self.accept_group(subject, trial, events).map_err(text)
+    }
+
+    fn accept_group(&mut self, subject: &str, trial: tol_system::State, events: Vec<(Event, tol_events::EncodedEvent, Evolution)>) -> Result<(), Error> {
+        if events.iter().any(|(event, ..)| !event.get(Attribute::Type).starts_with(reserved::PREFIX)) {
+            *self.cache.state_mut(subject)? = trial;
+        }
+        for (event, encoded, evolution) in events {
+            let (_, sequence) = self.writer.number();
+            let view = encoded.view();
+            marks(&mut self.cache, view)?;
+            match view.event_type() {
+                reserved::INPUT_PARKED => self.cache.set_parked(subject, sequence, Some(event.data.clone())),
+                reserved::INPUT_REDRIVEN | reserved::INPUT_DISCARDED => {
+                    let removed: super::parking::Removed = view.data_as().map_err(|_| Error::Internal("a redrive or discard does not read"))?;
+                    self.cache.set_parked(subject, removed.order, None);
+                }
+                _ => self.building.effects.extend(apply(&mut self.cache, view, evolution)?),
+            }
+            self.building.last_id = view.id().to_owned();
+            self.building.records.push(Record::from_event(&event));
+        }
+        // The group's first event carries what moved (E5).
+        for partition in std::mem::take(&mut self.moved) {
+            if let Some(cursor) = self.positions.get(&partition) {
+                self.recorded.insert(partition, *cursor);
+            }
+        }
+        self.moved_inputs = 0;
+        Ok(())
+    }
+}

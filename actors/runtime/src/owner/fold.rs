@@ -1,0 +1,92 @@
+//! Own events to cache rows: what `evolve` says, and what the runtime's own marks mean.
+//! The same function serves live decisions and reading back, so that both remember the same.
+
+use tol_events::{Attribute, EventView, reserved};
+use tol_kafka::{Cursor, TopicPartition};
+use tol_system::{AnySystem, Evolution, State};
+
+use super::cache::{Cache, Meta, PendingEffect, Positions};
+use super::parking::Removed;
+use super::Error;
+
+/// Extension of the first event of a group that a timer led to: the timer's id (its subject is the event's).
+pub(super) const TIMER_MARK: &str = "timerid";
+/// Extension of the first event of a group that an effect's result led to: the request's id.
+pub(super) const EFFECT_MARK: &str = "effectid";
+
+/// Folds one accepted own event into the cache.
+pub(super) fn fold(cache: &mut Cache, meta: &mut Meta, system: &dyn AnySystem, event: EventView<'_>, sequence: u64) -> Result<(), Error> {
+    if let Some(text) = event.attribute(Attribute::InputPosition) {
+        // E9: set, not maximised.
+        meta.inputs.extend(parse_positions(text).ok_or(Error::Internal("inputposition does not read"))?);
+    }
+    meta.last_id = event.id().to_owned();
+    marks(cache, event)?;
+    match event.event_type() {
+        reserved::CHECKPOINTED | reserved::TIMER_FIRED | reserved::EFFECT_SETTLED => Ok(()),
+        reserved::INPUT_PARKED => {
+            cache.set_parked(event.subject(), sequence, Some(event.data().to_vec()));
+            Ok(())
+        }
+        reserved::INPUT_REDRIVEN | reserved::INPUT_DISCARDED => {
+            let removed: Removed = event.data_as().map_err(|_| Error::Internal("a redrive or discard does not read"))?;
+            cache.set_parked(event.subject(), removed.order, None);
+            Ok(())
+        }
+        _ => {
+            let mut evolution = Evolution::default();
+            evolve(system, cache.state_mut(event.subject())?, event, &mut evolution)?;
+            apply(cache, event, evolution)?;
+            Ok(())
+        }
+    }
+}
+
+/// Removes the timer or effect that the event's group consumed.
+pub(super) fn marks(cache: &mut Cache, event: EventView<'_>) -> Result<(), Error> {
+    for (name, value) in event.extensions() {
+        match name {
+            TIMER_MARK => cache.set_timer(event.subject(), value, None)?,
+            EFFECT_MARK => cache.set_effect(value, None)?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Runs `evolve` with a panic turned into an error.
+pub(super) fn evolve(system: &dyn AnySystem, state: &mut State, event: EventView<'_>, evolution: &mut Evolution) -> Result<(), Error> {
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| system.evolve(state, event, evolution)));
+    match outcome {
+        Ok(result) => Ok(result?),
+        Err(panic) => Err(tol_system::Error::Refused(format!("evolve panicked on {} {}: {}", event.event_type(), event.id(), panic_text(&*panic))).into()),
+    }
+}
+
+/// Stores the timers and the effect an event asked for. Returns the effect, for the shell to run once it is committed.
+pub(super) fn apply(cache: &mut Cache, event: EventView<'_>, evolution: Evolution) -> Result<Option<(String, PendingEffect)>, Error> {
+    for timer in evolution.timers {
+        cache.set_timer(event.subject(), &timer.id, timer.due)?;
+    }
+    let Some(request) = evolution.effect else { return Ok(None) };
+    let pending = PendingEffect { subject: event.subject().to_owned(), request, correlation: event.correlation_id().to_owned() };
+    cache.set_effect(event.id(), Some(&pending))?;
+    Ok(Some((event.id().to_owned(), pending)))
+}
+
+/// What a panic said.
+pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned());
+    text.unwrap_or_else(|| "no message".to_owned())
+}
+
+/// `topic/partition@position:epoch:sequence`, comma-separated.
+pub(super) fn write_positions<'a>(positions: impl Iterator<Item = (&'a TopicPartition, &'a Cursor)>) -> String {
+    let parts: Vec<String> = positions.map(|(partition, cursor)| format!("{partition}@{cursor}")).collect();
+    parts.join(",")
+}
+
+/// The reverse of [`write_positions`].
+pub(super) fn parse_positions(text: &str) -> Option<Positions> {
+    text.split(',').map(|part| part.split_once('@').and_then(|(partition, cursor)| Some((partition.parse().ok()?, cursor.parse().ok()?)))).collect()
+}
