@@ -1,1 +1,5 @@
 //! The tol binary as a library.
+//!
+//! * [`cli`] — the command line
+
+pub mod cli;

@@ -1,1 +1,5 @@
-fn main() {}
+//! `tol`.
+
+fn main() -> std::process::ExitCode {
+    tree_of_life::cli::main()
+}

@@ -19,7 +19,7 @@ pub(crate) fn validate(config: &Config, origin_of: &dyn Fn(&str) -> Origin) -> R
         ("http.body_limit_bytes", config.http.body_limit_bytes, 1_000, 1 << 30),
         ("http.workers", config.http.workers.into(), 1, 256),
         ("log.partitions", config.log.partitions.into(), 1, 1_024),
-        ("log.segment_bytes", config.log.segment_bytes, 1 << 16, 1 << 32),
+        ("log.segment_bytes", config.log.segment_bytes, 1 << 16, 1 << 30),
         ("log.kafka.replication_factor", config.log.kafka.replication_factor.into(), 1, 16),
         ("log.kafka.inbox_retention_hours", config.log.kafka.inbox_retention_hours.into(), 1, 8_760),
         ("supervision.restart_limit", config.supervision.restart_limit.into(), 1, 1_000),

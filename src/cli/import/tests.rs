@@ -1,0 +1,217 @@
+//! Tests of imports: mappings, bad rows, resuming, CDNOW.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::*;
+use crate::cli::testing::{FakeNode, answer};
+
+fn args(fields: &[&str]) -> ImportArgs {
+    ImportArgs {
+        event_type: Some("commerce.order_placed.v1".into()),
+        source: Some("/shop".into()),
+        subject: Some("customer/{customer}".into()),
+        field: fields.iter().map(|field| (*field).to_owned()).collect(),
+        batch: 2,
+        ..ImportArgs::default()
+    }
+}
+
+fn events_of(arguments: &ImportArgs, file: &str, text: &str) -> Result<Vec<Value>, String> {
+    let mapping = Mapping::from_arguments(arguments).map_err(|error| error.to_string())?;
+    let rows = Rows::open(text.as_bytes(), &mapping).map_err(|error| error.to_string())?;
+    let mapper = mapping.mapper(Path::new(file), rows.columns()).map_err(|error| error.to_string())?;
+    rows.map(|row| row.and_then(|row| mapper.event(&row)).map(|event| serde_json::from_str(&event).unwrap()).map_err(|bad| bad.to_string())).collect()
+}
+
+#[test]
+fn columns_become_typed_nested_fields() {
+    let mut arguments = args(&[
+        "order.id={id}-{line}",
+        "total:money:USD={amount}",
+        "quantity:int={n}",
+        "gift:bool={gift}",
+        "coupon?={coupon}",
+        "at:time:%d.%m.%Y %H:%M={when}",
+    ]);
+    arguments.time = Some("seconds={ts}".into());
+    let text = "customer,id,amount,n,gift,coupon,when,ts\n7,\"a,b\",29.30,3,yes,,01.02.2026 03:04,0\n";
+    let events = events_of(&arguments, "x.csv", text).unwrap();
+    assert_eq!(events[0]["subject"], "customer/7");
+    assert_eq!(events[0]["time"], "1970-01-01T00:00:00Z");
+    let expected =
+        serde_json::json!({"order": {"id": "a,b-2"}, "total": {"minor": 2930, "currency": "USD"}, "quantity": 3, "gift": true, "at": "2026-02-01T03:04:00Z"});
+    assert_eq!(events[0]["data"], expected);
+}
+
+#[test]
+fn without_fields_every_column_is_text_and_ids_are_derived_from_file_and_line() {
+    let arguments = args(&[]);
+    let once = events_of(&arguments, "/a/x.csv", "customer,note\n1,hi\n2,ho\n").unwrap();
+    assert_eq!(once[1]["data"], serde_json::json!({"customer": "2", "note": "ho"}));
+    assert_eq!(once, events_of(&arguments, "/b/x.csv", "customer,note\n1,hi\n2,ho\n").unwrap());
+    assert_ne!(once[0]["id"], once[1]["id"]);
+    assert_ne!(once[0]["id"], events_of(&arguments, "y.csv", "customer,note\n1,hi\n").unwrap()[0]["id"]);
+}
+
+#[test]
+fn a_bad_row_names_line_and_column() {
+    let arguments = args(&["total:money:USD={amount}"]);
+    let message = |text: &str| events_of(&arguments, "x.csv", text).unwrap_err();
+    let amount = message("customer,amount\n1,2.00\n2,2.005\n");
+    assert!(amount.contains("line 3, column amount") && amount.contains("2.005"), "{amount}");
+    let short = message("customer,amount\n1\n");
+    assert!(short.contains("line 2") && short.contains("1 values") && short.contains("2 columns"), "{short}");
+    assert!(message("customer,amount\n,1.00\n").contains("line 2, column customer"));
+    assert!(message("buyer,amount\n1,1.00\n").contains("no column {customer}"));
+    assert!(message("customer,customer\n1,1\n").contains("two columns are called customer"));
+    assert!(message("").contains("empty"));
+}
+
+#[test]
+fn lines_are_counted_alike_whatever_ends_them() {
+    let text = "customer,note\n1,\"two\nlines\"\n\n\n2,x\n";
+    for (delimiter, text, lines) in
+        [(",", text.to_owned(), [2, 6]), (",", text.replace('\n', "\r\n"), [2, 6]), ("whitespace", "customer note\r\n1 a\r\n\r\n2 b".to_owned(), [2, 4])]
+    {
+        let mut arguments = args(&["n:int={line}"]);
+        arguments.delimiter = Some(delimiter.into());
+        let events = events_of(&arguments, "x.csv", &text).unwrap();
+        let counted: Vec<i64> = events.iter().map(|event| event["data"]["n"].as_i64().unwrap()).collect();
+        assert_eq!(counted, lines, "{text:?}");
+    }
+}
+
+#[test]
+fn wrong_types_and_templates_are_refused_before_a_row_is_read() {
+    for (field, part) in [
+        ("a:muney:USD={customer}", "muney"),
+        ("a:money:usd={customer}", "ISO 4217"),
+        ("a:date={customer}", "format"),
+        ("a={customer", "brace"),
+        ("a", "NAME[:TYPE]"),
+        ("={customer}", "NAME"),
+    ] {
+        let message = events_of(&args(&[field]), "x.csv", "customer\n1\n").unwrap_err();
+        assert!(message.contains(part), "{field}: {message}");
+    }
+    let mut missing = args(&[]);
+    missing.source = None;
+    assert!(events_of(&missing, "x.csv", "customer\n1\n").unwrap_err().contains("--source is missing"));
+}
+
+proptest! {
+    #[test]
+    fn any_text_survives_quoting_and_templates(values in prop::collection::vec(("[^\u{0}]{1,12}", -1_000_000_000i64..1_000_000_000), 1..20)) {
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        writer.write_record(["customer", "note", "amount"]).unwrap();
+        for (note, minor) in &values {
+            let sign = if *minor < 0 { "-" } else { "" };
+            let amount = format!("{sign}{}.{:02}", minor.abs() / 100, minor.abs() % 100);
+            writer.write_record(["1", note.as_str(), amount.as_str()]).unwrap();
+        }
+        let text = String::from_utf8(writer.into_inner().unwrap()).unwrap();
+        let events = events_of(&args(&["note={{{note}}}", "total:money:EUR={amount}"]), "x.csv", &text).unwrap();
+        prop_assert_eq!(events.len(), values.len());
+        for (event, (note, minor)) in events.iter().zip(&values) {
+            prop_assert_eq!(event["data"]["note"].as_str().unwrap(), format!("{{{}}}", note.trim()));
+            prop_assert_eq!(event["data"]["total"]["minor"].as_i64().unwrap(), *minor);
+        }
+    }
+
+    #[test]
+    fn no_file_makes_the_reader_fail_hard(bytes in prop::collection::vec(any::<u8>(), 0..200), delimiter in prop_oneof!["whitespace", "tab", ","]) {
+        let mapping = Mapping { delimiter: Some(delimiter), columns: vec!["a".into(), "b".into()], ..Mapping::default() };
+        let rows = Rows::open(bytes.as_slice(), &mapping).unwrap();
+        prop_assert!(rows.count() <= bytes.len() + 1);
+    }
+
+    #[test]
+    fn dates_come_out_as_they_went_in(days in 0i64..60_000) {
+        let date = chrono::NaiveDate::from_ymd_opt(1900, 1, 1).unwrap() + chrono::Duration::days(days);
+        let kind: value::FieldType = "date:%Y%m%d".parse().unwrap();
+        prop_assert_eq!(kind.json(&date.format("%Y%m%d").to_string()).unwrap(), date.format("%Y-%m-%dT00:00:00Z").to_string());
+    }
+}
+
+fn import_into(node: &FakeNode, folder: &Path, change: impl FnOnce(&mut ImportArgs)) -> Result<(), Error> {
+    let mut arguments = args(&["total:money:USD={amount}"]);
+    arguments.file = folder.join("x.csv");
+    arguments.state = Some(folder.join("state.json"));
+    change(&mut arguments);
+    arguments.run(&node.client(), Format::Json)
+}
+
+fn lines_sent(node: &FakeNode) -> Vec<String> {
+    let batches = node.requests().into_iter().map(|request| serde_json::from_str::<Vec<Value>>(&request.body).unwrap());
+    batches.flatten().map(|event| event["subject"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn an_interrupted_import_goes_on_behind_the_last_acknowledged_line() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("x.csv"), "customer,amount\n1,1\n2,2\n3,3\n4,4\n5,5\n").unwrap();
+    let two = answer(200, r#"{"accepted":2,"duplicates":0,"positions":{}}"#);
+    let node = FakeNode::start(vec![two.clone(), answer(500, "{}"), two, answer(200, r#"{"accepted":1,"duplicates":0,"positions":{}}"#)]);
+    assert_eq!(import_into(&node, folder.path(), |_| {}).unwrap_err().exit_code(), 6);
+    import_into(&node, folder.path(), |arguments| arguments.resume = true).unwrap();
+    assert_eq!(lines_sent(&node), ["1", "2", "3", "4", "3", "4", "5"].map(|customer| format!("customer/{customer}")));
+    assert!(!folder.path().join("state.json").exists());
+}
+
+#[test]
+fn a_changed_file_is_not_resumed() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("x.csv"), "customer,amount\n1,1\n2,2\n3,3\n").unwrap();
+    let node = FakeNode::start(vec![answer(200, r#"{"accepted":2,"duplicates":0,"positions":{}}"#)]);
+    assert_eq!(import_into(&node, folder.path(), |_| {}).unwrap_err().exit_code(), 6);
+    std::fs::write(folder.path().join("x.csv"), "customer,amount\n9,9\n1,1\n2,2\n3,3\n").unwrap();
+    assert_eq!(import_into(&node, folder.path(), |arguments| arguments.resume = true).unwrap_err().exit_code(), 2);
+}
+
+#[test]
+fn bad_rows_stop_the_import_or_are_left_out_and_told() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("x.csv"), "customer,amount\n1,1\n2,oops\n3,3\n").unwrap();
+    let node =
+        FakeNode::start(vec![answer(200, r#"{"accepted":1,"duplicates":0,"positions":{}}"#), answer(200, r#"{"accepted":1,"duplicates":1,"positions":{}}"#)]);
+    let stopped = import_into(&node, folder.path(), |_| {}).unwrap_err();
+    assert!(stopped.exit_code() == 6 && stopped.to_string().contains("line 3, column amount"), "{stopped}");
+    let skipped = import_into(&node, folder.path(), |arguments| arguments.on_bad_row = OnBadRow::Skip).unwrap_err();
+    assert!(skipped.exit_code() == 6 && skipped.to_string().contains("1 rows were left out"), "{skipped}");
+    assert_eq!(lines_sent(&node), ["customer/1", "customer/1", "customer/3"]);
+}
+
+#[test]
+fn cdnow_maps_to_orders_that_add_up_to_an_independent_recount() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let file = root.join("../shared/data/commerce/CDNOW_sample.txt");
+    let Ok(text) = std::fs::read_to_string(&file) else {
+        println!("skipped: {} is not here", file.display());
+        return;
+    };
+    let events = events_of(&ImportArgs { mapping: Some(root.join("config/imports/cdnow.toml")), ..ImportArgs::default() }, "CDNOW_sample.txt", &text).unwrap();
+    let first = serde_json::json!({
+        "specversion": "1.0", "id": "cdnow-1", "source": "/import/cdnow", "type": "commerce.order_placed.v1", "subject": "customer/00004",
+        "time": "1997-01-01T00:00:00Z", "datacontenttype": "application/json",
+        "data": {"order_id": "cdnow-1", "customer_id": "00004", "total": {"minor": 2933, "currency": "USD"}}
+    });
+    assert_eq!(events[0], first);
+    let mut mapped: BTreeMap<String, i64> = BTreeMap::new();
+    for event in &events {
+        *mapped.entry(event["data"]["customer_id"].as_str().unwrap().to_owned()).or_default() += event["data"]["total"]["minor"].as_i64().unwrap();
+    }
+    // Independent of the mapping: columns by position, cents by removing the point.
+    let mut counted: BTreeMap<String, i64> = BTreeMap::new();
+    for line in text.lines() {
+        let (customer, dollars) = (line[1..6].to_owned(), line.split_whitespace().last().unwrap());
+        assert_eq!(dollars.as_bytes()[dollars.len() - 3], b'.');
+        *counted.entry(customer).or_default() += dollars.replace('.', "").parse::<i64>().unwrap();
+    }
+    assert_eq!((events.len(), mapped.len()), (6_919, 2_357));
+    assert_eq!(mapped, counted);
+}

@@ -1,0 +1,174 @@
+//! The command line: one file a group of commands. All but `run`, `config`, `keys`, `completions` and `doctor` talk to a node over HTTP.
+//!
+//! * [`error`] — exit codes; [`client`] — HTTP; [`output`] — tables and JSON; [`sender`] — events in batches, with retries
+//! * [`run`], [`config_check`], [`keys`], [`doctor`] — on this machine
+//! * [`publish`], [`import`], [`events`], [`query`], [`rebuild`], [`systems`], [`dead_letters`], [`stop`] — on a node
+
+pub mod client;
+pub mod config_check;
+pub mod dead_letters;
+pub mod doctor;
+pub mod error;
+pub mod events;
+pub mod import;
+pub mod keys;
+pub mod output;
+pub mod publish;
+pub mod query;
+pub mod rebuild;
+pub mod run;
+pub mod sender;
+pub mod stop;
+pub mod systems;
+#[cfg(test)]
+mod testing;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use client::Client;
+use error::Error;
+use output::Format;
+
+const EXIT_CODES: &str = "Exit codes:
+  0  done
+  1  failed
+  2  the command line, the mapping or the configuration is wrong
+  3  a check failed, or two things that must be equal differ
+  4  the node is not reachable or not ready
+  5  the node refused (4xx)
+  6  partly done: what was acknowledged stays";
+
+/// Runs a business by itself on an immutable event log, and proves every step.
+#[derive(Debug, Parser)]
+#[command(name = "tol", version, after_long_help = EXIT_CODES, after_help = "`tol --help` tells the exit codes.")]
+pub struct Cli {
+    /// URL of the node.
+    #[arg(long, global = true, env = "TOL_URL", default_value = "http://127.0.0.1:7700", help_heading = "Node")]
+    url: String,
+    /// API key.
+    #[arg(long, global = true, env = "TOL_KEY", hide_env_values = true, help_heading = "Node")]
+    key: Option<String>,
+    /// How results are printed.
+    #[arg(long, global = true, value_enum, default_value_t, help_heading = "Node")]
+    output: Format,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs a node.
+    Run(run::RunArgs),
+    /// Publishes CloudEvents: JSON lines from a file or standard input.
+    Publish(publish::PublishArgs),
+    /// Imports a CSV file as events; importing again skips what is there.
+    Import(import::ImportArgs),
+    /// Searches events, follows them, shows one.
+    #[command(subcommand)]
+    Events(events::EventsCommand),
+    /// Shows the tree of causes of a request.
+    Trace {
+        /// The correlation id.
+        correlation: String,
+    },
+    /// Queries a projection; without a name, lists them.
+    Query(query::QueryArgs),
+    /// Proves that replay equals live: rebuilds a projection and compares its digest before and after (exit code 3 if they differ).
+    Replay(rebuild::ReplayArgs),
+    /// Rebuilds a projection beside the serving one.
+    Rebuild(rebuild::RebuildArgs),
+    /// Lists systems; shows, pauses, resumes, restarts one.
+    Systems {
+        #[command(subcommand)]
+        command: Option<systems::SystemsCommand>,
+    },
+    /// Inputs that failed too often.
+    #[command(subcommand)]
+    DeadLetters(dead_letters::DeadLettersCommand),
+    /// Emergency stop: no effect starts any more, no system decides.
+    Stop(stop::StopArgs),
+    /// Releases the emergency stop.
+    Resume(stop::ResumeArgs),
+    /// Lists the log's topics.
+    Topics,
+    /// Checks this machine; needs no node.
+    Doctor(doctor::DoctorArgs),
+    /// The configuration.
+    #[command(subcommand)]
+    Config(config_check::ConfigCommand),
+    /// API keys.
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
+    /// Prints completions for a shell.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Reads the command line, runs the command, tells what went wrong.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run_command(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::note(&format!("error: {error}"));
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn run_command(cli: Cli) -> Result<(), Error> {
+    let format = cli.output;
+    let client = || Client::new(&cli.url, cli.key.as_deref());
+    match cli.command {
+        Command::Run(arguments) => arguments.run(),
+        Command::Publish(arguments) => arguments.run(&client()?, format),
+        Command::Import(arguments) => arguments.run(&client()?, format),
+        Command::Events(command) => command.run(&client()?, format),
+        Command::Trace { correlation } => events::trace(&client()?, format, &correlation),
+        Command::Query(arguments) => arguments.run(&client()?, format),
+        Command::Replay(arguments) => arguments.run(&client()?, format),
+        Command::Rebuild(arguments) => arguments.run(&client()?, format),
+        Command::Systems { command } => command.unwrap_or(systems::SystemsCommand::List).run(&client()?, format),
+        Command::DeadLetters(command) => command.run(&client()?, format),
+        Command::Stop(arguments) => arguments.run(&client()?, format),
+        Command::Resume(arguments) => arguments.run(&client()?, format),
+        Command::Topics => query::topics(&client()?, format),
+        Command::Doctor(arguments) => arguments.run(format),
+        Command::Config(command) => command.run(format),
+        Command::Keys(command) => command.run(format),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "tol", &mut std::io::stdout());
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn long_help_tells_every_exit_code() {
+        let help = Cli::command().render_long_help().to_string();
+        assert!((0..=6).all(|code| help.contains(&format!("\n  {code}  "))), "{help}");
+    }
+
+    #[test]
+    fn flags_of_run_become_settings_with_their_origin() {
+        let cli = Cli::try_parse_from(["tol", "run", "--data", "/d", "--listen", "127.0.0.1:0", "--set", "log.partitions=2"]).unwrap();
+        let Command::Run(arguments) = cli.command else { panic!("run is run") };
+        let loaded = arguments.config.load().unwrap();
+        assert_eq!((loaded.config.log.partitions, loaded.config.http.listen.as_str()), (2, "127.0.0.1:0"));
+        assert_eq!(loaded.origin("node.data").to_string(), "flag --data");
+    }
+}
