@@ -29,6 +29,8 @@ pub struct Meta {
     pub own: Cursor,
     /// Id of the last own event folded, compared with the log when the cache is opened.
     pub last_id: String,
+    /// Where that event lies.
+    pub last_position: u64,
     /// Input positions as the own events say (E9).
     pub inputs: Positions,
 }

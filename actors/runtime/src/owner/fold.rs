@@ -2,7 +2,7 @@
 //! The same function serves live decisions and reading back, so that both remember the same.
 
 use tol_events::{Attribute, EventView, reserved};
-use tol_kafka::{Cursor, TopicPartition};
+use tol_kafka::{Cursor, Position, TopicPartition};
 use tol_system::{AnySystem, Evolution, State};
 
 use super::cache::{Cache, Meta, PendingEffect, Positions};
@@ -15,12 +15,13 @@ pub(super) const TIMER_MARK: &str = "timerid";
 pub(super) const EFFECT_MARK: &str = "effectid";
 
 /// Folds one accepted own event into the cache.
-pub(super) fn fold(cache: &mut Cache, meta: &mut Meta, system: &dyn AnySystem, event: EventView<'_>, sequence: u64) -> Result<(), Error> {
+pub(super) fn fold(cache: &mut Cache, meta: &mut Meta, system: &dyn AnySystem, event: EventView<'_>, position: Position, sequence: u64) -> Result<(), Error> {
     if let Some(text) = event.attribute(Attribute::InputPosition) {
         // E9: set, not maximised.
         meta.inputs.extend(parse_positions(text).ok_or(Error::Internal("inputposition does not read"))?);
     }
     meta.last_id = event.id().to_owned();
+    meta.last_position = position;
     marks(cache, event)?;
     match event.event_type() {
         reserved::CHECKPOINTED | reserved::TIMER_FIRED | reserved::EFFECT_SETTLED => Ok(()),

@@ -234,7 +234,7 @@ impl Owner {
     }
 
     /// Starts over with an empty cache: what it names is not in the log (E10). Call before reading, when the log ends below
-    /// [`Owner::read_own_from`] or the record before it has another id than [`Owner::last_id`].
+    /// [`Owner::read_own_from`] or does not hold [`Owner::last_event`].
     ///
     /// # Errors
     /// The store failed.
@@ -257,9 +257,9 @@ impl Owner {
         self.partition
     }
 
-    /// Id of the last own event in the cache; empty before any.
-    pub fn last_id(&self) -> &str {
-        &self.meta.last_id
+    /// Id and position of the last own event in the cache, if there is one.
+    pub fn last_event(&self) -> Option<(&str, Position)> {
+        (!self.meta.last_id.is_empty()).then_some((self.meta.last_id.as_str(), self.meta.last_position))
     }
 
     /// Where its stand is: following, claiming, active.
@@ -313,7 +313,7 @@ impl Owner {
             let stopped = writer.take_own(batch, &mut |delivery| {
                 let Delivery::Group { events, first_sequence, .. } = delivery else { return Ok(()) };
                 for (offset, (position, event)) in events.iter().enumerate() {
-                    if let Err(problem) = fold::fold(cache, meta, system.as_ref(), *event, first_sequence + offset as u64) {
+                    if let Err(problem) = fold::fold(cache, meta, system.as_ref(), *event, *position, first_sequence + offset as u64) {
                         let text = problem.to_string();
                         failed = Some(match problem {
                             Error::System(_) => Error::Fold { partition: own.clone(), position: *position, problem: text.clone() },
@@ -451,6 +451,7 @@ impl Owner {
         self.meta.own = cursor;
         self.meta.inputs = inputs;
         self.meta.last_id = built.last_id;
+        self.meta.last_position = cursor.position - 1;
         self.cache.commit(cut, &self.meta)?;
         // E7: everything below rests on the commit.
         self.counts.emitted += built.records.len() as u64;

@@ -1,0 +1,165 @@
+//! [`Driver`]: runs one [`Owner`] against an [`EventLog`]. Blocking reads, answers through a queue; no thread of its own,
+//! so that an actor and the simulation drive it alike.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tol_kafka::{Append, Appended, EventLog};
+use tol_system::EffectOutcome;
+
+use crate::owner::{Action, Error, Moment, Owner, Parked, PendingEffect, Ticket};
+use crate::store::Store;
+
+/// An answer of the log, on its way to the owner.
+enum Answer {
+    Claim(Result<Vec<Appended>, tol_kafka::Error>),
+    Batch(u64, Result<Vec<Appended>, tol_kafka::Error>),
+}
+
+/// What a driver hands to whoever runs it.
+#[derive(Debug)]
+pub enum Output {
+    /// Run this effect; its result goes to [`Driver::effect_ended`].
+    StartEffect(String, PendingEffect),
+    /// Copy to the dead-letter topic.
+    DeadLetter(Box<Parked>),
+    /// An operator's request is settled.
+    Answer(Ticket, Result<u64, String>),
+}
+
+/// What one step did.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Something moved: step again before waiting.
+    pub moved: bool,
+    /// For the shell.
+    pub outputs: Vec<Output>,
+}
+
+/// One owner with its log.
+pub struct Driver {
+    owner: Owner,
+    log: Arc<dyn EventLog>,
+    answers: Arc<Mutex<VecDeque<Answer>>>,
+    /// Called when an answer of the log arrived.
+    wake: Arc<dyn Fn() + Send + Sync>,
+    read_bytes: usize,
+    checked: bool,
+}
+
+impl Driver {
+    /// Runs `owner`; `wake` is called, from a thread of the log's, when [`Driver::step`] has something new.
+    pub fn new(owner: Owner, log: Arc<dyn EventLog>, read_bytes: usize, wake: Arc<dyn Fn() + Send + Sync>) -> Self {
+        Self { owner, log, answers: Arc::default(), wake, read_bytes, checked: false }
+    }
+
+    /// The state machine.
+    pub fn owner(&self) -> &Owner {
+        &self.owner
+    }
+
+    /// The state machine, for commands.
+    pub fn owner_mut(&mut self) -> &mut Owner {
+        &mut self.owner
+    }
+
+    /// Opens an owner's cache and checks it against the log (E10).
+    ///
+    /// # Errors
+    /// The store failed.
+    #[allow(clippy::too_many_arguments)]
+    pub fn open(
+        system: Arc<dyn tol_system::AnySystem>,
+        partition: u32,
+        node: &str,
+        log: Arc<dyn EventLog>,
+        store: Arc<dyn Store>,
+        options: crate::owner::Options,
+        nonce_seed: u64,
+        wake: Arc<dyn Fn() + Send + Sync>,
+    ) -> Result<Self, Error> {
+        let read_bytes = options.read_bytes;
+        let owner = Owner::open(system, partition, node, &log.identity(), store, options, nonce_seed)?;
+        Ok(Self::new(owner, log, read_bytes, wake))
+    }
+
+    /// E10: a cache that names what the log does not hold starts empty.
+    fn check(&mut self) -> Result<bool, Error> {
+        let Some(position) = self.owner.read_own_from() else { return Ok(true) };
+        let Ok(bounds) = self.log.bounds(self.owner.own()) else { return Ok(false) };
+        let mut known = bounds.end >= position;
+        if let (true, Some((id, at))) = (known, self.owner.last_event()) {
+            let Ok(batches) = self.log.read(self.owner.own(), at, 1) else { return Ok(false) };
+            let event = batches.first().and_then(|batch| batch.event(at.saturating_sub(batch.base()) as usize));
+            known = event.is_some_and(|event| event.id() == id);
+        }
+        if !known {
+            self.owner.forget()?;
+        }
+        Ok(true)
+    }
+
+    /// Takes answers, reads what the owner wants, lets it decide, and hands its appends to the log.
+    ///
+    /// # Errors
+    /// The owner ends and says why.
+    pub fn step(&mut self, moment: Moment) -> Result<Progress, Error> {
+        let mut progress = Progress::default();
+        if !self.checked {
+            self.checked = self.check()?;
+            if !self.checked {
+                return Ok(progress);
+            }
+        }
+        loop {
+            let answer = self.answers.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            let Some(answer) = answer else { break };
+            progress.moved = true;
+            match answer {
+                Answer::Claim(answer) => self.owner.claimed(answer),
+                Answer::Batch(number, answer) => self.owner.appended(number, answer)?,
+            }
+        }
+        if let Some(position) = self.owner.read_own_from() {
+            // A log that cannot be read now is read at the next step.
+            for batch in self.log.read(self.owner.own(), position, self.read_bytes).unwrap_or_default() {
+                progress.moved = true;
+                self.owner.take_own(&batch)?;
+            }
+        } else if !moment.stopped {
+            for (partition, position) in self.owner.read_inputs_from() {
+                for batch in self.log.read(&partition, position, self.read_bytes).unwrap_or_default() {
+                    progress.moved = true;
+                    self.owner.take_input(&batch)?;
+                }
+            }
+        }
+        for action in self.owner.step(moment)? {
+            progress.moved = true;
+            match action {
+                Action::Append(number, append) => self.append(append, move |answer| Answer::Batch(number, answer)),
+                Action::Claim(append) => self.append(append, Answer::Claim),
+                Action::StartEffect(id, effect) => progress.outputs.push(Output::StartEffect(id, effect)),
+                Action::DeadLetter(parked) => progress.outputs.push(Output::DeadLetter(parked)),
+                Action::Answer(ticket, answer) => progress.outputs.push(Output::Answer(ticket, answer)),
+            }
+        }
+        Ok(progress)
+    }
+
+    fn append(&self, append: Append, wrap: impl FnOnce(Result<Vec<Appended>, tol_kafka::Error>) -> Answer + Send + 'static) {
+        let (answers, wake) = (self.answers.clone(), self.wake.clone());
+        self.log.append(
+            vec![append],
+            Box::new(move |answer| {
+                answers.lock().unwrap_or_else(PoisonError::into_inner).push_back(wrap(answer));
+                wake();
+            }),
+        );
+    }
+
+    /// Takes an effect's result.
+    pub fn effect_ended(&mut self, request_id: String, outcome: EffectOutcome, at: tol_events::EventTime) {
+        self.owner.effect_ended(request_id, outcome, at);
+    }
+}
