@@ -77,7 +77,7 @@ impl Client {
             url.push(if index == 0 { '?' } else { '&' });
             url.push_str(&format!("{name}={}", encode(value)));
         }
-        let mut request = Request::builder().method(method).uri(&url).header("accept", "application/json");
+        let mut request = Request::builder().method(method).uri(&url).header("accept", "application/json, text/event-stream");
         if let Some(key) = &self.key {
             request = request.header("authorization", format!("Bearer {key}"));
         }
