@@ -1,10 +1,22 @@
 //! The event log: one trait, three implementations that pass one conformance suite.
 //!
+//! * [`embedded`] — a folder on one machine
+//! * [`memory`] — for tests: deterministic under a seed, with faults
+//! * [`conformance`] — what each implementation must do
 //! * [`log`] — the [`EventLog`] trait, positions, appends, bounds
 //! * [`record`] — [`Record`] (one, for writing) and [`Batch`] (many, for reading; decoded once, shared by all readers)
 
+pub mod conformance;
+pub mod embedded;
 pub mod log;
+mod log_topics;
+pub mod memory;
+pub mod metric_definitions;
+pub mod reader;
 pub mod record;
 
+pub use embedded::{DiskFaults, EmbeddedLog, EmbeddedOptions, OpenReport};
 pub use log::{Append, AppendDone, Appended, Assignment, Bounds, Error, EventLog, Health, Position, TopicPartition, TopicSpec};
+pub use memory::{Faults, MemoryClient, MemoryLog};
+pub use reader::{Cursor, Delivery, Dropped, Numbering, Reader, Stop};
 pub use record::{Batch, HeaderName, Record, RecordRef};
