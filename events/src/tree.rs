@@ -25,6 +25,25 @@ domain_event!(SystemStarted, "tree.system_started.v1", "system" / system, |this|
     filled("node", &this.node)?;
 });
 
+/// `tree.system_failed.v1`: a system failed; its downtime begins.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SystemFailed<'a> {
+    /// The system.
+    #[serde(borrow)]
+    pub system: Cow<'a, str>,
+    /// URL of the node it ran on.
+    #[serde(borrow)]
+    pub node: Cow<'a, str>,
+    /// What went wrong.
+    #[serde(borrow)]
+    pub error: Cow<'a, str>,
+}
+
+domain_event!(SystemFailed, "tree.system_failed.v1", "system" / system, |this| {
+    filled("node", &this.node)?;
+    filled("error", &this.error)?;
+});
+
 /// `tree.system_restarted.v1`: a system failed and was started again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SystemRestarted<'a> {
