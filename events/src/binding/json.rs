@@ -116,7 +116,7 @@ impl<'de> Visitor<'de> for EventVisitor<'_> {
                 Key::Extension(name) => match map.next_value_seed(ScalarSeed)? {
                     Scalar::Null => Ok(()),
                     Scalar::Text(text) | Scalar::Other(text) => put_extension(&mut event, &name, text),
-                    Scalar::NotScalar => Err(Error::invalid(name, "must be a string, an integer or a boolean")),
+                    Scalar::Compound => Err(Error::invalid(name, "must be a string, an integer or a boolean")),
                 },
             };
             if let Err(error) = outcome {
@@ -224,7 +224,7 @@ enum Scalar {
     /// An integer or a boolean, in its canonical form.
     Other(String),
     /// A fraction, an object or an array.
-    NotScalar,
+    Compound,
 }
 
 struct ScalarSeed;
@@ -257,18 +257,18 @@ impl<'de> Visitor<'de> for ScalarSeed {
         Ok(Scalar::Other(value.to_string()))
     }
     fn visit_f64<E>(self, _: f64) -> Result<Scalar, E> {
-        Ok(Scalar::NotScalar)
+        Ok(Scalar::Compound)
     }
     fn visit_unit<E>(self) -> Result<Scalar, E> {
         Ok(Scalar::Null)
     }
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Scalar, A::Error> {
         while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Scalar::NotScalar)
+        Ok(Scalar::Compound)
     }
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Scalar, A::Error> {
         while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Scalar::NotScalar)
+        Ok(Scalar::Compound)
     }
 }
 
