@@ -21,6 +21,7 @@ use tol_system::{AnySystem, Description, EffectOutcome};
 
 pub use cache::{Cache, Meta, PendingEffect, Positions};
 pub use parking::{Parked, Recorded};
+pub(crate) use fold::panic_text;
 
 use crate::store::Store;
 use crate::writer::{Identity, Outcome, Phase, Writer};

@@ -1,0 +1,164 @@
+//! A fact on its way in.
+
+use tol_events::{Attribute, Event, EventTime, EventView, id};
+use tol_kafka::{Position, Record, TopicPartition};
+use xxhash_rust::xxh3::{Xxh3, xxh3_128};
+
+/// Extension with the keyed content hash of a fact whose content is encrypted.
+pub const CONTENT_HASH: &str = "contenthash";
+
+/// Hash of (source, id): what admission deduplicates on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SeenKey(pub [u8; 16]);
+
+impl SeenKey {
+    /// Of an event's source and id.
+    pub fn of(source: &str, id: &str) -> Self {
+        let mut text = Vec::with_capacity(source.len() + id.len() + 1);
+        text.extend_from_slice(source.as_bytes());
+        text.push(0);
+        text.extend_from_slice(id.as_bytes());
+        SeenKey(xxh3_128(&text).to_be_bytes())
+    }
+}
+
+/// An event that passed validation, ready to be numbered.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// Its (source, id).
+    pub key: SeenKey,
+    /// Hash of its content.
+    pub content: u64,
+    /// Everything but numbering and `recordedtime`.
+    pub record: Record,
+    /// Whether the sender gave a time; `recordedtime` stands in otherwise.
+    pub has_time: bool,
+    /// Where it goes.
+    pub to: TopicPartition,
+    /// Where in `inbox` it came from.
+    pub inbox: Option<(u32, Position)>,
+    /// Whose answer it is part of.
+    pub ticket: u64,
+}
+
+/// How far ahead a `time` may lie before the fact is flagged, in microseconds: a day.
+const FUTURE_MICROS: i64 = 86_400_000_000;
+
+impl Candidate {
+    /// Routes and hashes a validated event. `keyed_content` is the content hash of an event whose personal fields were encrypted.
+    /// Numbering attributes that the sender set are dropped: they are admission's to give.
+    pub fn new(mut event: Event, keyed_content: Option<u64>, partitions: u32, inbox: Option<(u32, Position)>, now: EventTime) -> Self {
+        for attribute in [Attribute::Sequence, Attribute::Epoch, Attribute::InputPosition, Attribute::InputIndex, Attribute::RecordedTime, Attribute::InboxPosition, Attribute::TimeFlag] {
+            event.unset(attribute);
+        }
+        event.extensions.remove(CONTENT_HASH);
+        let key = SeenKey::of(event.get(Attribute::Source), event.get(Attribute::Id));
+        let subject = event.get(Attribute::Subject);
+        let partition_key = event.attributes.get(&Attribute::PartitionKey).map_or(subject, String::as_str);
+        let to = TopicPartition::new(id::facts_topic(subject), id::partition_of(partition_key, partitions));
+        let time = event.attributes.get(&Attribute::Time).and_then(|text| EventTime::parse(text));
+        let content = keyed_content.unwrap_or_else(|| hash(event.get(Attribute::Type), subject, event.get(Attribute::Time), &event.data));
+        if let Some(hash) = keyed_content {
+            event.extensions.insert(CONTENT_HASH.to_owned(), format!("{hash:016x}"));
+        }
+        if time.is_some_and(|time| time.micros_since(now) > FUTURE_MICROS) {
+            event.set(Attribute::TimeFlag, "future");
+        }
+        if let Some((partition, position)) = inbox {
+            event.set(Attribute::InboxPosition, format!("{partition}@{position}"));
+        }
+        Self { key, content, has_time: time.is_some(), record: Record::from_event(&event), to, inbox, ticket: 0 }
+    }
+}
+
+/// The content hash of an event as its sender gave it, keyed so that what was encrypted cannot be guessed from it.
+pub fn keyed_content_hash(key: &[u8; 32], event: &Event) -> u64 {
+    let plain = hash(event.get(Attribute::Type), event.get(Attribute::Subject), event.get(Attribute::Time), &event.data);
+    let mut hasher = blake3::Hasher::new_keyed(key);
+    hasher.update(&plain.to_be_bytes());
+    hasher.update(&event.data);
+    u64::from_be_bytes(hasher.finalize().as_bytes()[..8].try_into().unwrap_or_default())
+}
+
+/// The content hash of a fact as it lies in the log; the same as of the candidate it was.
+pub fn content_hash_of_fact(event: EventView<'_>) -> u64 {
+    let keyed = event.extensions().find(|(name, _)| *name == CONTENT_HASH).and_then(|(_, value)| u64::from_str_radix(value, 16).ok());
+    keyed.unwrap_or_else(|| {
+        let time = event.attribute(Attribute::Time).unwrap_or_default();
+        // A fact that came without a time got its recorded time.
+        let given = if Some(time) == event.attribute(Attribute::RecordedTime) { "" } else { time };
+        hash(event.event_type(), event.subject(), given, event.data())
+    })
+}
+
+/// Hash of what a fact says. White space between JSON tokens does not count: the same fact may be sent by two clients.
+fn hash(event_type: &str, subject: &str, time: &str, data: &[u8]) -> u64 {
+    let mut hasher = Xxh3::new();
+    for part in [event_type, subject, time] {
+        hasher.update(part.as_bytes());
+        hasher.update(&[0]);
+    }
+    let (mut start, mut in_string, mut escaped) = (0, false, false);
+    for (index, byte) in data.iter().enumerate() {
+        if in_string {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' => escaped = true,
+                b'"' => in_string = false,
+                _ => {}
+            }
+        } else if *byte == b'"' {
+            in_string = true;
+        } else if byte.is_ascii_whitespace() {
+            hasher.update(&data[start..index]);
+            start = index + 1;
+        }
+    }
+    hasher.update(&data[start..]);
+    hasher.digest()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn event(data: &str, time: &str) -> Event {
+        let mut event = Event::new("1", "/shop", "shop.thing_done.v1", "customer/1");
+        if !time.is_empty() {
+            event.set(Attribute::Time, time);
+        }
+        event.data = data.as_bytes().to_vec();
+        event
+    }
+
+    fn content(data: &str, time: &str) -> u64 {
+        Candidate::new(event(data, time), None, 8, None, EventTime::from_secs(0)).content
+    }
+
+    #[test]
+    fn content_is_the_same_whatever_the_spacing_and_other_for_other_content() {
+        assert_eq!(content(r#"{"a": 1, "b": "x y"}"#, ""), content(r#"{"a":1,"b":"x y"}"#, ""));
+        assert_ne!(content(r#"{"a":"x y"}"#, ""), content(r#"{"a":"xy"}"#, ""));
+        assert_ne!(content("{}", ""), content("{}", "2020-01-01T00:00:00Z"));
+    }
+
+    #[test]
+    fn a_fact_in_the_log_hashes_as_the_candidate_did() {
+        for time in ["", "2020-01-01T00:00:00Z"] {
+            let candidate = Candidate::new(event(r#"{"a": 1}"#, time), None, 8, None, EventTime::from_secs(0));
+            let mut fact = event(r#"{"a": 1}"#, if time.is_empty() { "2026-01-01T00:00:00Z" } else { time });
+            fact.set(Attribute::RecordedTime, "2026-01-01T00:00:00Z");
+            assert_eq!(content_hash_of_fact(fact.encode().view()), candidate.content);
+        }
+    }
+
+    #[test]
+    fn numbering_of_the_sender_is_dropped_and_the_far_future_flagged() {
+        let mut event = event("{}", "2099-01-01T00:00:00Z");
+        event.set(Attribute::Epoch, "9");
+        let candidate = Candidate::new(event, None, 8, None, EventTime::from_secs(0));
+        let headers: Vec<&str> = candidate.record.headers().map(|(name, _)| name.as_str()).collect();
+        assert!(!headers.contains(&"ce_epoch") && headers.contains(&"ce_timeflag"));
+    }
+}

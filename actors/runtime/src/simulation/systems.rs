@@ -1,0 +1,139 @@
+//! The three test systems, on the rules of [`super::rules`].
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tol_events::{Event, EventTime, EventView};
+use tol_system::{AnySystem, Decision, Description, EffectOutcome, Error, Evolution, Input, InputSpec, System, erase};
+
+use super::rules::{self, Cause, Kind, Memory, Poison, Told, plan};
+
+/// What the systems and the schedule share.
+#[derive(Debug, Default)]
+pub(super) struct World {
+    pub healed: AtomicBool,
+    /// The node that steps now is under the emergency stop.
+    pub stopped: AtomicBool,
+    pub subjects: u64,
+    tries: Mutex<BTreeMap<(Kind, String), u32>>,
+    violations: Mutex<Vec<String>>,
+}
+
+impl World {
+    pub(super) fn violation(&self, text: String) {
+        self.violations.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+    }
+
+    pub(super) fn first_violation(&self) -> Option<String> {
+        self.violations.lock().unwrap_or_else(PoisonError::into_inner).first().cloned()
+    }
+
+    fn try_again(&self, kind: Kind, cause: &Cause) -> u32 {
+        let mut tries = self.tries.lock().unwrap_or_else(PoisonError::into_inner);
+        let tried = tries.entry((kind, cause.name())).or_default();
+        *tried += 1;
+        *tried
+    }
+}
+
+struct Simulated {
+    kind: Kind,
+    world: Arc<World>,
+}
+
+/// One of the test systems.
+pub(super) fn system(kind: Kind, world: &Arc<World>) -> Arc<dyn AnySystem> {
+    erase(Simulated { kind, world: world.clone() })
+}
+
+impl System for Simulated {
+    type State = Memory;
+
+    fn describe(&self) -> Description {
+        let (topic, types): (&'static str, &'static [&'static str]) = match self.kind {
+            Kind::Counter => (rules::FACTS, &["sim.count"]),
+            Kind::Chain => ("sim-counter.events", &[rules::COUNTED]),
+            Kind::Worker => (rules::FACTS, &["sim.job"]),
+        };
+        let mut inputs = vec![InputSpec { topic, types }];
+        if self.kind == Kind::Worker {
+            inputs.push(InputSpec { topic: "clock", types: &[] });
+        }
+        Description {
+            name: self.kind.name(),
+            tier: 7,
+            code_version: "1",
+            state_version: 1,
+            about: "A test system of the simulation.",
+            inputs,
+            emits: match self.kind {
+                Kind::Counter => &[rules::COUNTED, rules::REFUSED],
+                Kind::Chain => &[rules::CHAINED, rules::REFUSED],
+                Kind::Worker => &[rules::TIMER_SET, rules::TIMER_CANCELLED, rules::RANG, rules::WORK_REQUESTED, rules::WORK_DONE, rules::REFUSED],
+            },
+            depends_on: &[],
+            uptime_target: 0.99,
+        }
+    }
+
+    fn decide(&self, state: &Memory, input: Input<'_>, decision: &mut Decision) -> Result<(), Error> {
+        let cause = match input {
+            Input::Event(event) => Cause::Event { id: event.id().to_owned(), time: input.time().as_micros() },
+            Input::Timer { id, subject, due } => Cause::Timer { subject: subject.to_owned(), id: id.to_owned(), due: due.as_micros() },
+            Input::Effect { request_id, outcome, .. } => {
+                if rules::outcome(request_id) != matches!(outcome, EffectOutcome::Completed(_)) {
+                    self.world.violation(format!("effect {request_id} came back with another outcome"));
+                }
+                Cause::Effect { request: request_id.to_owned() }
+            }
+        };
+        if self.world.stopped.load(Ordering::Relaxed) {
+            self.world.violation(format!("{} decided {} while stopped", self.kind.name(), cause.name()));
+        }
+        let healed = self.world.healed.load(Ordering::Relaxed);
+        let refused = || Err(Error::Refused(format!("{} is poison", cause.name())));
+        match Poison::of(self.kind, &cause) {
+            Poison::None => {}
+            Poison::Always => return refused(),
+            Poison::Unfoldable => {
+                decision.emit(rules::REFUSED, &serde_json::json!({}));
+            }
+            Poison::UntilHealed if !healed => return refused(),
+            // Does not call the panic hook, which would print.
+            Poison::PanicsUntilHealed if !healed => std::panic::resume_unwind(Box::new("poison")),
+            Poison::UntilHealed | Poison::PanicsUntilHealed => {}
+            Poison::Transient(times) => {
+                if !healed && self.world.try_again(self.kind, &cause) <= times {
+                    return refused();
+                }
+            }
+        }
+        for planned in plan(self.kind, self.world.subjects, state, &cause) {
+            decision.emit(planned.event_type, &planned.told).target = planned.target;
+        }
+        Ok(())
+    }
+
+    fn evolve(&self, state: &mut Memory, event: EventView<'_>, evolution: &mut Evolution) -> Result<(), Error> {
+        if event.event_type() == rules::REFUSED {
+            return Err(Error::UnknownOwnEvent(event.event_type().to_owned()));
+        }
+        let told: Told = event.data_as().map_err(|problem| Error::malformed(&event, problem))?;
+        if told.after.count != state.count + 1 {
+            self.world.violation(format!("{} folded event {} of {} after {}", self.kind.name(), told.after.count, event.subject(), state.count));
+        }
+        *state = told.after;
+        match (event.event_type(), told.timer, told.due) {
+            (rules::TIMER_SET, Some(timer), Some(due)) => evolution.set_timer(timer, EventTime::from_micros(due)),
+            (rules::TIMER_CANCELLED, Some(timer), _) => evolution.cancel_timer(timer),
+            (rules::WORK_REQUESTED, ..) => evolution.request_effect("sim", serde_json::json!({ "cause": told.cause })),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn examples(&self) -> Vec<Event> {
+        Vec::new()
+    }
+}

@@ -1,0 +1,122 @@
+//! The emergency stop of this node: engaged at once where it was asked for, and wherever `control` says so.
+//! Effects start only under a short lease, renewed by reading the end of `control`.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use tol_events::{EventTime, EventView, reserved};
+
+/// Why and since when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopState {
+    /// Whether the stop is engaged.
+    pub engaged: bool,
+    /// The reason given last.
+    pub reason: Option<String>,
+    /// Who engaged or released it last.
+    pub by: Option<String>,
+    /// When.
+    pub since: Option<EventTime>,
+}
+
+/// Shared by everything that decides or acts. Cheap to clone and to ask.
+#[derive(Clone, Debug)]
+pub struct StopGate {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    engaged: AtomicBool,
+    /// `control` was read to its end at least once: before that nothing is decided.
+    informed: AtomicBool,
+    /// Monotonic milliseconds until which effects may start.
+    lease_until_ms: AtomicU64,
+    state: Mutex<StopState>,
+}
+
+impl Default for StopGate {
+    fn default() -> Self {
+        let state = StopState { engaged: false, reason: None, by: None, since: None };
+        Self { inner: Arc::new(Inner { engaged: AtomicBool::new(false), informed: AtomicBool::new(false), lease_until_ms: AtomicU64::new(0), state: Mutex::new(state) }) }
+    }
+}
+
+impl StopGate {
+    /// Whether nothing may be decided now: engaged, or `control` was not read yet.
+    pub fn is_closed(&self) -> bool {
+        self.inner.engaged.load(Ordering::Acquire) || !self.inner.informed.load(Ordering::Acquire)
+    }
+
+    /// Whether an effect may start now.
+    pub fn may_act(&self, now_ms: u64) -> bool {
+        !self.is_closed() && now_ms < self.inner.lease_until_ms.load(Ordering::Acquire)
+    }
+
+    /// `control` was read to its end: decisions may begin, effects may start until `until_ms`.
+    pub fn renew(&self, until_ms: u64) {
+        self.inner.informed.store(true, Ordering::Release);
+        self.inner.lease_until_ms.store(until_ms, Ordering::Release);
+    }
+
+    /// Closes the gate now, log or no log.
+    pub fn engage(&self, reason: &str, by: &str, since: EventTime) {
+        self.inner.engaged.store(true, Ordering::Release);
+        *self.lock() = StopState { engaged: true, reason: Some(reason.to_owned()), by: Some(by.to_owned()), since: Some(since) };
+    }
+
+    /// Opens the gate: only for a release that is in the log.
+    pub fn release(&self, reason: &str, by: &str, since: EventTime) {
+        *self.lock() = StopState { engaged: false, reason: Some(reason.to_owned()), by: Some(by.to_owned()), since: Some(since) };
+        self.inner.engaged.store(false, Ordering::Release);
+    }
+
+    /// Folds one record of `control`.
+    pub fn fold(&self, event: EventView<'_>) {
+        #[derive(Deserialize)]
+        struct Said {
+            #[serde(default)]
+            reason: String,
+            #[serde(default)]
+            by: String,
+        }
+        let said = event.data_as().unwrap_or(Said { reason: String::new(), by: String::new() });
+        let time = event.time().unwrap_or_default();
+        match event.event_type() {
+            reserved::STOP_ENGAGED => self.engage(&said.reason, &said.by, time),
+            reserved::STOP_RELEASED => self.release(&said.reason, &said.by, time),
+            _ => {}
+        }
+    }
+
+    /// For people.
+    pub fn state(&self) -> StopState {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, StopState> {
+        self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use tol_events::Event;
+
+    #[test]
+    fn closed_until_informed_and_while_engaged() {
+        let gate = StopGate::default();
+        assert!(gate.is_closed());
+        gate.renew(100);
+        assert!(!gate.is_closed() && gate.may_act(99) && !gate.may_act(100));
+        let said = |event_type| Event::new("1", "/nodes/a", event_type, "node/a").with_data(&serde_json::json!({"reason": "fire", "by": "ann"})).unwrap().encode();
+        gate.fold(said(reserved::STOP_ENGAGED).view());
+        assert!(gate.is_closed() && !gate.may_act(1));
+        assert_eq!(gate.state().reason.as_deref(), Some("fire"));
+        gate.fold(said(reserved::STOP_RELEASED).view());
+        assert!(!gate.is_closed());
+    }
+}

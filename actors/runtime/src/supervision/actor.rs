@@ -1,0 +1,342 @@
+//! One system as an actix actor on a thread of its own: its partitions' drivers, stepped when woken.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use actix::{Actor, AsyncContext, Context, Handler, Message, Recipient};
+use serde::Serialize;
+use tol_events::EventTime;
+use tol_kafka::{EventLog, Position, TopicPartition};
+use tol_system::{AnySystem, Description, EffectOutcome};
+
+use crate::driver::{Driver, Output};
+use crate::owner::{Counts, Moment, Options, Parked, PendingEffect};
+use crate::stop::StopGate;
+use crate::store::Store;
+use crate::writer::Phase;
+
+/// Mailbox places: wake-ups are coalesced, so these are commands.
+const MAILBOX: usize = 256;
+/// How long one turn may take before commands get theirs.
+const TURN: Duration = Duration::from_millis(20);
+
+/// One partition, for people.
+#[derive(Clone, Debug, Serialize)]
+pub struct PartitionSnapshot {
+    /// Its number.
+    pub partition: u32,
+    /// `following`, `claiming` or `active`.
+    pub phase: &'static str,
+    /// Counts.
+    pub counts: Counts,
+    /// Where its inputs go on.
+    pub inputs: BTreeMap<String, Position>,
+    /// What it gave up last, if anything.
+    pub last_problem: Option<String>,
+}
+
+/// What others see of a running system without asking it.
+#[derive(Debug, Default)]
+pub struct SystemShared {
+    /// Turns taken; a watcher sees whether it hangs.
+    pub beat: AtomicU64,
+    /// A wake-up is on its way.
+    woken: AtomicBool,
+    /// Set when this generation was replaced: it does nothing more.
+    pub abandoned: AtomicBool,
+    /// Where to send wake-ups.
+    recipient: Mutex<Option<Recipient<Wake>>>,
+    /// The last snapshot.
+    pub partitions: Mutex<Vec<PartitionSnapshot>>,
+    /// Paused by an operator.
+    pub paused: AtomicBool,
+    /// Why it ended, if it did.
+    pub failed: Mutex<Option<String>>,
+}
+
+impl SystemShared {
+    /// Makes the actor take a turn soon. Never blocks, never queues more than one wake-up.
+    pub fn wake(&self) {
+        if !self.woken.swap(true, Ordering::AcqRel) {
+            let sent = lock(&self.recipient).as_ref().is_some_and(|recipient| recipient.try_send(Wake).is_ok());
+            if !sent {
+                self.woken.store(false, Ordering::Release);
+            }
+        }
+    }
+
+    /// The last snapshot.
+    pub fn snapshot(&self) -> Vec<PartitionSnapshot> {
+        lock(&self.partitions).clone()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Take a turn.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Wake;
+
+/// Called once with an answer, from the system's thread; must not block.
+pub type Reply<T> = Box<dyn FnOnce(T) + Send>;
+
+/// What operators and other parts of the node ask of a system.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub enum Command {
+    /// These partition numbers are this node's now.
+    Assign(BTreeSet<u32>),
+    /// Decide nothing until resumed.
+    Pause(bool),
+    /// The parked inputs, at most so many.
+    Parked(usize, Reply<Vec<Parked>>),
+    /// Decide everything parked of this subject again.
+    Redrive(String, Reply<Result<u64, String>>),
+    /// Give up this dead letter for this reason.
+    Discard(String, String, Reply<Result<u64, String>>),
+    /// A subject's state as people may see it.
+    Observe(String, Reply<serde_json::Value>),
+    /// The own position that covers an input position, if it is covered.
+    Covering(TopicPartition, Position, Reply<Option<(TopicPartition, Position)>>),
+    /// An effect ended.
+    EffectEnded(u32, String, EffectOutcome, EventTime),
+}
+
+/// Runs effects and dead-letter copies for systems.
+pub trait Outlet: Send + Sync + 'static {
+    /// Runs an effect; its result comes back as [`Command::EffectEnded`]. Must not block.
+    fn start_effect(&self, system: &str, partition: u32, request_id: String, effect: PendingEffect);
+    /// Copies a parked input to the dead-letter topic. Must not block.
+    fn dead_letter(&self, parked: &Parked);
+}
+
+/// What a system runs with.
+#[derive(Clone)]
+pub struct Environment {
+    /// The log.
+    pub log: Arc<dyn EventLog>,
+    /// The caches.
+    pub store: Arc<dyn Store>,
+    /// The node's URL.
+    pub node: String,
+    /// The emergency stop.
+    pub gate: StopGate,
+    /// Effects and copies.
+    pub outlet: Arc<dyn Outlet>,
+    /// Limits of owners.
+    pub options: Options,
+    /// Zero of the monotonic clock.
+    pub started: Instant,
+}
+
+/// One system on its thread.
+pub struct SystemActor {
+    description: Description,
+    drivers: Vec<Driver>,
+    environment: Environment,
+    shared: Arc<SystemShared>,
+    replies: BTreeMap<u64, Reply<Result<u64, String>>>,
+    next_ticket: u64,
+}
+
+impl SystemActor {
+    /// Opens the caches of all partitions.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn new(system: Arc<dyn AnySystem>, environment: Environment, shared: Arc<SystemShared>) -> Result<Self, crate::owner::Error> {
+        let mut drivers = Vec::new();
+        for partition in 0..environment.options.partitions {
+            let waker = Arc::downgrade(&shared);
+            let wake = Arc::new(move || {
+                if let Some(shared) = waker.upgrade() {
+                    shared.wake();
+                }
+            });
+            let nonce_seed = uuid::Uuid::new_v4().as_u64_pair().0;
+            let store = environment.store.clone();
+            drivers.push(Driver::open(system.clone(), partition, &environment.node, environment.log.clone(), store, environment.options.clone(), nonce_seed, wake)?);
+        }
+        Ok(Self { description: system.describe(), drivers, environment, shared, replies: BTreeMap::new(), next_ticket: 0 })
+    }
+
+    fn moment(&self) -> Moment {
+        Moment {
+            now_ms: self.environment.started.elapsed().as_millis() as u64,
+            wall: chrono::Utc::now().into(),
+            stopped: self.environment.gate.is_closed(),
+        }
+    }
+
+    /// Steps every partition until nothing moves or the turn is over; whether there is more to do.
+    fn turn(&mut self) -> Result<bool, String> {
+        let until = Instant::now() + TURN;
+        loop {
+            let mut moved = false;
+            for index in 0..self.drivers.len() {
+                if self.shared.abandoned.load(Ordering::Acquire) {
+                    return Ok(false);
+                }
+                let moment = self.moment();
+                let stepped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.drivers[index].step(moment)));
+                let progress = match stepped {
+                    Ok(Ok(progress)) => progress,
+                    Ok(Err(error)) => return Err(format!("partition {index}: {error}")),
+                    Err(panic) => return Err(format!("partition {index} panicked: {}", crate::owner::panic_text(&*panic))),
+                };
+                moved |= progress.moved;
+                for output in progress.outputs {
+                    self.output(index as u32, output);
+                }
+            }
+            self.shared.beat.fetch_add(1, Ordering::Relaxed);
+            if !moved || Instant::now() >= until {
+                return Ok(moved);
+            }
+        }
+    }
+
+    fn output(&mut self, partition: u32, output: Output) {
+        match output {
+            Output::StartEffect(request_id, effect) => self.environment.outlet.start_effect(self.description.name, partition, request_id, effect),
+            Output::DeadLetter(parked) => self.environment.outlet.dead_letter(&parked),
+            Output::Answer(ticket, answer) => {
+                if let Some(reply) = self.replies.remove(&ticket) {
+                    reply(answer);
+                }
+            }
+        }
+    }
+
+    fn publish_snapshot(&self) {
+        let name = self.description.name;
+        let snapshot: Vec<PartitionSnapshot> = self
+            .drivers
+            .iter()
+            .map(|driver| {
+                let owner = driver.owner();
+                let phase = match owner.phase() {
+                    Phase::Following => "following",
+                    Phase::Claiming { .. } => "claiming",
+                    Phase::Active => "active",
+                };
+                let inputs = owner.positions().iter().map(|(partition, cursor)| (partition.to_string(), cursor.position)).collect();
+                PartitionSnapshot { partition: owner.partition(), phase, counts: owner.counts(), inputs, last_problem: owner.last_problem().map(str::to_owned) }
+            })
+            .collect();
+        let total = |count: fn(&Counts) -> u64| snapshot.iter().map(|partition| count(&partition.counts)).sum::<u64>();
+        metrics::counter!("tol_system_events_consumed_total", "system" => name).absolute(total(|counts| counts.consumed));
+        metrics::counter!("tol_system_events_emitted_total", "system" => name).absolute(total(|counts| counts.emitted));
+        let (consumed, micros) = (total(|counts| counts.consumed), total(|counts| counts.decide_micros));
+        if consumed > 0 {
+            metrics::histogram!("tol_system_decision_seconds", "system" => name).record(micros as f64 / consumed as f64 / 1e6);
+        }
+        *lock(&self.shared.partitions) = snapshot;
+    }
+
+    fn driver_of(&mut self, subject: &str) -> Option<&mut Driver> {
+        let partition = tol_events::id::partition_of(subject, self.environment.options.partitions);
+        self.drivers.get_mut(partition as usize)
+    }
+
+    fn ticket(&mut self, reply: Reply<Result<u64, String>>) -> u64 {
+        self.next_ticket += 1;
+        self.replies.insert(self.next_ticket, reply);
+        self.next_ticket
+    }
+}
+
+impl Actor for SystemActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        context.set_mailbox_capacity(MAILBOX);
+        *lock(&self.shared.recipient) = Some(context.address().recipient());
+        context.run_interval(Duration::from_millis(100), |_, context| context.notify(Wake));
+        context.run_interval(Duration::from_millis(500), |actor, _| actor.publish_snapshot());
+        context.notify(Wake);
+    }
+}
+
+impl Handler<Wake> for SystemActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Wake, context: &mut Self::Context) {
+        use actix::ActorContext;
+        if self.shared.abandoned.load(Ordering::Acquire) {
+            return context.stop();
+        }
+        self.shared.woken.store(false, Ordering::Release);
+        match self.turn() {
+            Ok(true) => self.shared.wake(),
+            Ok(false) => {}
+            Err(problem) => {
+                self.publish_snapshot();
+                *lock(&self.shared.failed) = Some(problem);
+                context.stop();
+            }
+        }
+    }
+}
+
+impl Handler<Command> for SystemActor {
+    type Result = ();
+
+    fn handle(&mut self, command: Command, _: &mut Self::Context) {
+        let moment = self.moment();
+        match command {
+            Command::Assign(partitions) => {
+                for driver in &mut self.drivers {
+                    let assigned = partitions.contains(&driver.owner().partition());
+                    driver.owner_mut().assign(assigned);
+                }
+            }
+            Command::Pause(paused) => {
+                self.shared.paused.store(paused, Ordering::Release);
+                self.drivers.iter_mut().for_each(|driver| driver.owner_mut().pause(paused));
+            }
+            Command::Parked(limit, reply) => {
+                let parked = self.drivers.iter().filter_map(|driver| driver.owner().parked(limit).ok()).flatten().take(limit).collect();
+                reply(parked);
+            }
+            Command::Redrive(subject, reply) => {
+                let ticket = self.ticket(reply);
+                if let Some(driver) = self.driver_of(&subject) {
+                    driver.owner_mut().redrive_subject(&subject, Some(ticket));
+                }
+            }
+            Command::Discard(id, reason, reply) => {
+                let holder = self.drivers.iter().position(|driver| driver.owner().parked(usize::MAX / 2).is_ok_and(|all| all.iter().any(|parked| parked.id == id)));
+                let Some(index) = holder else { return reply(Ok(0)) };
+                let ticket = self.ticket(reply);
+                if let Err(error) = self.drivers[index].owner_mut().discard(&id, &reason, ticket, moment)
+                    && let Some(reply) = self.replies.remove(&ticket)
+                {
+                    reply(Err(error.to_string()));
+                }
+            }
+            Command::Observe(subject, reply) => {
+                let value = self.driver_of(&subject).and_then(|driver| driver.owner_mut().observe(&subject).ok()).unwrap_or_default();
+                reply(value);
+            }
+            Command::Covering(partition, position, reply) => {
+                let covering = self.drivers.get(partition.partition as usize).and_then(|driver| {
+                    let owner = driver.owner();
+                    owner.covering(&partition, position).map(|end| (owner.own().clone(), end))
+                });
+                reply(covering);
+            }
+            Command::EffectEnded(partition, request_id, outcome, at) => {
+                if let Some(driver) = self.drivers.get_mut(partition as usize) {
+                    driver.effect_ended(request_id, outcome, at);
+                }
+            }
+        }
+        self.shared.wake();
+    }
+}

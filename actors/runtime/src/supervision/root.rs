@@ -1,0 +1,362 @@
+//! The root of supervision: an actor that starts every system on a thread of its own, watches it and restarts it.
+//! What it sees becomes an [`Observation`], which the node publishes as a fact for the hub to decide on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use actix::{Actor, Addr, Arbiter, AsyncContext, Context, Handler, Message};
+use serde::Serialize;
+use tol_system::{AnySystem, Description};
+
+use super::actor::{Command, Environment, PartitionSnapshot, SystemActor, SystemShared};
+use super::machine::{Limits, Machine, State, Verdict};
+
+/// Makes a system anew for every start. It may fail, and may panic.
+pub type Factory = Arc<dyn Fn() -> Result<Arc<dyn AnySystem>, String> + Send + Sync>;
+
+/// A system that passed the contract suite.
+#[derive(Clone)]
+pub struct Registered {
+    /// What it is.
+    pub description: Description,
+    /// Makes it.
+    pub factory: Factory,
+}
+
+/// What supervision saw.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Observation {
+    /// It was started for the first time, or by an operator.
+    Started,
+    /// It was started again after a failure.
+    Restarted {
+        /// How often so far.
+        attempt: u64,
+    },
+    /// It failed.
+    Failed {
+        /// Why.
+        error: String,
+    },
+    /// It failed too often.
+    Degraded {
+        /// Why, the last time.
+        reason: String,
+    },
+    /// A degraded system held its probe.
+    Recovered,
+    /// It was stopped; planned by an operator or the end of the node.
+    Stopped,
+}
+
+/// Told of everything supervision sees; must not block.
+pub type Observer = Arc<dyn Fn(&str, Observation) + Send + Sync>;
+
+/// How the root works.
+#[derive(Clone)]
+pub struct RootOptions {
+    /// Limits, the same for all.
+    pub limits: Limits,
+    /// Told of what happens.
+    pub observer: Observer,
+}
+
+/// One system, for people.
+#[derive(Clone, Debug, Serialize)]
+pub struct SystemStatus {
+    /// What it is.
+    #[serde(flatten)]
+    pub description: Description,
+    /// Where it stands.
+    pub state: State,
+    /// Paused by an operator.
+    pub paused: bool,
+    /// Starts after the first.
+    pub restarts: u64,
+    /// Threads that hung and were abandoned.
+    pub abandoned: usize,
+    /// Why it failed last.
+    pub last_error: Option<String>,
+    /// Its partitions.
+    pub partitions: Vec<PartitionSnapshot>,
+}
+
+struct Child {
+    registered: Registered,
+    machine: Machine,
+    shared: Arc<SystemShared>,
+    address: Option<Addr<SystemActor>>,
+    arbiter: Option<Arbiter>,
+    paused: bool,
+}
+
+#[derive(Default)]
+struct Board {
+    statuses: Mutex<BTreeMap<String, SystemStatus>>,
+    addresses: Mutex<BTreeMap<String, Addr<SystemActor>>>,
+    shared: Mutex<BTreeMap<String, (Arc<SystemShared>, BTreeSet<String>)>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the rest of the node may ask of the root, from any thread.
+#[derive(Clone)]
+pub struct RootHandle {
+    board: Arc<Board>,
+    address: Addr<Root>,
+}
+
+impl RootHandle {
+    /// All systems.
+    pub fn statuses(&self) -> Vec<SystemStatus> {
+        lock(&self.board.statuses).values().cloned().collect()
+    }
+
+    /// Sends a command to a running system. `false`: it is not running or its mailbox is full.
+    pub fn command(&self, system: &str, command: Command) -> bool {
+        let address = lock(&self.board.addresses).get(system).cloned();
+        address.is_some_and(|address| address.try_send(command).is_ok())
+    }
+
+    /// Wakes the systems that read `topic`.
+    pub fn wake_readers_of(&self, topic: &str) {
+        for (shared, topics) in lock(&self.board.shared).values() {
+            if topics.contains(topic) {
+                shared.wake();
+            }
+        }
+    }
+
+    /// Wakes all systems.
+    pub fn wake_all(&self) {
+        lock(&self.board.shared).values().for_each(|(shared, _)| shared.wake());
+    }
+
+    /// Asks for a system to be stopped, started or restarted. `false`: the root's mailbox is full.
+    pub fn order(&self, system: &str, order: Order) -> bool {
+        self.address.try_send(Ordered { system: system.to_owned(), order }).is_ok()
+    }
+
+    /// These partition numbers are this node's now.
+    pub fn assign(&self, partitions: BTreeSet<u32>) -> bool {
+        self.address.try_send(Assign(partitions)).is_ok()
+    }
+}
+
+/// What an operator wants of a system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Decide nothing, keep the state.
+    Pause,
+    /// Decide again.
+    Resume,
+    /// End it and start it anew, forgiving its failures.
+    Restart,
+    /// End it; planned.
+    Stop,
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Ordered {
+    system: String,
+    order: Order,
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Assign(BTreeSet<u32>);
+
+/// The root actor.
+pub struct Root {
+    children: BTreeMap<String, Child>,
+    environment: Environment,
+    options: RootOptions,
+    assigned: BTreeSet<u32>,
+    board: Arc<Board>,
+}
+
+impl Root {
+    /// Starts the root on a thread of its own. Systems start at its first tick.
+    pub fn start(systems: Vec<Registered>, environment: Environment, options: RootOptions) -> (RootHandle, Arbiter) {
+        let board = Arc::new(Board::default());
+        let arbiter = Arbiter::new();
+        let children = systems
+            .into_iter()
+            .enumerate()
+            .map(|(index, registered)| {
+                let machine = Machine::new(options.limits.clone(), 0x9e37_79b9_7f4a_7c15 ^ index as u64);
+                let child = Child { machine, shared: Arc::default(), address: None, arbiter: None, paused: false, registered };
+                (child.registered.description.name.to_owned(), child)
+            })
+            .collect();
+        let root = Root { children, environment, options, assigned: BTreeSet::new(), board: board.clone() };
+        let address = Root::start_in_arbiter(&arbiter.handle(), move |_| root);
+        (RootHandle { board, address }, arbiter)
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.environment.started.elapsed().as_millis() as u64
+    }
+
+    fn tick(&mut self) {
+        let now_ms = self.now_ms();
+        let names: Vec<String> = self.children.keys().cloned().collect();
+        for name in names {
+            self.watch(&name, now_ms);
+        }
+        self.publish();
+    }
+
+    fn watch(&mut self, name: &str, now_ms: u64) {
+        let ready = self.children.get(name).is_some_and(|child| {
+            child.registered.description.depends_on.iter().all(|other| self.children.get(*other).is_none_or(|other| matches!(other.machine.state(), State::Running | State::Probing)))
+        });
+        let Some(child) = self.children.get_mut(name) else { return };
+        let failed = child.shared.failed.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(error) = failed {
+            self.failed(name, error, now_ms);
+            return;
+        }
+        let beat = child.shared.beat.load(Ordering::Relaxed);
+        match child.machine.tick(beat, ready, now_ms) {
+            Some(Verdict::Start) => self.start_child(name, now_ms),
+            Some(Verdict::Abandon) => {
+                // The thread cannot be stopped: it is left behind, and its cache token taken away by the next generation (E10).
+                if let Some(arbiter) = child.arbiter.take() {
+                    std::mem::forget(arbiter);
+                }
+                let silent = self.options.limits.hung_after_ms;
+                self.failed(name, format!("it gave no sign of life for {silent} ms; its thread was abandoned"), now_ms);
+            }
+            Some(Verdict::Recovered) => (self.options.observer)(name, Observation::Recovered),
+            Some(Verdict::Degraded) | None => {}
+        }
+    }
+
+    fn failed(&mut self, name: &str, error: String, now_ms: u64) {
+        let Some(child) = self.children.get_mut(name) else { return };
+        tracing::warn!(system = name, error, "system failed");
+        end(child);
+        (self.options.observer)(name, Observation::Failed { error: error.clone() });
+        if child.machine.failed(error.clone(), now_ms) == Some(Verdict::Degraded) {
+            tracing::error!(system = name, error, "system is degraded");
+            (self.options.observer)(name, Observation::Degraded { reason: error });
+        }
+    }
+
+    fn start_child(&mut self, name: &str, now_ms: u64) {
+        let Some(child) = self.children.get_mut(name) else { return };
+        let factory = child.registered.factory.clone();
+        let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| factory()))
+            .unwrap_or_else(|panic| Err(format!("its constructor panicked: {}", crate::owner::panic_text(&*panic))));
+        let shared: Arc<SystemShared> = Arc::default();
+        let actor = made.and_then(|system| SystemActor::new(system, self.environment.clone(), shared.clone()).map_err(|error| error.to_string()));
+        child.machine.started(now_ms);
+        let actor = match actor {
+            Ok(actor) => actor,
+            Err(error) => return self.failed(name, format!("it did not start: {error}"), now_ms),
+        };
+        let restarts = child.machine.restarts();
+        let arbiter = Arbiter::new();
+        let address = SystemActor::start_in_arbiter(&arbiter.handle(), move |_| actor);
+        child.shared = shared.clone();
+        child.arbiter = Some(arbiter);
+        let sent = address.try_send(Command::Assign(self.assigned.clone())).is_ok() && (!child.paused || address.try_send(Command::Pause(true)).is_ok());
+        child.address = Some(address.clone());
+        let topics = topics_of(&child.registered.description);
+        lock(&self.board.addresses).insert(name.to_owned(), address);
+        lock(&self.board.shared).insert(name.to_owned(), (shared, topics));
+        if !sent {
+            return self.failed(name, "its mailbox took nothing".to_owned(), now_ms);
+        }
+        metrics::counter!("tol_system_restarts_total", "system" => name.to_owned()).absolute(restarts);
+        (self.options.observer)(name, if restarts == 0 { Observation::Started } else { Observation::Restarted { attempt: restarts } });
+    }
+
+    fn publish(&self) {
+        let mut statuses = lock(&self.board.statuses);
+        for (name, child) in &self.children {
+            let state = child.machine.state();
+            metrics::gauge!("tol_system_state", "system" => name.clone()).set(f64::from(state as u8));
+            let status = SystemStatus {
+                description: child.registered.description.clone(),
+                state,
+                paused: child.paused,
+                restarts: child.machine.restarts(),
+                abandoned: child.machine.abandoned(),
+                last_error: child.machine.last_error().map(str::to_owned),
+                partitions: child.shared.snapshot(),
+            };
+            statuses.insert(name.clone(), status);
+        }
+    }
+}
+
+/// Ends a generation: it does nothing more, and its thread stops if it can.
+fn end(child: &mut Child) {
+    child.shared.abandoned.store(true, Ordering::Release);
+    child.shared.wake();
+    child.address = None;
+    if let Some(arbiter) = child.arbiter.take() {
+        arbiter.stop();
+    }
+}
+
+fn topics_of(description: &Description) -> BTreeSet<String> {
+    let inputs = description.inputs.iter().map(|spec| spec.topic.to_owned());
+    inputs.chain([format!("{}.events", description.name), "clock".to_owned()]).collect()
+}
+
+impl Actor for Root {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        context.set_mailbox_capacity(256);
+        context.run_interval(Duration::from_millis(50), |root, _| root.tick());
+    }
+}
+
+impl Handler<Assign> for Root {
+    type Result = ();
+
+    fn handle(&mut self, Assign(partitions): Assign, _: &mut Self::Context) {
+        self.assigned = partitions;
+        for child in self.children.values() {
+            if let Some(address) = &child.address {
+                address.do_send(Command::Assign(self.assigned.clone()));
+            }
+        }
+    }
+}
+
+impl Handler<Ordered> for Root {
+    type Result = ();
+
+    fn handle(&mut self, Ordered { system, order }: Ordered, _: &mut Self::Context) {
+        let now_ms = self.now_ms();
+        let Some(child) = self.children.get_mut(&system) else { return };
+        match order {
+            Order::Pause | Order::Resume => {
+                child.paused = order == Order::Pause;
+                if let Some(address) = &child.address {
+                    address.do_send(Command::Pause(child.paused));
+                }
+            }
+            Order::Restart => {
+                end(child);
+                child.machine.restart(now_ms);
+            }
+            Order::Stop => {
+                end(child);
+                child.machine.stop();
+                (self.options.observer)(&system, Observation::Stopped);
+            }
+        }
+        self.publish();
+    }
+}
