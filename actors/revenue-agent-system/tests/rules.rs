@@ -170,6 +170,9 @@ fn what_does_not_fit_is_an_error_that_names_the_input() {
     assert!(problem.contains("too-much") && problem.contains("64 bits"), "{problem}");
 }
 
+/// Publishes one step of a life; what it led to.
+type Publish = fn(&mut Life) -> Vec<String>;
+
 /// ChartMogul's published life of a customer, from the shared data folder; without it there is nothing to compare with.
 #[test]
 fn chartmoguls_published_lifecycle_is_classified_the_same() {
@@ -182,12 +185,12 @@ fn chartmoguls_published_lifecycle_is_classified_the_same() {
     let steps = vectors["mrr_movements_chartmogul_lifecycle"]["steps"].as_array().unwrap();
     let mut life = Life::default();
     // Each published step as a fact: 4 Gold yearly at 500 USD; +2 Silver monthly at 30; Silver cancelled; Gold cancelled; 3 Gold monthly at 50.
-    let facts: [&dyn Fn(&mut Life) -> Vec<String>; 5] = [
-        &|life| life.start("gold", "year", 4, 50_000, "USD"),
-        &|life| life.start("silver", "month", 2, 3_000, "USD"),
-        &|life| life.cancel("silver"),
-        &|life| life.cancel("gold"),
-        &|life| life.start("gold-again", "month", 3, 5_000, "USD"),
+    let facts: [Publish; 5] = [
+        |life| life.start("gold", "year", 4, 50_000, "USD"),
+        |life| life.start("silver", "month", 2, 3_000, "USD"),
+        |life| life.cancel("silver"),
+        |life| life.cancel("gold"),
+        |life| life.start("gold-again", "month", 3, 5_000, "USD"),
     ];
     assert_eq!(steps.len(), facts.len());
     for (step, publish) in steps.iter().zip(facts) {
