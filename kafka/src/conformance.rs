@@ -247,7 +247,7 @@ fn events_are_kept(subject: &Subject) {
     let to = &topic(subject, "events", 1)[0];
     let events: Vec<Event> = (0..3)
         .map(|number| {
-            let mut event = Event::new(&format!("e{number}"), "/shop", "shop.order_paid.v1", "customer/7");
+            let mut event = Event::new(format!("e{number}"), "/shop", "shop.order_paid.v1", "customer/7");
             event.extensions.insert("color".into(), "green".into());
             event.data = format!("{{\"n\":{number}}}").into_bytes();
             event

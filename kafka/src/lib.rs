@@ -1,6 +1,7 @@
 //! The event log: one trait, three implementations that pass one conformance suite.
 //!
 //! * [`embedded`] — a folder on one machine
+//! * [`rdkafka`](crate::rdkafka) — Apache Kafka
 //! * [`memory`] — for tests: deterministic under a seed, with faults
 //! * [`conformance`] — what each implementation must do
 //! * [`log`] — the [`EventLog`] trait, positions, appends, bounds
@@ -12,9 +13,11 @@ pub mod log;
 mod log_topics;
 pub mod memory;
 pub mod metric_definitions;
+pub mod rdkafka;
 pub mod reader;
 pub mod record;
 
+pub use crate::rdkafka::{KafkaLog, KafkaOptions};
 pub use embedded::{DiskFaults, EmbeddedLog, EmbeddedOptions, OpenReport};
 pub use log::{Append, AppendDone, Appended, Assignment, Bounds, Error, EventLog, Health, Position, TopicPartition, TopicSpec};
 pub use memory::{Faults, MemoryClient, MemoryLog};

@@ -297,7 +297,7 @@ impl State {
         self.clients[client].gone = true;
         self.clients[client].watchers.clear();
         self.leave(client, calls);
-        self.settle(client, calls, |done| drop(done));
+        self.settle(client, calls, drop);
     }
 
     pub(super) fn close(&mut self, client: usize, calls: &mut Calls) {

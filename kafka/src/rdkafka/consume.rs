@@ -1,0 +1,325 @@
+//! Reading: one consumer at the tip of all partitions that are followed, and a few that catch up.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use ::rdkafka::consumer::{BaseConsumer, Consumer};
+use ::rdkafka::message::{BorrowedMessage, Headers, Message};
+use ::rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use super::{Inner, lock, unavailable};
+use crate::log::{Bounds, Error, Position, TopicPartition};
+use crate::record::{Batch, Record};
+
+/// Records of one batch at most.
+const BATCH_RECORDS: usize = 1000;
+/// Consumers that catch up at a time.
+const CATCHING_UP: usize = 6;
+/// How long one is kept for the next read.
+const IDLE: Duration = Duration::from_secs(30);
+/// How long a read waits for data that is known to exist.
+const WAIT: Duration = Duration::from_secs(1);
+
+/// The last batches of a partition that is followed.
+struct Followed {
+    recent: VecDeque<Arc<Batch>>,
+    /// Position after the last of them.
+    next: Position,
+}
+
+#[derive(Default)]
+struct TipState {
+    followed: HashMap<TopicPartition, Followed>,
+    /// Partitions of the batches in all `recent`, oldest first.
+    order: VecDeque<TopicPartition>,
+    bytes: usize,
+    /// Wanted by a reader, not assigned yet, with the position to begin at.
+    wanted: Vec<(TopicPartition, Position)>,
+}
+
+/// What the consumer at the tip has read.
+pub(super) struct Tip {
+    state: Mutex<TipState>,
+    moved: Condvar,
+    limit: usize,
+}
+
+/// Records on their way into a batch.
+#[derive(Default)]
+struct Collected {
+    base: Position,
+    at_ms: i64,
+    records: Vec<Record>,
+    bytes: usize,
+}
+
+impl Collected {
+    fn add(&mut self, message: &BorrowedMessage<'_>) {
+        if self.records.is_empty() {
+            self.base = message.offset() as u64;
+            self.at_ms = message.timestamp().to_millis().unwrap_or(0);
+        }
+        let record = to_record(message);
+        self.bytes += record.size();
+        self.records.push(record);
+    }
+
+    fn follows(&self, message: &BorrowedMessage<'_>) -> bool {
+        self.records.is_empty() || (self.base + self.records.len() as u64 == message.offset() as u64 && self.records.len() < BATCH_RECORDS)
+    }
+
+    fn take(&mut self, of: &TopicPartition) -> Option<Arc<Batch>> {
+        let Collected { base, at_ms, records, .. } = std::mem::take(self);
+        (!records.is_empty()).then(|| Arc::new(Batch::of_records(of.clone(), base, at_ms, &records)))
+    }
+}
+
+fn to_record(message: &BorrowedMessage<'_>) -> Record {
+    let mut record = Record::with_capacity(message.payload_len() + message.key_len() + 256);
+    if let Some(key) = message.key() {
+        record.key(key);
+    }
+    for header in message.headers().iter().flat_map(|headers| headers.iter()) {
+        record.header(header.key, header.value.unwrap_or_default());
+    }
+    record.value(message.payload().unwrap_or_default());
+    record
+}
+
+fn assignment(of: &TopicPartition, from: Position) -> Result<TopicPartitionList, Error> {
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(&of.topic, of.partition as i32, Offset::Offset(from as i64)).map_err(unavailable)?;
+    Ok(list)
+}
+
+impl Tip {
+    pub(super) fn new(limit: usize) -> Self {
+        Self { state: Mutex::default(), moved: Condvar::new(), limit }
+    }
+
+    /// Asks for a partition to be followed from `from` on.
+    fn follow(&self, of: &TopicPartition, from: Position) {
+        let mut state = lock(&self.state);
+        if !state.followed.contains_key(of) {
+            state.followed.insert(of.clone(), Followed { recent: VecDeque::new(), next: from });
+            state.wanted.push((of.clone(), from));
+        }
+    }
+
+    fn publish(&self, of: &TopicPartition, batch: Arc<Batch>) {
+        let weight = |batch: &Batch| batch.body().len() + batch.len() * 256;
+        let mut state = lock(&self.state);
+        let state = &mut *state;
+        let Some(followed) = state.followed.get_mut(of) else { return };
+        if followed.next != batch.base() {
+            // Something was skipped (retention passed by): what is kept must have no hole.
+            state.bytes -= followed.recent.drain(..).map(|old| weight(&old)).sum::<usize>();
+            state.order.retain(|other| other != of);
+        }
+        followed.next = batch.end();
+        state.bytes += weight(&batch);
+        followed.recent.push_back(batch);
+        state.order.push_back(of.clone());
+        while state.bytes > self.limit && state.order.len() > 1 {
+            let oldest = state.order.pop_front().and_then(|oldest| state.followed.get_mut(&oldest)?.recent.pop_front());
+            state.bytes -= oldest.map_or(0, |old| weight(&old));
+        }
+    }
+
+    /// Batches from `position` on, if the tip has or will have them: empty at its end. `None` if the position is behind what it keeps or it does not follow.
+    fn read(&self, of: &TopicPartition, position: Position, max_bytes: usize, known_end: Position) -> Option<Vec<Arc<Batch>>> {
+        let mut state = lock(&self.state);
+        let started = Instant::now();
+        loop {
+            let followed = state.followed.get(of)?;
+            let first = followed.recent.front().map_or(followed.next, |batch| batch.base());
+            if position < first {
+                return None;
+            }
+            if position < followed.next {
+                let from = followed.recent.partition_point(|batch| batch.end() <= position);
+                let mut bytes = 0;
+                let fits = |batch: &&Arc<Batch>| {
+                    let first = bytes == 0;
+                    bytes += batch.body().len();
+                    first || bytes <= max_bytes
+                };
+                return Some(followed.recent.iter().skip(from).take_while(fits).cloned().collect());
+            }
+            let left = WAIT.saturating_sub(started.elapsed());
+            if position >= known_end || left.is_zero() {
+                return Some(Vec::new());
+            }
+            state = self.moved.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// The thread at the tip.
+    pub(super) fn run(&self, inner: &Inner) {
+        let mut config = inner.options.config();
+        config.set("group.id", "tol-tip").set("enable.auto.commit", "false").set("auto.offset.reset", "earliest").set("fetch.wait.max.ms", "500");
+        config.set("queued.max.messages.kbytes", "32768");
+        inner.options.pass_through(&mut config);
+        let consumer: BaseConsumer = match config.create() {
+            Ok(consumer) => consumer,
+            Err(error) => return tracing::error!(%error, "cannot create the consumer at the tip"),
+        };
+        let mut names: HashMap<String, Arc<str>> = HashMap::new();
+        while !inner.closed() {
+            for (of, from) in std::mem::take(&mut lock(&self.state).wanted) {
+                let assigned = assignment(&of, from).and_then(|list| consumer.incremental_assign(&list).map_err(unavailable));
+                if let Err(error) = assigned {
+                    tracing::warn!(%error, partition = %of, "cannot follow");
+                    lock(&self.state).followed.remove(&of);
+                }
+            }
+            let mut collected: BTreeMap<TopicPartition, Collected> = BTreeMap::new();
+            let mut woken = Vec::new();
+            // Short, as what a reader newly wants waits for it.
+            let mut timeout = Duration::from_millis(10);
+            for _ in 0..4 * BATCH_RECORDS {
+                match consumer.poll(timeout) {
+                    None => break,
+                    Some(Err(error)) => tracing::debug!(%error, "the consumer at the tip"),
+                    Some(Ok(message)) => {
+                        let name = names.entry(message.topic().to_owned()).or_insert_with(|| message.topic().into());
+                        let of = TopicPartition { topic: name.clone(), partition: message.partition() as u32 };
+                        let entry = collected.entry(of.clone()).or_default();
+                        if !entry.follows(&message) {
+                            entry.take(&of).into_iter().for_each(|batch| self.publish(&of, batch));
+                        }
+                        entry.add(&message);
+                    }
+                }
+                timeout = Duration::ZERO;
+            }
+            for (of, mut records) in collected {
+                if let Some(batch) = records.take(&of) {
+                    inner.ends.at_least(&of, batch.end());
+                    self.publish(&of, batch);
+                    woken.push(of);
+                }
+            }
+            if !woken.is_empty() {
+                self.moved.notify_all();
+                inner.wake(&woken);
+            }
+        }
+    }
+}
+
+/// A consumer that reads on where its last read ended.
+struct CatchUp {
+    consumer: BaseConsumer,
+    of: TopicPartition,
+    next: Position,
+    used: Instant,
+}
+
+/// The consumers that are not reading now.
+#[derive(Default)]
+pub(super) struct Pool {
+    idle: Mutex<Vec<CatchUp>>,
+}
+
+impl Pool {
+    fn take(&self, inner: &Inner, of: &TopicPartition, from: Position) -> Result<CatchUp, Error> {
+        let found = {
+            let mut idle = lock(&self.idle);
+            idle.retain(|reader| reader.used.elapsed() < IDLE);
+            match idle.iter().position(|reader| reader.of == *of && reader.next == from) {
+                Some(place) => return Ok(idle.swap_remove(place)),
+                // Not one that somebody may be about to use, unless there are too many.
+                None if idle.len() >= CATCHING_UP / 2 => {
+                    let oldest = idle.iter().enumerate().min_by_key(|(_, reader)| reader.used).map(|(place, _)| place);
+                    oldest.map(|place| idle.swap_remove(place).consumer)
+                }
+                None => None,
+            }
+        };
+        let consumer = match found {
+            Some(consumer) => consumer,
+            None => {
+                let mut config = inner.options.config();
+                config.set("group.id", "tol-catch-up").set("enable.auto.commit", "false").set("auto.offset.reset", "earliest");
+                config.set("queued.max.messages.kbytes", "8192").set("fetch.wait.max.ms", "100");
+                inner.options.pass_through(&mut config);
+                config.create().map_err(unavailable)?
+            }
+        };
+        consumer.assign(&assignment(of, from)?).map_err(unavailable)?;
+        Ok(CatchUp { consumer, of: of.clone(), next: from, used: Instant::now() })
+    }
+
+    fn read(&self, inner: &Inner, of: &TopicPartition, from: Position, max_bytes: usize, end: Position) -> Result<Vec<Arc<Batch>>, Error> {
+        let mut reader = self.take(inner, of, from)?;
+        let mut batches = Vec::new();
+        let mut collected = Collected::default();
+        let mut bytes = 0;
+        let started = Instant::now();
+        while reader.next < end && bytes < max_bytes.max(1) {
+            let left = if reader.next == from { WAIT.saturating_sub(started.elapsed()) } else { Duration::from_millis(1) };
+            match reader.consumer.poll(left) {
+                Some(Ok(message)) => {
+                    if !collected.follows(&message) {
+                        batches.extend(collected.take(of));
+                    }
+                    collected.add(&message);
+                    bytes += message.payload_len() + message.key_len();
+                    reader.next = message.offset() as u64 + 1;
+                }
+                Some(Err(error)) if reader.next == from => {
+                    tracing::debug!(%error, partition = %of, "reading");
+                    if left.is_zero() {
+                        return Err(unavailable(error));
+                    }
+                }
+                _ if reader.next > from || left.is_zero() => break,
+                _ => {}
+            }
+        }
+        batches.extend(collected.take(of));
+        reader.used = Instant::now();
+        let mut idle = lock(&self.idle);
+        if idle.len() < CATCHING_UP {
+            idle.push(reader);
+        }
+        Ok(batches)
+    }
+
+    pub(super) fn clear(&self) {
+        lock(&self.idle).clear();
+    }
+}
+
+impl Inner {
+    /// As [`crate::EventLog::read`].
+    pub(super) fn read(&self, of: &TopicPartition, position: Position, max_bytes: usize) -> Result<Vec<Arc<Batch>>, Error> {
+        if self.closing.load(Ordering::Relaxed) {
+            return Err(Error::Closed);
+        }
+        let known = self.ends.known(of);
+        if let Some(batches) = self.tip.read(of, position, max_bytes, known) {
+            // A position above the end must be told from one at the end, also while it is followed.
+            if !batches.is_empty() || position <= known {
+                return Ok(batches);
+            }
+        }
+        let Bounds { earliest, end } = if position < known { Bounds { earliest: 0, end: known } } else { self.bounds(of)? };
+        if position > end {
+            return Err(Error::OutOfRange { of: of.clone(), position, earliest, end });
+        }
+        if position == end {
+            self.tip.follow(of, end);
+            return Ok(Vec::new());
+        }
+        let batches = self.pool.read(self, of, position, max_bytes, end)?;
+        match batches.first() {
+            // The consumer went to the first that is kept.
+            Some(first) if first.base() > position => Err(Error::OutOfRange { of: of.clone(), position, earliest: first.base(), end }),
+            _ => Ok(batches),
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! The log on Apache Kafka: the conformance suite and the broker's failures, against a real broker.
+//!
+//! `TOL_TEST_KAFKA=host:port` names a running one; otherwise one is started by `scripts/kafka.sh`. `TOL_SKIP_KAFKA=1` skips where neither can be.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use tol_kafka::conformance::{self, Subject, append, append_of, read_all, record, topic};
+use tol_kafka::{Error, EventLog, KafkaLog, KafkaOptions};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A broker of this test's own.
+struct Broker {
+    folder: tempfile::TempDir,
+    ports: [u16; 2],
+}
+
+impl Broker {
+    fn new() -> Self {
+        let listeners: Vec<TcpListener> = (0..2).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let ports = [listeners[0].local_addr().unwrap().port(), listeners[1].local_addr().unwrap().port()];
+        Self { folder: tempfile::tempdir().unwrap(), ports }
+    }
+
+    fn run(&self, command: &str) -> Result<(), String> {
+        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../scripts/kafka.sh");
+        let mut run = Command::new(script);
+        run.arg(command)
+            .env("KAFKA_DIR", self.folder.path())
+            .env("KAFKA_PORT", self.ports[0].to_string())
+            .env("KAFKA_CONTROLLER_PORT", self.ports[1].to_string());
+        // Not piped: the broker it leaves behind would keep the pipe open.
+        let output = self.folder.path().join("script.log");
+        let file = std::fs::File::create(&output).unwrap();
+        run.stdout(file.try_clone().unwrap()).stderr(file);
+        let status = run.status().map_err(|error| error.to_string())?;
+        if status.success() { Ok(()) } else { Err(format!("{status}: {}", std::fs::read_to_string(output).unwrap_or_default())) }
+    }
+
+    fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.ports[0])
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        let _ = self.run("crash");
+    }
+}
+
+fn skipped() -> bool {
+    let skip = std::env::var("TOL_SKIP_KAFKA").is_ok_and(|value| value == "1");
+    if skip {
+        println!("skipped: TOL_SKIP_KAFKA=1");
+    }
+    skip
+}
+
+fn options(bootstrap: &str, prefix: &str) -> KafkaOptions {
+    KafkaOptions { ownership_topic: format!("{prefix}ownership"), group: format!("{prefix}tol"), ..KafkaOptions::new(bootstrap) }
+}
+
+#[test]
+fn conforms() {
+    if skipped() {
+        return;
+    }
+    let given = std::env::var("TOL_TEST_KAFKA").ok().filter(|address| !address.is_empty());
+    let broker = given.is_none().then(|| {
+        let broker = Broker::new();
+        broker.run("up").expect("no broker; set TOL_TEST_KAFKA, or TOL_SKIP_KAFKA=1");
+        broker
+    });
+    let address = given.unwrap_or_else(|| broker.as_ref().unwrap().address());
+    let prefix = format!("t{}.", std::process::id());
+    let log = KafkaLog::connect(options(&address, &prefix)).unwrap();
+    conformance::run(&Subject { log: log.clone(), conditional: false, prefix: prefix.clone() });
+
+    let identity = log.identity();
+    let inbox = [tol_kafka::TopicSpec { name: "inbox".into(), partitions: 1, retention: Some(Duration::from_secs(3600)) }];
+    log.ensure_topics(&inbox).unwrap();
+    log.commit_inbox(0, 42);
+    let started = Instant::now();
+    while log.inbox_committed(0).ok().flatten() != Some(42) {
+        assert!(started.elapsed() < PATIENCE);
+    }
+    // A second node shares the partitions, and gets all when the first leaves.
+    let second = KafkaLog::connect(options(&address, &prefix)).unwrap();
+    let (send, assignments) = mpsc::channel();
+    second.join(
+        4,
+        Arc::new(move |assignment| {
+            let _ = send.send(assignment.partitions.len());
+        }),
+    );
+    let wait_for = |count| {
+        let started = Instant::now();
+        while assignments.recv_timeout(PATIENCE).expect("no assignment") != count {
+            assert!(started.elapsed() < PATIENCE);
+        }
+    };
+    wait_for(2);
+    log.close();
+    assert!(matches!(append(&*log, vec![append_of(&tol_kafka::TopicPartition::new("inbox", 0), vec![record("x")])]), Err(Error::Closed)));
+    wait_for(4);
+    assert_eq!(second.identity(), identity);
+}
+
+#[test]
+fn a_broker_that_comes_and_goes() {
+    if skipped() {
+        return;
+    }
+    let broker = Broker::new();
+    let log = KafkaLog::connect(options(&broker.address(), "")).unwrap();
+    assert!(!log.health().ready);
+    let to = tol_kafka::TopicPartition::new("t", 0);
+    assert!(matches!(append(&*log, vec![append_of(&to, vec![record("x")])]), Err(Error::Unavailable(_))));
+    broker.run("up").expect("no broker; set TOL_SKIP_KAFKA=1 where none can run");
+    let to = topic(&Subject { log: log.clone(), conditional: false, prefix: String::new() }, "t", 1).remove(0);
+    assert!(log.health().ready);
+    append(&*log, vec![append_of(&to, (0..10).map(|number| record(&number.to_string())).collect())]).unwrap();
+    assert_eq!(read_all(&*log, &to, 0).len(), 10);
+    assert!(log.read(&to, 10, 1000).unwrap().is_empty());
+
+    broker.run("crash").unwrap();
+    let (send, answers) = mpsc::channel();
+    for number in 10..20 {
+        let send = send.clone();
+        log.append(vec![append_of(&to, vec![record(&number.to_string())])], Box::new(move |result| drop(send.send(result))));
+    }
+    // Appends are bounded while nobody takes them.
+    let mut refused = 0;
+    for _ in 0..300 {
+        let (send, answer) = mpsc::channel();
+        log.append(vec![append_of(&to, (0..1000).map(|_| record("filler")).collect())], Box::new(move |result| drop(send.send(result))));
+        refused += usize::from(matches!(answer.recv_timeout(Duration::from_millis(5)), Ok(Err(Error::Unavailable(_)))));
+    }
+    assert!((150..300).contains(&refused), "{refused}");
+    broker.run("up").unwrap();
+    for number in 10..20u64 {
+        let appended = answers.recv_timeout(PATIENCE).expect("not acknowledged after the broker came back").unwrap();
+        assert_eq!(appended[0].positions, [number], "nothing lost, nothing twice");
+    }
+    let first: Vec<_> = read_all(&*log, &to, 5).into_iter().take(15).map(|read| String::from_utf8(read.value).unwrap()).collect();
+    assert_eq!(first, (5..20).map(|number: u64| number.to_string()).collect::<Vec<_>>());
+    let started = Instant::now();
+    while !log.health().ready {
+        assert!(started.elapsed() < PATIENCE);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
