@@ -1,1 +1,43 @@
 //! RocksDB store and read models folded from the log.
+//!
+//! * [`store`] — [`RocksStore`], the node's one RocksDB, a cache of the log
+//! * [`projection`] — the [`Projection`] trait: a topic, a version and a pure fold
+//! * [`engine`] — [`ProjectionEngine`]: threads, status, rebuilds; [`query`] — rows, pages, digests; [`asof`] — the past
+//! * [`customers`], [`revenue`], [`deployments`] — the read models
+//!
+//! Inside: `generation` (how rows are keyed and generations kept), `fold` (one partition), `folder` (live), `rebuild` (beside), `shared` (what threads share).
+
+pub mod asof;
+pub mod customers;
+pub mod deployments;
+pub mod engine;
+mod error;
+mod fold;
+mod folder;
+mod generation;
+pub mod projection;
+pub mod query;
+mod rebuild;
+pub mod revenue;
+mod shared;
+pub mod store;
+
+pub use asof::AsOfState;
+pub use engine::{EngineOptions, ProjectionEngine};
+pub use error::Error;
+pub use fold::AsOf;
+pub use folder::Step;
+pub use projection::{Projection, Rows};
+pub use query::{Digest, Item, Page};
+pub use shared::{ProjectionStatus, RebuildState, RebuildStatus};
+pub use store::{Opened, RocksStore, StoreOptions};
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod testing;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod engine_tests;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod model_tests;

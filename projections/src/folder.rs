@@ -1,0 +1,301 @@
+//! Live folding: one state machine a projection that keeps the serving generation at the log's tip, and swaps in a rebuilt one.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rocksdb::WriteBatch;
+use tol_kafka::EventLog;
+
+use crate::error::Error;
+use crate::fold::PartitionFold;
+use crate::generation::{self, GenerationRecord, Purpose};
+use crate::rebuild::RebuildJob;
+use crate::shared::{Place, RebuildState, RebuildStatus, Serving, Shared};
+use crate::store::RocksStore;
+
+/// What one step of folding came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Something was folded; there may be more.
+    Progress,
+    /// Nothing to do until the log has more.
+    Idle,
+    /// The log cannot be read now; try again later.
+    Unavailable,
+    /// Stopped for good; see [`crate::ProjectionStatus::failed`].
+    Failed,
+}
+
+/// How much is read and held.
+#[derive(Clone, Debug)]
+pub(crate) struct Limits {
+    /// Bytes read from a partition at a time.
+    pub(crate) read_bytes: usize,
+    /// Rows of one partition kept in memory between flushes.
+    pub(crate) keep_bytes: usize,
+    /// Rows of one partition held before a flush, while behind.
+    pub(crate) hold_bytes: usize,
+    /// Longest time between flushes, while behind.
+    pub(crate) hold_time: Duration,
+}
+
+/// The live side of one projection.
+pub(crate) struct Folder {
+    log: Arc<dyn EventLog>,
+    store: Arc<RocksStore>,
+    shared: Arc<Shared>,
+    limits: Limits,
+    record: Option<GenerationRecord>,
+    folds: Vec<PartitionFold>,
+    /// Partitions that may have more to read.
+    pending: BTreeSet<u32>,
+    last_flush: Instant,
+    /// Generations that no longer serve, until the last query on them ends.
+    retired: Vec<Arc<Serving>>,
+}
+
+impl Folder {
+    pub(crate) fn new(log: Arc<dyn EventLog>, store: Arc<RocksStore>, shared: Arc<Shared>, limits: Limits) -> Self {
+        Self { log, store, shared, limits, record: None, folds: Vec::new(), pending: BTreeSet::new(), last_flush: Instant::now(), retired: Vec::new() }
+    }
+
+    /// Partitions that the log says have more.
+    pub(crate) fn mark(&mut self, partitions: impl IntoIterator<Item = u32>) {
+        self.pending.extend(partitions);
+    }
+
+    /// Looks at every partition again, whether the log called or not.
+    pub(crate) fn mark_all(&mut self) {
+        self.pending.extend(0..self.folds.len() as u32);
+    }
+
+    fn fail(&self, problem: String) -> Step {
+        tracing::error!(projection = self.shared.projection.name(), problem, "the projection stopped; queries answer its last state");
+        *self.shared.failed.lock() = Some(problem);
+        Step::Failed
+    }
+
+    /// One round: what is new in each partition, in one write.
+    pub(crate) fn step(&mut self) -> Step {
+        self.drop_retired();
+        let outcome = self.open().and_then(|open| if open { self.take_over_rebuild() } else { Ok(()) });
+        if let Err(problem) = outcome {
+            return self.after(problem);
+        }
+        if self.shared.failed.lock().is_some() {
+            return Step::Failed;
+        }
+        if self.record.is_none() {
+            return Step::Idle;
+        }
+        match self.round() {
+            Ok(true) => Step::Progress,
+            Ok(false) => Step::Idle,
+            Err(problem) => self.after(problem),
+        }
+    }
+
+    fn after(&self, problem: Error) -> Step {
+        match problem {
+            Error::Log(tol_kafka::Error::Unavailable(_) | tol_kafka::Error::Closed | tol_kafka::Error::Unknown(_)) => Step::Unavailable,
+            problem => self.fail(problem.to_string()),
+        }
+    }
+
+    /// Finds or begins the serving generation; `false` while the topic does not exist.
+    fn open(&mut self) -> Result<bool, Error> {
+        if self.record.is_some() {
+            return Ok(true);
+        }
+        let projection = self.shared.projection.clone();
+        let Some((_, partitions)) = self.log.topics()?.into_iter().find(|(name, _)| name == projection.topic()) else { return Ok(false) };
+        let expected = GenerationRecord::expected(&*projection, self.log.identity(), partitions, Purpose::Serving);
+        let stored = generation::serving(&self.store, projection.name())?;
+        let kept = match stored {
+            Some(number) => {
+                let record = generation::record(&self.store, number)?;
+                let fits = match &record {
+                    Some(record) => record.same_source(&expected) && generation::fits_log(&self.store, &*self.log, number, record)?,
+                    None => false,
+                };
+                fits.then_some(number)
+            }
+            None => None,
+        };
+        let number = match kept {
+            Some(number) => number,
+            None => {
+                let number = generation::create(&self.store, &expected)?;
+                let mut batch = WriteBatch::default();
+                generation::serve(&self.store, &mut batch, number, &expected)?;
+                self.store.write_batch(batch, true)?;
+                if let Some(old) = stored {
+                    generation::drop_generation(&self.store, old)?;
+                }
+                number
+            }
+        };
+        self.folds = self.resume(number, partitions)?;
+        self.record = Some(expected);
+        self.start_serving(number, partitions)?;
+        self.mark_all();
+        Ok(true)
+    }
+
+    fn resume(&self, generation: u32, partitions: u32) -> Result<Vec<PartitionFold>, Error> {
+        (0..partitions).map(|partition| PartitionFold::resume(&self.store, &*self.shared.projection, generation, partition, None)).collect()
+    }
+
+    fn start_serving(&self, generation: u32, partitions: u32) -> Result<(), Error> {
+        let mut places = Vec::with_capacity(self.folds.len());
+        for fold in &self.folds {
+            places.push(Place { next: fold.stored().position, end: self.log.bounds(fold.at())?.end });
+        }
+        *self.shared.serving.write() = Some(Arc::new(Serving { generation, partitions }));
+        *self.shared.places.lock() = places;
+        self.shared.announce();
+        Ok(())
+    }
+
+    /// Reads each pending partition once; `true` if there may be more.
+    fn round(&mut self) -> Result<bool, Error> {
+        let mut behind = false;
+        for partition in std::mem::take(&mut self.pending) {
+            let Some(fold) = self.folds.get_mut(partition as usize) else { continue };
+            let batches = match self.log.read(fold.at(), fold.next(), self.limits.read_bytes) {
+                Ok(batches) => batches,
+                Err(problem) => {
+                    self.pending.insert(partition);
+                    self.flush()?;
+                    return Err(problem.into());
+                }
+            };
+            if batches.is_empty() {
+                continue;
+            }
+            self.pending.insert(partition);
+            let bytes: usize = batches.iter().map(|batch| batch.body().len()).sum();
+            behind |= bytes >= self.limits.read_bytes;
+            for batch in &batches {
+                if let Err(stop) = fold.take(batch) {
+                    self.flush()?;
+                    return Err(Error::Stopped(stop.to_string()));
+                }
+            }
+            if let (Some(place), Some(last)) = (self.shared.places.lock().get_mut(partition as usize), batches.last()) {
+                place.end = place.end.max(last.end());
+            }
+        }
+        // At the tip everything is shown at once; while behind, many events share a write.
+        let full = self.folds.iter().any(|fold| fold.bytes() > self.limits.hold_bytes);
+        if !behind || full || self.last_flush.elapsed() > self.limits.hold_time {
+            self.flush()?;
+            if behind {
+                self.refresh_ends()?;
+            }
+        }
+        Ok(!self.pending.is_empty())
+    }
+
+    fn flush(&mut self) -> Result<(), Error> {
+        self.last_flush = Instant::now();
+        if !self.folds.iter().any(PartitionFold::has_unstored) {
+            return Ok(());
+        }
+        let mut batch = WriteBatch::default();
+        for fold in &mut self.folds {
+            fold.flush(&mut batch)?;
+        }
+        self.store.write_batch(batch, true)?;
+        for fold in &mut self.folds {
+            fold.written(self.limits.keep_bytes);
+        }
+        for (place, fold) in self.shared.places.lock().iter_mut().zip(&self.folds) {
+            place.next = fold.stored().position;
+        }
+        self.shared.announce();
+        Ok(())
+    }
+
+    /// Asks the log how far the partitions go.
+    pub(crate) fn refresh_ends(&self) -> Result<(), Error> {
+        for fold in &self.folds {
+            let end = self.log.bounds(fold.at())?.end;
+            if let Some(place) = self.shared.places.lock().get_mut(fold.at().partition as usize) {
+                place.end = place.end.max(end);
+            }
+        }
+        Ok(())
+    }
+
+    /// Swaps a rebuilt generation in, or clears up after one that was given up.
+    fn take_over_rebuild(&mut self) -> Result<(), Error> {
+        let Some(job) = self.shared.rebuild.lock().job.clone() else { return Ok(()) };
+        let Some(outcome) = job.ended() else { return Ok(()) };
+        let outcome = outcome.and_then(|()| self.swap(&job));
+        let mut status = job.status();
+        match outcome {
+            Ok(()) => status = RebuildStatus { state: RebuildState::Done, progress: 1.0, ..status },
+            Err(Error::Log(problem @ tol_kafka::Error::Unavailable(_))) => return Err(problem.into()),
+            Err(problem) => {
+                let cancelled = job.cancelled.load(std::sync::atomic::Ordering::Relaxed);
+                status.state = if cancelled { RebuildState::Cancelled } else { RebuildState::Failed };
+                status.problem = (!cancelled).then(|| problem.to_string());
+                generation::drop_generation(&self.store, job.generation)?;
+            }
+        }
+        let mut slot = self.shared.rebuild.lock();
+        slot.status = status;
+        slot.job = None;
+        drop(slot);
+        self.shared.announce();
+        Ok(())
+    }
+
+    fn swap(&mut self, job: &RebuildJob) -> Result<(), Error> {
+        let Some(record) = self.record.clone() else { return Ok(()) };
+        let mut next = self.resume(job.generation, record.partitions)?;
+        // What was visible stays visible: the new one is folded as far as the old one before it serves.
+        for (fold, old) in next.iter_mut().zip(&self.folds) {
+            while fold.next() < old.stored().position {
+                let batches = self.log.read(fold.at(), fold.next(), self.limits.read_bytes)?;
+                for batch in &batches {
+                    fold.take(batch).map_err(|stop| Error::Stopped(stop.to_string()))?;
+                }
+                if batches.is_empty() {
+                    break;
+                }
+            }
+        }
+        let mut batch = WriteBatch::default();
+        for fold in &mut next {
+            fold.flush(&mut batch)?;
+        }
+        generation::serve(&self.store, &mut batch, job.generation, &record)?;
+        self.store.write_batch(batch, true)?;
+        for fold in &mut next {
+            fold.written(self.limits.keep_bytes);
+        }
+        let old = self.shared.serving();
+        self.folds = next;
+        self.start_serving(job.generation, record.partitions)?;
+        *self.shared.failed.lock() = None;
+        self.retired.extend(old);
+        self.mark_all();
+        Ok(())
+    }
+
+    fn drop_retired(&mut self) {
+        let store = &self.store;
+        self.retired.retain(|old| {
+            if Arc::strong_count(old) > 1 {
+                return true;
+            }
+            if let Err(problem) = generation::drop_generation(store, old.generation) {
+                tracing::warn!(generation = old.generation, %problem, "an old generation could not be dropped; it is at the next start");
+            }
+            false
+        });
+    }
+}

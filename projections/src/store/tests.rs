@@ -1,0 +1,80 @@
+use super::*;
+
+fn open(folder: &Path) -> RocksStore {
+    RocksStore::open(folder, &StoreOptions { cache_bytes: 4 << 20, write_buffer_bytes: 4 << 20, open_files: 64 }).unwrap()
+}
+
+fn put(table: Table, key: &str, value: &str) -> Change {
+    Change::Put(table, key.into(), value.into())
+}
+
+#[test]
+fn rows_are_there_after_opening_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("projections");
+    {
+        let store = open(&path);
+        store.write(vec![put(Table::State, "a", "1"), put(Table::Rows, "longer-than-the-prefix", "2")], None).unwrap();
+    }
+    let store = open(&path);
+    assert_eq!(store.opened(), &Opened::Healthy);
+    assert_eq!(store.get(Table::State, b"a").unwrap().unwrap(), b"1");
+    assert_eq!(store.multi_get(Table::Rows, &[b"none", b"longer-than-the-prefix"]).unwrap(), [None, Some(b"2".to_vec())]);
+}
+
+#[test]
+fn scan_goes_on_after_a_key_and_stays_in_its_prefix() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    for table in [Table::Rows, Table::Index] {
+        store.write(["a", "b1", "b2", "b3", "c"].map(|key| put(table, key, key)).to_vec(), None).unwrap();
+        let keys = |after: Option<&[u8]>, limit| store.scan(table, b"b", after, limit).unwrap().into_iter().map(|(key, _)| String::from_utf8(key).unwrap()).collect::<Vec<_>>();
+        assert_eq!(keys(None, 2), ["b1", "b2"]);
+        assert_eq!(keys(Some(b"b2"), 9), ["b3"]);
+        assert_eq!(keys(Some(b"a"), 9), ["b1", "b2", "b3"]);
+        store.write(vec![Change::DeletePrefix(table, b"b".to_vec()), Change::Delete(table, b"a".to_vec())], None).unwrap();
+        assert_eq!(store.scan(table, b"", None, 9).unwrap(), [(b"c".to_vec(), b"c".to_vec())]);
+    }
+}
+
+#[test]
+fn a_write_under_a_lost_token_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    store.write(vec![put(Table::Meta, "token", "new")], None).unwrap();
+    assert!(matches!(store.write(vec![put(Table::State, "a", "1")], Some((b"token", b"old"))), Err(StoreError::TokenLost(_))));
+    assert_eq!(store.get(Table::State, b"a").unwrap(), None);
+    store.write(vec![put(Table::State, "a", "1")], Some((b"token", b"new"))).unwrap();
+    assert_eq!(store.get(Table::State, b"a").unwrap().unwrap(), b"1");
+}
+
+#[test]
+fn a_second_opening_is_told_that_the_folder_is_in_use() {
+    let folder = tempfile::tempdir().unwrap();
+    let _first = open(folder.path());
+    assert!(matches!(RocksStore::open(folder.path(), &StoreOptions::default()), Err(Error::InUse(_))));
+}
+
+#[test]
+fn a_damaged_store_is_moved_aside_and_starts_empty() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("projections");
+    for round in 1..=2 {
+        {
+            let store = open(&path);
+            store.write(vec![put(Table::State, "a", "1")], None).unwrap();
+            store.flush().unwrap();
+        }
+        std::fs::write(path.join("CURRENT"), b"nonsense").unwrap();
+        let store = open(&path);
+        assert!(matches!(store.opened(), Opened::MovedAside { to, .. } if to.ends_with(format!("projections.corrupt-{round}"))), "{:?}", store.opened());
+        assert_eq!(store.get(Table::State, b"a").unwrap(), None);
+    }
+}
+
+#[test]
+fn the_first_key_after_a_prefix() {
+    assert_eq!(upper_bound(b"ab"), Some(b"ac".to_vec()));
+    assert_eq!(upper_bound(&[1, 0xff]), Some(vec![2]));
+    assert_eq!(upper_bound(&[0xff]), None);
+}
