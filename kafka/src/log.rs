@@ -136,7 +136,9 @@ pub enum Error {
     #[error("{0} does not exist in this log; check the name, `tol topics` lists them")]
     Unknown(String),
     /// A topic exists with another number of partitions.
-    #[error("topic {topic} has {found} partitions but the configuration says {configured}; set log.partitions = {found}, or use an empty log: the number cannot change, a subject's history would be split")]
+    #[error(
+        "topic {topic} has {found} partitions but the configuration says {configured}; set log.partitions = {found}, or use an empty log: the number cannot change, a subject's history would be split"
+    )]
     PartitionMismatch {
         /// The topic.
         topic: String,

@@ -166,10 +166,11 @@ impl Batch {
         body.push(0);
         let mut names: Vec<&str> = Vec::new();
         for (name, _) in records.iter().flat_map(|record| record.headers.iter()) {
-            if let HeaderName::Other(name) = name
-                && !names.contains(&&**name)
-            {
-                names.push(name);
+            if let HeaderName::Other(name) = name {
+                let name: &str = name;
+                if !names.contains(&name) {
+                    names.push(name);
+                }
             }
         }
         write_number(&mut body, names.len() as u64);
@@ -286,10 +287,8 @@ impl Batch {
         let mut template = EventMeta::default();
         let Ok((names, constants, mut at)) = self.read_tables() else { return events };
         // `ce_` is not part of an extension's name; headers without it are not the event's.
-        let names: Vec<Option<Span>> = names
-            .into_iter()
-            .map(|name| name.of(&self.body).starts_with(b"ce_").then(|| Span { start: name.start + 3, len: name.len - 3 }))
-            .collect();
+        let names: Vec<Option<Span>> =
+            names.into_iter().map(|name| name.of(&self.body).starts_with(b"ce_").then(|| Span { start: name.start + 3, len: name.len - 3 })).collect();
         for (number, span) in constants {
             set_header(&mut template, &names, number, span);
         }
@@ -360,7 +359,9 @@ impl Batch {
         let mut at = 1;
         let mut read = || -> Option<(Vec<Span>, Vec<(u64, Span)>)> {
             let names = (0..read_number(&self.body, &mut at)?).map(|_| read_span(&self.body, &mut at)).collect::<Option<_>>()?;
-            let constants = (0..read_number(&self.body, &mut at)?).map(|_| Some((read_number(&self.body, &mut at)?, read_span(&self.body, &mut at)?))).collect::<Option<_>>()?;
+            let constants = (0..read_number(&self.body, &mut at)?)
+                .map(|_| Some((read_number(&self.body, &mut at)?, read_span(&self.body, &mut at)?)))
+                .collect::<Option<_>>()?;
             Some((names, constants))
         };
         let (names, constants) = read().ok_or(())?;
@@ -413,6 +414,7 @@ fn read_span(buffer: &[u8], at: &mut usize) -> Option<Span> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

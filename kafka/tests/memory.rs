@@ -25,8 +25,11 @@ fn kafka_like_conforms() {
     conformance::run(&Subject { conditional: false, ..subject(&log) });
 }
 
+/// What the writer of each call was told, if anything.
+type Told = Vec<Option<Result<Vec<Appended>, Error>>>;
+
 /// Two clients append `calls` times each under a storm; gives what each was told and what the log holds.
-fn storm(seed: u64, faults: Faults, crash_at: usize) -> (Vec<Option<Result<Vec<Appended>, Error>>>, Vec<String>) {
+fn storm(seed: u64, faults: Faults, crash_at: usize) -> (Told, Vec<String>) {
     let log = MemoryLog::new(seed, faults);
     let partitions = topic(&subject(&log), "t", 2);
     let clients = [log.client("a"), log.client("b")];

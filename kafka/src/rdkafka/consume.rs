@@ -18,7 +18,7 @@ const BATCH_RECORDS: usize = 1000;
 /// Consumers that catch up at a time.
 const CATCHING_UP: usize = 6;
 /// How long one is kept for the next read.
-const IDLE: Duration = Duration::from_secs(30);
+const IDLE: Duration = Duration::from_secs(5);
 /// How long a read waits for data that is known to exist.
 const WAIT: Duration = Duration::from_secs(1);
 
@@ -88,7 +88,9 @@ fn to_record(message: &BorrowedMessage<'_>) -> Record {
     record
 }
 
-fn assignment(of: &TopicPartition, from: Position) -> Result<TopicPartitionList, Error> {
+/// An assignment that can be fetched at once: a consumer that does not know the topic would ask for it only with its next round of a second.
+fn assignment(consumer: &BaseConsumer, of: &TopicPartition, from: Position) -> Result<TopicPartitionList, Error> {
+    consumer.fetch_metadata(Some(&of.topic), super::TIMEOUT).map_err(unavailable)?;
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(&of.topic, of.partition as i32, Offset::Offset(from as i64)).map_err(unavailable)?;
     Ok(list)
@@ -159,7 +161,7 @@ impl Tip {
     /// The thread at the tip.
     pub(super) fn run(&self, inner: &Inner) {
         let mut config = inner.options.config();
-        config.set("group.id", "tol-tip").set("enable.auto.commit", "false").set("auto.offset.reset", "earliest").set("fetch.wait.max.ms", "500");
+        config.set("group.id", "tol-tip").set("enable.auto.commit", "false").set("auto.offset.reset", "earliest").set("fetch.wait.max.ms", "100");
         config.set("queued.max.messages.kbytes", "32768");
         inner.options.pass_through(&mut config);
         let consumer: BaseConsumer = match config.create() {
@@ -169,10 +171,12 @@ impl Tip {
         let mut names: HashMap<String, Arc<str>> = HashMap::new();
         while !inner.closed() {
             for (of, from) in std::mem::take(&mut lock(&self.state).wanted) {
-                let assigned = assignment(&of, from).and_then(|list| consumer.incremental_assign(&list).map_err(unavailable));
+                let assigned = assignment(&consumer, &of, from).and_then(|list| consumer.incremental_assign(&list).map_err(unavailable));
                 if let Err(error) = assigned {
                     tracing::warn!(%error, partition = %of, "cannot follow");
-                    lock(&self.state).followed.remove(&of);
+                    // Its readers wait to be woken: it is tried until it can be followed.
+                    lock(&self.state).wanted.push((of, from));
+                    inner.pause(Duration::from_millis(200));
                 }
             }
             let mut collected: BTreeMap<TopicPartition, Collected> = BTreeMap::new();
@@ -244,12 +248,13 @@ impl Pool {
             None => {
                 let mut config = inner.options.config();
                 config.set("group.id", "tol-catch-up").set("enable.auto.commit", "false").set("auto.offset.reset", "earliest");
-                config.set("queued.max.messages.kbytes", "8192").set("fetch.wait.max.ms", "100");
+                // What is read is known to exist; a fetch that waits at the end would only hold up the next read elsewhere.
+                config.set("queued.max.messages.kbytes", "8192").set("fetch.wait.max.ms", "20");
                 inner.options.pass_through(&mut config);
                 config.create().map_err(unavailable)?
             }
         };
-        consumer.assign(&assignment(of, from)?).map_err(unavailable)?;
+        consumer.assign(&assignment(&consumer, of, from)?).map_err(unavailable)?;
         Ok(CatchUp { consumer, of: of.clone(), next: from, used: Instant::now() })
     }
 

@@ -112,7 +112,7 @@ impl Appender {
     pub(super) fn new(options: &KafkaOptions, topics: Arc<Topics>, calls: Calls, ends: Arc<Ends>) -> Result<Self, KafkaError> {
         let mut config = options.config();
         config.set("enable.idempotence", "true").set("acks", "all").set("message.timeout.ms", "0").set("linger.ms", "1");
-        config.set("queue.buffering.max.messages", (2 * RECORDS).to_string()).set("queue.buffering.max.kbytes", (4 * BYTES >> 10).to_string());
+        config.set("queue.buffering.max.messages", (2 * RECORDS).to_string()).set("queue.buffering.max.kbytes", (4 * (BYTES >> 10)).to_string());
         config.set("compression.codec", "lz4").set("message.max.bytes", super::MESSAGE_BYTES.to_string());
         options.pass_through(&mut config);
         let reports = Reports { waiting: Waiting::default(), calls: calls.clone(), ends };
