@@ -1,0 +1,216 @@
+//! Systems, dead letters, the emergency stop and the node itself.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tol_events::EventTime;
+use utoipa::ToSchema;
+
+/// What an operator does to a system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// It stops after the input it is at; planned downtime.
+    Pause,
+    /// A paused one goes on.
+    Resume,
+    /// It is stopped and started anew.
+    Restart,
+}
+
+/// Uptime against its target.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
+pub struct Uptime {
+    /// Millionths of the time it must be up: 999,900 is 99.99 %.
+    pub target_ppm: u32,
+    /// Millionths of the time it was up, planned downtime left out.
+    pub ppm: u32,
+    /// Seconds down without a plan.
+    pub down_s: u64,
+    /// Seconds down as planned.
+    pub planned_down_s: u64,
+    /// Since when it is counted.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub since: Option<EventTime>,
+}
+
+/// A system.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
+pub struct SystemStatus {
+    /// Its name.
+    pub name: String,
+    /// Version of its code.
+    pub version: String,
+    /// `starting`, `running`, `waiting` (for one it depends on), `paused`, `restarting`, `degraded`, `stopped` or `disabled`.
+    #[schema(example = "running")]
+    pub state: String,
+    /// Why it is in that state, where that is not plain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Records of its inputs it has not decided yet.
+    pub lag: u64,
+    /// How often it was restarted since the node started.
+    pub restarts: u64,
+    /// Inputs that are parked.
+    pub dead_letters: u64,
+    /// Inputs decided since the node started.
+    pub consumed: u64,
+    /// Events emitted since the node started.
+    pub emitted: u64,
+    /// Uptime against its target.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uptime: Option<Uptime>,
+}
+
+/// A system in full.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
+pub struct SystemDetail {
+    /// As in the list.
+    #[serde(flatten)]
+    pub status: SystemStatus,
+    /// By partition: epoch, sequence, input positions; the system's observable state; its state about the subject asked for.
+    #[serde(flatten)]
+    pub details: BTreeMap<String, Value>,
+}
+
+/// Which dead letters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeadLetterQuery {
+    /// Of this system.
+    pub system: Option<String>,
+    /// Of this subject.
+    pub subject: Option<String>,
+    /// At most so many, from 1.
+    pub limit: usize,
+    /// `next_cursor` of the previous page.
+    pub cursor: Option<String>,
+}
+
+/// An input that failed and is parked, or that waits behind one of its subject.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
+pub struct DeadLetter {
+    /// Its id here.
+    pub id: String,
+    /// The system that could not decide it.
+    pub system: String,
+    /// The input's subject; later inputs of it wait.
+    pub subject: String,
+    /// The input's type.
+    #[serde(rename = "type")]
+    pub event_type: String,
+    /// The input's id.
+    pub event_id: String,
+    /// Where the input lies, `topic/partition:position`.
+    pub position: String,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// What the last try said.
+    pub error: String,
+    /// When it was parked.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub parked_at: Option<EventTime>,
+    /// How many inputs of the subject wait behind it.
+    pub waiting: u64,
+}
+
+/// A page of dead letters.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
+pub struct DeadLetterPage {
+    /// Oldest first.
+    pub items: Vec<DeadLetter>,
+    /// Where the next page begins; null at the end.
+    #[schema(required = true)]
+    pub next_cursor: Option<String>,
+}
+
+/// Which dead letters are redriven. An empty object means all.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RedriveFilter {
+    /// Of this system only.
+    pub system: Option<String>,
+    /// Of this subject only.
+    pub subject: Option<String>,
+    /// Only tells which would be redriven.
+    pub dry_run: bool,
+}
+
+/// What was redriven.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Redriven {
+    /// How many.
+    pub redriven: u64,
+    /// Their ids.
+    pub ids: Vec<String>,
+    /// Whether it was only told.
+    pub dry_run: bool,
+}
+
+/// The emergency stop.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
+pub struct StopState {
+    /// Whether it is engaged.
+    pub engaged: bool,
+    /// Why it was engaged (or, when it is not, released).
+    #[schema(required = true)]
+    pub reason: Option<String>,
+    /// Who did.
+    #[schema(required = true)]
+    pub by: Option<String>,
+    /// Since when.
+    #[schema(value_type = Option<String>, format = DateTime, required = true)]
+    pub since: Option<EventTime>,
+    /// Whether the stop is written to the log; it holds on this node in any case.
+    pub recorded: bool,
+    /// URLs of the nodes that have confirmed it.
+    pub confirmed: Vec<String>,
+}
+
+/// Whether the node can do its work.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Readiness {
+    /// Whether all checks passed.
+    pub ready: bool,
+    /// The checks.
+    pub checks: Vec<Check>,
+}
+
+/// One check.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Check {
+    /// What was checked: `log`, `projections`, ….
+    pub name: String,
+    /// Whether it passed.
+    pub ok: bool,
+    /// What was found.
+    pub detail: String,
+}
+
+/// What runs here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Version {
+    /// Version of `tol`.
+    pub version: String,
+    /// The commit it was built from, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    /// The node's name.
+    pub node: String,
+    /// The URL other nodes reach it at.
+    pub url: String,
+    /// `embedded` or `kafka`.
+    pub log: String,
+    /// The log's identity.
+    pub cluster: String,
+    /// The log's topics.
+    pub topics: Vec<Topic>,
+}
+
+/// A topic.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Topic {
+    /// Its name.
+    pub name: String,
+    /// How many partitions.
+    pub partitions: u32,
+}

@@ -1,0 +1,89 @@
+//! Systems, dead letters, the emergency stop.
+
+use actix_web::HttpRequest;
+use actix_web::web::{Path, Payload};
+use serde::Deserialize;
+
+use super::{Outcome, State, ask, caller, json};
+use crate::http::api::{Control, DeadLetterQuery, RedriveFilter};
+use crate::http::parameters::{Query, json_body};
+use crate::http::problem::{Kind, Problem};
+
+/// Longest reason, bytes: it is written to the log.
+const REASON_MAX: usize = 4_096;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Reason {
+    reason: String,
+}
+
+async fn reason(request: &HttpRequest, payload: Payload) -> Result<String, Problem> {
+    let Reason { reason } = json_body(request, payload).await?;
+    match reason.trim() {
+        "" => Err(Problem::new(Kind::InvalidBody, "reason is empty; say why, it is recorded")),
+        long if long.len() > REASON_MAX => Err(Problem::new(Kind::InvalidBody, format!("reason is longer than {REASON_MAX} bytes"))),
+        text => Ok(text.to_owned()),
+    }
+}
+
+pub(crate) async fn systems(state: State) -> Outcome {
+    json(&state.api.systems())
+}
+
+pub(crate) async fn system(state: State, request: HttpRequest, name: Path<String>) -> Outcome {
+    let (name, subject) = (name.into_inner(), Query::of(&request)?.text("subject"));
+    let asked = name.clone();
+    let found = ask(&state, move |node| node.system(&asked, subject.as_deref())).await?;
+    json(&found.ok_or_else(|| Problem::unknown_system(&name))?)
+}
+
+async fn control(state: State, request: HttpRequest, name: Path<String>, control: Control) -> Outcome {
+    json(&state.api.control(&name, control, &caller(&request)).await?)
+}
+
+pub(crate) async fn pause(state: State, request: HttpRequest, name: Path<String>) -> Outcome {
+    control(state, request, name, Control::Pause).await
+}
+
+pub(crate) async fn resume(state: State, request: HttpRequest, name: Path<String>) -> Outcome {
+    control(state, request, name, Control::Resume).await
+}
+
+pub(crate) async fn restart(state: State, request: HttpRequest, name: Path<String>) -> Outcome {
+    control(state, request, name, Control::Restart).await
+}
+
+pub(crate) async fn dead_letters(state: State, request: HttpRequest) -> Outcome {
+    let query = Query::of(&request)?;
+    let asked = DeadLetterQuery { system: query.text("system"), subject: query.text("subject"), limit: query.limit()?, cursor: query.text("cursor") };
+    json(&ask(&state, move |node| node.dead_letters(&asked)).await?)
+}
+
+pub(crate) async fn redrive_all(state: State, request: HttpRequest, payload: Payload) -> Outcome {
+    let filter: RedriveFilter = json_body(&request, payload).await?;
+    json(&state.api.redrive_all(filter, &caller(&request)).await?)
+}
+
+pub(crate) async fn redrive(state: State, request: HttpRequest, id: Path<String>) -> Outcome {
+    json(&state.api.redrive(&id, &caller(&request)).await?)
+}
+
+pub(crate) async fn discard(state: State, request: HttpRequest, id: Path<String>, payload: Payload) -> Outcome {
+    let reason = reason(&request, payload).await?;
+    json(&state.api.discard(&id, &reason, &caller(&request)).await?)
+}
+
+pub(crate) async fn stop_state(state: State) -> Outcome {
+    json(&state.api.stop_state())
+}
+
+pub(crate) async fn stop(state: State, request: HttpRequest, payload: Payload) -> Outcome {
+    let reason = reason(&request, payload).await?;
+    json(&state.api.stop(&reason, &caller(&request)).await?)
+}
+
+pub(crate) async fn release(state: State, request: HttpRequest, payload: Payload) -> Outcome {
+    let reason = reason(&request, payload).await?;
+    json(&state.api.release(&reason, &caller(&request)).await?)
+}

@@ -1,0 +1,147 @@
+//! Publishing, searching, tracing.
+
+use actix_web::HttpRequest;
+use actix_web::web::{self, Bytes, Path, Payload};
+use tol_events::binding::http::{Decoded, decode};
+use tol_events::{Attribute, Event};
+
+use super::{Outcome, State, ask, json};
+use crate::http::api::{EventFilter, LOG_POSITION, SearchQuery};
+use crate::http::parameters::{Query, body};
+use crate::http::problem::{Kind, Problem};
+
+/// Bodies from this size on are decoded on a blocking thread: 256 KB takes about a millisecond, which other requests should not wait.
+const DECODE_ELSEWHERE_BYTES: usize = 256 << 10;
+
+pub(crate) async fn publish(state: State, request: HttpRequest, payload: Payload) -> Outcome {
+    let body = body(&request, payload, state.body_limit).await?;
+    let mut events = decode_request(&request, body).await?.events;
+    let trace = request.headers().get("traceparent").and_then(|value| value.to_str().ok()).filter(|text| is_traceparent(text));
+    for event in &mut events {
+        if let Some(trace) = trace
+            && !event.attributes.contains_key(&Attribute::TraceParent)
+        {
+            event.set(Attribute::TraceParent, trace);
+        }
+        event.extensions.remove(LOG_POSITION);
+    }
+    json(&state.api.publish(events).await?)
+}
+
+async fn decode_request(request: &HttpRequest, body: Bytes) -> Result<Decoded, Problem> {
+    let headers: Vec<(&str, &[u8])> = request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+    if body.len() < DECODE_ELSEWHERE_BYTES {
+        return decode(headers.into_iter(), &body).map_err(refused);
+    }
+    let headers: Vec<(String, Vec<u8>)> = headers.into_iter().map(|(name, value)| (name.to_owned(), value.to_vec())).collect();
+    let decoded = web::block(move || decode(headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())), &body)).await;
+    decoded.map_err(|_| Problem::unavailable("the node is stopping", 1))?.map_err(refused)
+}
+
+fn refused(error: tol_events::binding::Error) -> Problem {
+    use tol_events::binding::Error;
+    let index = error.index();
+    let innermost = match &error {
+        Error::InBatch { error, .. } => error,
+        other => other,
+    };
+    let kind = match innermost {
+        Error::Json(_) => Kind::MalformedJson,
+        Error::ContentType { .. } => Kind::UnsupportedContentType,
+        Error::Missing(_) | Error::Invalid { .. } | Error::InBatch { .. } => Kind::InvalidEvent,
+    };
+    let problem = Problem::new(kind, error.to_string());
+    match index {
+        Some(index) => problem.with("index", index),
+        None if kind == Kind::InvalidEvent => problem.with("index", 0),
+        None => problem,
+    }
+}
+
+/// W3C Trace Context: `version-traceid-parentid-flags` in lower-case hex; an all-zero id is invalid.
+fn is_traceparent(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('-').collect();
+    let hex = |part: &str, length: usize| part.len() == length && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let not_zero = |part: &str| part.bytes().any(|byte| byte != b'0');
+    match parts.as_slice() {
+        [version, trace, parent, flags, rest @ ..] => {
+            let known_version = hex(version, 2) && *version != "ff" && (rest.is_empty() || *version != "00");
+            known_version && hex(trace, 32) && not_zero(trace) && hex(parent, 16) && not_zero(parent) && hex(flags, 2)
+        }
+        _ => false,
+    }
+}
+
+/// The filters that search and stream have in common.
+pub(super) fn filter(query: &Query) -> EventFilter {
+    EventFilter { subject: query.text("subject"), event_type: query.text("type"), correlation: query.text("correlation") }
+}
+
+pub(crate) async fn search(state: State, request: HttpRequest) -> Outcome {
+    let query = Query::of(&request)?;
+    let search =
+        SearchQuery { filter: filter(&query), from: query.start_of("from")?, to: query.end_of("to")?, limit: query.limit()?, cursor: query.text("cursor") };
+    if let (Some(from), Some(to)) = (search.from, search.to)
+        && from > to
+    {
+        return Err(Problem::parameter("from", "is later than to"));
+    }
+    json(&ask(&state, move |node| node.search(&search)).await?)
+}
+
+pub(crate) async fn one(state: State, request: HttpRequest, id: Path<String>) -> Outcome {
+    let id = id.into_inner();
+    let source = Query::of(&request)?.text("source");
+    let asked = id.clone();
+    let found = ask(&state, move |node| node.event(&asked, source.as_deref())).await?;
+    match found.as_slice() {
+        [] => Err(Problem::new(Kind::EventNotFound, format!("no event has the id \"{id}\"")).with("id", id)),
+        [event] => json(event),
+        several => {
+            let sources: Vec<&str> = several.iter().map(|logged| source_of(&logged.event)).collect();
+            let detail = format!("{} events have the id \"{id}\"; add ?source= with one of their sources", several.len());
+            Err(Problem::new(Kind::AmbiguousEvent, detail).with("id", id).with("sources", sources))
+        }
+    }
+}
+
+fn source_of(event: &Event) -> &str {
+    event.attributes.get(&Attribute::Source).map_or("", String::as_str)
+}
+
+pub(crate) async fn trace(state: State, correlation: Path<String>) -> Outcome {
+    let correlation = correlation.into_inner();
+    let asked = correlation.clone();
+    let trace = ask(&state, move |node| node.trace(&asked)).await?;
+    if trace.roots.is_empty() {
+        return Err(Problem::new(Kind::EventNotFound, format!("no event has the correlation id \"{correlation}\"")).with("correlation", correlation));
+    }
+    json(&trace)
+}
+
+pub(crate) async fn timeline(state: State, request: HttpRequest, subject: Path<String>) -> Outcome {
+    let query = Query::of(&request)?;
+    let (limit, cursor, subject) = (query.limit()?, query.text("cursor"), subject.into_inner());
+    json(&ask(&state, move |node| node.timeline(&subject, limit, cursor.as_deref())).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_well_formed_traceparent_is_passed_on() {
+        assert!(is_traceparent("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"));
+        assert!(is_traceparent("01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more"));
+        for wrong in [
+            "",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
+        ] {
+            assert!(!is_traceparent(wrong), "{wrong}");
+        }
+    }
+}

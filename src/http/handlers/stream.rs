@@ -1,0 +1,83 @@
+//! Events as they come, as server-sent events.
+
+use std::time::Duration;
+
+use actix_web::web::Bytes;
+use actix_web::{HttpRequest, HttpResponse};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+
+use super::{Outcome, State, events};
+use crate::http::api::StreamedEvent;
+use crate::http::metric_definitions::STREAMS;
+use crate::http::parameters::Query;
+use crate::http::problem::{Kind, Problem};
+
+/// A comment is sent when nothing else was for so long, so that proxies keep the connection and a dead client is noticed.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Events put into one chunk at most, while they are there without waiting.
+const CHUNK_EVENTS: usize = 64;
+
+pub(crate) async fn follow(state: State, request: HttpRequest) -> Outcome {
+    let permit = state.streams.clone().try_acquire_owned();
+    let permit =
+        permit.map_err(|_| Problem::new(Kind::TooManyStreams, "as many streams are open as this node serves; close one or try later").retry_after(5))?;
+    let resume = request.headers().get("last-event-id").and_then(|value| value.to_str().ok()).filter(|text| !text.is_empty()).map(str::to_owned);
+    let events = state.api.subscribe(events::filter(&Query::of(&request)?), resume).await?;
+    let open = Open { events, _counted: Counted::new(permit), started: false };
+    let body = futures_util::stream::unfold(open, |mut open| async move { open.chunk().await.map(|chunk| (Ok::<_, std::convert::Infallible>(chunk), open)) });
+    Ok(HttpResponse::Ok().content_type("text/event-stream").insert_header(("x-accel-buffering", "no")).streaming(Box::pin(body)))
+}
+
+struct Open {
+    events: mpsc::Receiver<StreamedEvent>,
+    _counted: Counted,
+    started: bool,
+}
+
+impl Open {
+    /// What is sent next; `None` ends the stream.
+    async fn chunk(&mut self) -> Option<Bytes> {
+        if !self.started {
+            self.started = true;
+            // Sent at once, so that the client sees the head and knows that nothing from here on is missed.
+            return Some(Bytes::from_static(b"retry: 1000\n: following\n\n"));
+        }
+        let first = match tokio::time::timeout(KEEP_ALIVE, self.events.recv()).await {
+            Err(_) => return Some(Bytes::from_static(b": alive\n\n")),
+            Ok(received) => received?,
+        };
+        let mut chunk = Vec::with_capacity(1_024);
+        write_event(&first, &mut chunk);
+        for _ in 1..CHUNK_EVENTS {
+            let Ok(next) = self.events.try_recv() else { break };
+            write_event(&next, &mut chunk);
+        }
+        Some(chunk.into())
+    }
+}
+
+fn write_event(streamed: &StreamedEvent, chunk: &mut Vec<u8>) {
+    chunk.extend_from_slice(b"id: ");
+    chunk.extend(streamed.token.bytes().filter(|byte| !matches!(byte, b'\n' | b'\r' | 0)));
+    chunk.extend_from_slice(b"\ndata: ");
+    chunk.extend_from_slice(&streamed.event.to_json());
+    chunk.extend_from_slice(b"\n\n");
+}
+
+/// An open stream, counted until it is dropped.
+struct Counted {
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Counted {
+    fn new(permit: OwnedSemaphorePermit) -> Self {
+        metrics::gauge!(STREAMS).increment(1.0);
+        Self { _permit: permit }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        metrics::gauge!(STREAMS).decrement(1.0);
+    }
+}

@@ -1,0 +1,27 @@
+//! The HTTP interface (actix-web).
+//!
+//! * [`api`] — what it needs of a node: [`NodeApi`](api::NodeApi), its questions and answers
+//! * `routes` — the table of routes: path, method, scope, parameters, answers, problems
+//! * `server` — [`serve`]: listening, and the routes mapped to their handlers
+//! * `guard` — what happens to every request: API key, origin, method, parameters, headers, measuring
+//! * `handlers` — one function a route
+//! * `parameters` — reading query parameters and bodies
+//! * [`problem`] — errors as problem+json (RFC 9457)
+//! * [`openapi`] — the OpenAPI document, made from the table
+//! * `pages` — problem pages and the browsable documentation
+//! * [`metric_definitions`] — the metrics of this module
+
+pub mod api;
+mod guard;
+mod handlers;
+pub mod metric_definitions;
+pub mod openapi;
+mod pages;
+mod parameters;
+pub mod problem;
+mod routes;
+mod server;
+
+pub use api::NodeApi;
+pub use problem::{Kind, Problem};
+pub use server::{HttpOptions, serve};

@@ -1,0 +1,286 @@
+//! The OpenAPI 3.1 document, made from the table of routes and the types of the answers.
+
+use std::sync::OnceLock;
+
+use serde_json::{Map, Value, json};
+use utoipa::OpenApi;
+
+use super::api;
+use super::problem::{Kind, PROBLEM_JSON};
+use super::routes::{Body, Content, Parameter, Place, ROUTES, Reply, Route, Shape};
+use tol_events::binding::{BATCH, STRUCTURED};
+
+/// The types of the answers and bodies.
+#[derive(OpenApi)]
+#[openapi(components(schemas(
+    api::CloudEvent,
+    api::Published,
+    api::EventPage,
+    api::Trace,
+    api::TraceNode,
+    api::ProjectionStatus,
+    api::RebuildStatus,
+    api::RebuildState,
+    api::Row,
+    api::Item,
+    api::RowPage,
+    api::Digest,
+    api::Running,
+    api::SystemStatus,
+    api::SystemDetail,
+    api::Uptime,
+    api::DeadLetter,
+    api::DeadLetterPage,
+    api::RedriveFilter,
+    api::Redriven,
+    api::StopState,
+    api::Readiness,
+    api::Check,
+    api::Version,
+    api::Topic,
+)))]
+struct Components;
+
+/// The document as JSON text; made once.
+pub fn text() -> &'static str {
+    static TEXT: OnceLock<String> = OnceLock::new();
+    TEXT.get_or_init(|| document().to_string())
+}
+
+/// The document.
+pub fn document() -> Value {
+    let mut paths = Map::new();
+    for route in ROUTES {
+        let path = paths.entry(route.path).or_insert_with(|| json!({}));
+        path[route.method.to_ascii_lowercase()] = operation(route);
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Tree of Life",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "Facts go in as CloudEvents; customers, revenue and deployments are queried as of any moment. Errors are problem+json (RFC 9457), each kind with a page. A path that exists answers HEAD where it answers GET, and 405 with Allow for other methods.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "paths": paths,
+        "components": {
+            "schemas": schemas(),
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, tol_…, with the scope the operation names."},
+                "header": {"type": "apiKey", "in": "header", "name": "X-Api-Key", "description": "The same key, where a bearer token cannot be set."},
+            },
+        },
+    })
+}
+
+fn schemas() -> Value {
+    let components = serde_json::to_value(Components::openapi().components).unwrap_or_default();
+    let mut schemas = components["schemas"].as_object().cloned().unwrap_or_default();
+    let kinds: Vec<String> = Kind::ALL.iter().map(|kind| kind.uri()).collect();
+    schemas.insert(
+        "Problem".into(),
+        json!({
+            "type": "object",
+            "description": "RFC 9457. Further members belong to the kind: index and id name the event of a batch, parameter the query parameter.",
+            "required": ["type", "title", "status", "detail"],
+            "properties": {
+                "type": {"type": "string", "format": "uri-reference", "enum": kinds, "description": "The page that explains the kind, relative to the node."},
+                "title": {"type": "string"},
+                "status": {"type": "integer"},
+                "detail": {"type": "string", "description": "What failed, on what, and what would be right."},
+                "index": {"type": "integer", "minimum": 0, "description": "The event of the request that is wrong, from 0."},
+                "id": {"type": "string", "description": "The id of the event, row or dead letter meant."},
+                "parameter": {"type": "string", "description": "The query parameter that is wrong."},
+            },
+        }),
+    );
+    schemas.insert(
+        "Reason".into(),
+        json!({"type": "object", "required": ["reason"], "additionalProperties": false, "properties": {"reason": {"type": "string", "minLength": 1, "maxLength": 4096, "description": "Why; it is recorded."}}}),
+    );
+    Value::Object(schemas)
+}
+
+fn operation(route: &Route) -> Value {
+    let mut operation = json!({
+        "operationId": operation_id(route),
+        "tags": [route.tag],
+        "summary": route.summary,
+        "description": description(route),
+        "parameters": route.parameters.iter().map(|parameter| describe(parameter)).collect::<Vec<_>>(),
+        "responses": responses(route),
+        "security": match route.scope {
+            None => json!([]),
+            Some(_) => json!([{"bearer": []}, {"header": []}]),
+        },
+    });
+    if let Some(scope) = route.scope {
+        operation["x-scope"] = scope.name().into();
+    }
+    match route.body {
+        Body::None => {}
+        Body::Events => operation["requestBody"] = events_body(),
+        Body::Reason => operation["requestBody"] = json!({"required": true, "content": {"application/json": {"schema": reference("Reason")}}}),
+        Body::RedriveFilter => operation["requestBody"] = json!({"required": false, "content": {"application/json": {"schema": reference("RedriveFilter")}}}),
+    }
+    if route.body == Body::Events {
+        let more = ["ce-specversion", "ce-id", "ce-source", "ce-type", "ce-subject", "ce-time"].map(|name| {
+            json!({"name": name, "in": "header", "required": false, "schema": {"type": "string"}, "description": "Binary mode: the attribute, percent-encoded; the body is the data."})
+        });
+        let trace = json!({"name": "traceparent", "in": "header", "required": false, "schema": {"type": "string"}, "description": "W3C trace context; given to events that have none."});
+        if let Some(parameters) = operation["parameters"].as_array_mut() {
+            parameters.extend(more);
+            parameters.push(trace);
+        }
+    }
+    operation
+}
+
+/// `searchEvents` of `SearchEvents`.
+fn operation_id(route: &Route) -> String {
+    let name = format!("{:?}", route.operation);
+    let (first, rest) = name.split_at(1);
+    format!("{}{rest}", first.to_ascii_lowercase())
+}
+
+fn description(route: &Route) -> String {
+    let access = match route.scope {
+        Some(scope) => format!("Scope: {scope}."),
+        None => "Needs no key.".to_owned(),
+    };
+    if route.description.is_empty() { access } else { format!("{} {access}", route.description) }
+}
+
+fn describe(parameter: &Parameter) -> Value {
+    let schema = match parameter.shape {
+        Shape::Text => json!({"type": "string"}),
+        Shape::Integer(minimum, maximum, default) => json!({"type": "integer", "minimum": minimum, "maximum": maximum, "default": default}),
+        Shape::Moment => json!({"anyOf": [{"type": "string", "format": "date-time"}, {"type": "string", "format": "date"}]}),
+        Shape::Positions => json!({"type": "array", "items": {"type": "string", "pattern": "^.+/[0-9]+:[0-9]+$"}}),
+    };
+    let place = match parameter.place {
+        Place::Path => "path",
+        Place::Query => "query",
+        Place::Header => "header",
+    };
+    let mut described =
+        json!({"name": parameter.name, "in": place, "required": parameter.place == Place::Path, "schema": schema, "description": parameter.description});
+    if parameter.shape == Shape::Positions {
+        described["explode"] = true.into();
+        described["examples"] = json!({"one": {"value": [parameter.example]}});
+    } else if let Shape::Integer(..) = parameter.shape {
+        described["examples"] = json!({"one": {"value": parameter.example.parse::<u64>().unwrap_or_default()}});
+    } else if !parameter.example.is_empty() {
+        described["examples"] = json!({"one": {"value": parameter.example}});
+    }
+    described
+}
+
+fn reference(name: &str) -> Value {
+    json!({"$ref": format!("#/components/schemas/{name}")})
+}
+
+fn events_body() -> Value {
+    let event = json!({
+        "specversion": "1.0", "id": "order-1001", "source": "/shop", "type": "commerce.order_placed.v1", "subject": "customer/42", "time": "2026-01-31T12:00:00Z",
+        "data": {"order_id": "1001", "customer_id": "42", "total": {"minor": 1177, "currency": "USD"}},
+    });
+    json!({
+        "required": true,
+        "content": {
+            STRUCTURED: {"schema": reference("CloudEvent"), "example": event},
+            BATCH: {"schema": {"type": "array", "items": reference("CloudEvent")}, "example": [event]},
+            "*/*": {"schema": {"description": "Binary mode: the data, with the attributes in ce- headers."}},
+        },
+    })
+}
+
+fn content(content: Content) -> Option<Value> {
+    Some(match content {
+        Content::Json(name) => json!({"application/json": {"schema": reference(name)}}),
+        Content::List(name) => json!({"application/json": {"schema": {"type": "array", "items": reference(name)}}}),
+        Content::AnyJson => json!({"application/json": {"schema": {}}}),
+        Content::Other("application/schema+json") => json!({"application/schema+json": {"schema": {}}}),
+        Content::Other(media_type) => json!({media_type: {"schema": {"type": "string"}}}),
+        Content::Empty => return None,
+    })
+}
+
+fn responses(route: &Route) -> Value {
+    let mut responses = Map::new();
+    for Reply { status, description, content: body } in route.answers {
+        let mut response = json!({"description": description});
+        if let Some(body) = content(*body) {
+            response["content"] = body;
+        }
+        responses.insert(status.to_string(), response);
+    }
+    for kind in route.all_problems() {
+        let line = format!("[{}]({}): {}.", kind.slug(), kind.uri(), kind.title());
+        let response = responses.entry(kind.status().to_string()).or_insert_with(|| {
+            let mut response = json!({"description": "", "content": {PROBLEM_JSON: {"schema": reference("Problem")}}});
+            if matches!(kind.status(), 503 | 504) {
+                response["headers"] = json!({"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds after which a retry makes sense."}});
+            }
+            response
+        });
+        let before = response["description"].as_str().unwrap_or_default();
+        response["description"] = if before.is_empty() { line } else { format!("{before} {line}") }.into();
+    }
+    Value::Object(responses)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    fn references(value: &Value, found: &mut BTreeSet<String>) {
+        match value {
+            Value::Object(fields) => {
+                if let Some(target) = fields.get("$ref").and_then(Value::as_str) {
+                    found.insert(target.to_owned());
+                }
+                fields.values().for_each(|field| references(field, found));
+            }
+            Value::Array(items) => items.iter().for_each(|item| references(item, found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn every_reference_leads_to_a_schema() {
+        let document = document();
+        let mut found = BTreeSet::new();
+        references(&document, &mut found);
+        for target in found {
+            assert!(document.pointer(target.trim_start_matches('#')).is_some_and(Value::is_object), "{target} leads nowhere");
+        }
+    }
+
+    #[test]
+    fn every_schema_and_every_kind_of_problem_is_used() {
+        let document = document();
+        let mut found = BTreeSet::new();
+        references(&document, &mut found);
+        for name in document["components"]["schemas"].as_object().unwrap().keys() {
+            assert!(found.contains(&format!("#/components/schemas/{name}")), "{name} is used nowhere");
+        }
+        // These belong to no route: an unknown path, and a method a path does not have.
+        let everywhere = [Kind::NotFound, Kind::MethodNotAllowed];
+        for kind in Kind::ALL.iter().filter(|kind| !everywhere.contains(kind)) {
+            assert!(ROUTES.iter().any(|route| route.all_problems().contains(kind)), "no route answers {}", kind.slug());
+        }
+    }
+
+    #[test]
+    fn operations_have_unique_ids_answers_and_summaries() {
+        let mut ids = BTreeSet::new();
+        for route in ROUTES {
+            assert!(ids.insert(operation_id(route)), "{}", operation_id(route));
+            assert!(!route.answers.is_empty() && !route.summary.is_empty(), "{} {}", route.method, route.path);
+        }
+    }
+}

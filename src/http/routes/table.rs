@@ -1,0 +1,227 @@
+//! The table itself. Paths with fewer parameters stand before those that would match them too.
+
+use tol_config::Scope::{Admin, Operate, Publish, Read};
+
+use super::parameters::*;
+use super::{Body, Content, Operation, Reply, Route};
+use crate::http::problem::Kind;
+
+const fn ok(description: &'static str, content: Content) -> Reply {
+    Reply { status: 200, description, content }
+}
+
+const fn running(description: &'static str) -> Reply {
+    Reply { status: 202, description, content: Content::Json("Running") }
+}
+
+const EVENTS: &str = "events";
+const PROJECTIONS: &str = "projections";
+const SYSTEMS: &str = "systems";
+const DEAD_LETTERS: &str = "dead letters";
+const STOP: &str = "emergency stop";
+const NODE: &str = "node";
+
+/// A route that takes nothing and answers 200 alone; the others are written from it.
+const fn get(operation: Operation, path: &'static str, tag: &'static str, summary: &'static str) -> Route {
+    Route { operation, method: "GET", path, scope: Some(Read), tag, summary, description: "", parameters: &[], body: Body::None, answers: &[], problems: &[] }
+}
+
+const fn open(operation: Operation, path: &'static str, summary: &'static str) -> Route {
+    Route { scope: None, ..get(operation, path, NODE, summary) }
+}
+
+const fn post(operation: Operation, path: &'static str, tag: &'static str, summary: &'static str) -> Route {
+    Route { method: "POST", scope: Some(Operate), ..get(operation, path, tag, summary) }
+}
+
+pub(crate) static ROUTES: &[Route] = &[
+    Route {
+        scope: Some(Publish),
+        description: "One CloudEvent (binary or structured) or a batch. Answers when all are durable. All or none: one bad event refuses the request, and the problem names its index. Sending again with the same ids is safe: what is there already is counted as a duplicate.",
+        body: Body::Events,
+        answers: &[ok("All are durable.", Content::Json("Published"))],
+        problems: &[Kind::InvalidEvent, Kind::InvalidData, Kind::UnknownVersion, Kind::IdConflict, Kind::Unavailable, Kind::DiskFull, Kind::EmergencyStop],
+        ..post(Operation::Publish, "/events", EVENTS, "Publishes events")
+    },
+    Route {
+        parameters: &[&SUBJECT, &TYPE, &CORRELATION, &FROM, &TO, &LIMIT, &CURSOR],
+        answers: &[ok("A page of events.", Content::Json("EventPage"))],
+        problems: &[Kind::InvalidCursor],
+        ..get(Operation::SearchEvents, "/events", EVENTS, "Searches events")
+    },
+    Route {
+        description: "Server-sent events: `id` is a token to resume with, `data` the CloudEvent on one line. Only events that the log's rules accept (E3, E4). A client that reads too slowly is disconnected and resumes.",
+        parameters: &[&SUBJECT, &TYPE, &CORRELATION, &LAST_EVENT_ID],
+        answers: &[ok("A stream without end.", Content::Other("text/event-stream"))],
+        problems: &[Kind::InvalidCursor, Kind::TooManyStreams],
+        ..get(Operation::StreamEvents, "/events/stream", EVENTS, "Follows events")
+    },
+    Route {
+        parameters: &[&EVENT_ID, &SOURCE],
+        answers: &[ok("The event.", Content::Json("CloudEvent"))],
+        problems: &[Kind::EventNotFound, Kind::AmbiguousEvent],
+        ..get(Operation::Event, "/events/{id}", EVENTS, "Shows one event")
+    },
+    Route {
+        parameters: &[&CORRELATION_PATH],
+        answers: &[ok("The tree.", Content::Json("Trace"))],
+        problems: &[Kind::EventNotFound],
+        ..get(Operation::Trace, "/trace/{correlation}", EVENTS, "Shows what a request caused, as a tree")
+    },
+    Route {
+        parameters: &[&SUBJECT_PATH, &LIMIT, &CURSOR],
+        answers: &[ok("A page of events in order of time.", Content::Json("EventPage"))],
+        problems: &[Kind::InvalidCursor],
+        ..get(Operation::Timeline, "/subjects/{subject}/timeline", EVENTS, "Shows all that happened to a subject")
+    },
+    Route {
+        answers: &[ok("All projections.", Content::List("ProjectionStatus"))],
+        ..get(Operation::Projections, "/projections", PROJECTIONS, "Lists projections")
+    },
+    Route {
+        description: "With `as_of` or `known_at` a temporary generation is folded first: 202 until it is done.",
+        parameters: &[&PROJECTION, &LIMIT, &CURSOR, &AS_OF, &KNOWN_AT, &MIN_POSITION, &TIMEOUT],
+        answers: &[ok("A page of rows.", Content::Json("RowPage")), running("The state as of then is being folded; ask again.")],
+        problems: &[Kind::UnknownProjection, Kind::InvalidCursor, Kind::NotVisibleYet, Kind::JobRunning],
+        ..get(Operation::Rows, "/projections/{name}", PROJECTIONS, "Lists rows")
+    },
+    Route {
+        description: "Equal digests at equal positions mean equal rows, whether live, rebuilt or another node's.",
+        parameters: &[&PROJECTION, &AS_OF, &KNOWN_AT, &MIN_POSITION, &TIMEOUT],
+        answers: &[ok("The digest.", Content::Json("Digest")), running("The state as of then is being folded; ask again.")],
+        problems: &[Kind::UnknownProjection, Kind::NotVisibleYet, Kind::JobRunning],
+        ..get(Operation::Digest, "/projections/{name}/digest", PROJECTIONS, "Hashes all rows")
+    },
+    Route {
+        description: "Folds a new generation from the start beside the one that serves, and swaps it in when it has caught up. Queries go on.",
+        parameters: &[&PROJECTION],
+        answers: &[Reply { status: 202, description: "It runs.", content: Content::Json("RebuildStatus") }],
+        problems: &[Kind::UnknownProjection, Kind::JobRunning],
+        ..post(Operation::StartRebuild, "/projections/{name}/rebuild", PROJECTIONS, "Starts a rebuild")
+    },
+    Route {
+        parameters: &[&PROJECTION],
+        answers: &[ok("The running rebuild, or how the last one ended.", Content::Json("RebuildStatus"))],
+        problems: &[Kind::UnknownProjection],
+        ..get(Operation::RebuildStatus, "/projections/{name}/rebuild", PROJECTIONS, "Shows the rebuild")
+    },
+    Route {
+        method: "DELETE",
+        parameters: &[&PROJECTION],
+        answers: &[ok("How it ended; the last state where none ran.", Content::Json("RebuildStatus"))],
+        problems: &[Kind::UnknownProjection],
+        ..post(Operation::CancelRebuild, "/projections/{name}/rebuild", PROJECTIONS, "Cancels the rebuild")
+    },
+    Route {
+        description: "Keys `digest` and `rebuild` are found in the list only.",
+        parameters: &[&PROJECTION, &KEY, &AS_OF, &KNOWN_AT, &MIN_POSITION, &TIMEOUT],
+        answers: &[ok("The row.", Content::Json("Row"))],
+        problems: &[Kind::UnknownProjection, Kind::RowNotFound, Kind::NotVisibleYet, Kind::WholeProjectionOnly],
+        ..get(Operation::Row, "/projections/{name}/{key}", PROJECTIONS, "Shows one row")
+    },
+    Route { answers: &[ok("All systems.", Content::List("SystemStatus"))], ..get(Operation::Systems, "/systems", SYSTEMS, "Lists systems") },
+    Route {
+        parameters: &[&SYSTEM, &SUBJECT_STATE],
+        answers: &[ok("The system.", Content::Json("SystemDetail"))],
+        problems: &[Kind::UnknownSystem],
+        ..get(Operation::System, "/systems/{name}", SYSTEMS, "Shows a system")
+    },
+    Route {
+        description: "It stops after the input it is at. Counts as planned downtime.",
+        parameters: &[&SYSTEM],
+        answers: &[ok("Its state now.", Content::Json("SystemStatus"))],
+        problems: &[Kind::UnknownSystem, Kind::WrongState],
+        ..post(Operation::PauseSystem, "/systems/{name}/pause", SYSTEMS, "Pauses a system")
+    },
+    Route {
+        parameters: &[&SYSTEM],
+        answers: &[ok("Its state now.", Content::Json("SystemStatus"))],
+        problems: &[Kind::UnknownSystem, Kind::WrongState],
+        ..post(Operation::ResumeSystem, "/systems/{name}/resume", SYSTEMS, "Lets a paused system go on")
+    },
+    Route {
+        parameters: &[&SYSTEM],
+        answers: &[ok("Its state now.", Content::Json("SystemStatus"))],
+        problems: &[Kind::UnknownSystem, Kind::WrongState],
+        ..post(Operation::RestartSystem, "/systems/{name}/restart", SYSTEMS, "Restarts a system")
+    },
+    Route {
+        parameters: &[&SYSTEM_FILTER, &SUBJECT, &LIMIT, &CURSOR],
+        answers: &[ok("A page of dead letters, oldest first.", Content::Json("DeadLetterPage"))],
+        problems: &[Kind::InvalidCursor],
+        ..get(Operation::DeadLetters, "/dead-letters", DEAD_LETTERS, "Lists parked inputs")
+    },
+    Route {
+        body: Body::RedriveFilter,
+        answers: &[ok("What was redriven.", Content::Json("Redriven"))],
+        problems: &[Kind::Unavailable, Kind::EmergencyStop],
+        ..post(Operation::RedriveAll, "/dead-letters/redrive", DEAD_LETTERS, "Has all parked inputs that match decided again")
+    },
+    Route {
+        description: "Those parked behind it follow in order.",
+        parameters: &[&DEAD_LETTER],
+        answers: &[ok("What was redriven.", Content::Json("Redriven"))],
+        problems: &[Kind::UnknownDeadLetter, Kind::Unavailable, Kind::EmergencyStop],
+        ..post(Operation::Redrive, "/dead-letters/{id}/redrive", DEAD_LETTERS, "Has a parked input decided again")
+    },
+    Route {
+        parameters: &[&DEAD_LETTER],
+        body: Body::Reason,
+        answers: &[ok("What was given up.", Content::Json("DeadLetter"))],
+        problems: &[Kind::UnknownDeadLetter, Kind::Unavailable, Kind::EmergencyStop],
+        ..post(Operation::Discard, "/dead-letters/{id}/discard", DEAD_LETTERS, "Gives a parked input up")
+    },
+    Route {
+        description: "Never changes anything.",
+        answers: &[ok("The state.", Content::Json("StopState"))],
+        ..get(Operation::StopState, "/emergency-stop", STOP, "Tells whether the emergency stop is engaged")
+    },
+    Route {
+        description: "Stops this node's decisions and effects at once, log or no log, and all others by the log. Answers when every live node has confirmed it or its lease has run out. Queries keep answering.",
+        body: Body::Reason,
+        answers: &[ok("It is engaged.", Content::Json("StopState"))],
+        ..post(Operation::Stop, "/emergency-stop", STOP, "Engages the emergency stop")
+    },
+    Route {
+        scope: Some(Admin),
+        body: Body::Reason,
+        answers: &[ok("It is released.", Content::Json("StopState"))],
+        problems: &[Kind::Unavailable],
+        ..post(Operation::Release, "/emergency-stop/release", STOP, "Releases the emergency stop")
+    },
+    Route { answers: &[ok("It runs.", Content::Other("text/plain"))], ..open(Operation::Live, "/livez", "Tells whether the process runs") },
+    Route {
+        answers: &[ok("It is ready.", Content::Json("Readiness"))],
+        problems: &[Kind::NotReady],
+        ..open(Operation::Ready, "/readyz", "Tells whether the node can do its work")
+    },
+    Route {
+        description: "Prometheus' text format.",
+        answers: &[ok("The metrics.", Content::Other("text/plain"))],
+        ..get(Operation::Metrics, "/metrics", NODE, "Metrics")
+    },
+    Route { answers: &[ok("What runs here.", Content::Json("Version"))], ..open(Operation::Version, "/version", "Tells version, log and topics") },
+    Route { answers: &[ok("This document.", Content::AnyJson)], ..open(Operation::OpenApi, "/openapi.json", "The OpenAPI document") },
+    Route {
+        answers: &[Reply { status: 308, description: "To /docs/.", content: Content::Empty }],
+        ..open(Operation::Docs, "/docs", "This interface to browse")
+    },
+    Route {
+        parameters: &[&SLUG],
+        answers: &[ok("The page: HTML, or Markdown if that is what the client prefers.", Content::Other("text/html"))],
+        problems: &[Kind::NotFound],
+        ..open(Operation::ProblemPage, "/docs/problems/{slug}", "Explains a problem")
+    },
+    Route {
+        parameters: &[&FILE],
+        answers: &[ok("The file.", Content::Other("text/html"))],
+        problems: &[Kind::NotFound],
+        ..open(Operation::DocsFile, "/docs/{file}", "A file of the browsable page")
+    },
+    Route {
+        parameters: &[&TYPE_PATH],
+        answers: &[ok("The JSON Schema.", Content::Other("application/schema+json"))],
+        problems: &[Kind::NotFound],
+        ..open(Operation::Schema, "/schemas/{type}.json", "The JSON Schema of a type's data")
+    },
+];
