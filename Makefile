@@ -49,7 +49,7 @@ conformance: build ## third-party clients against a node: the whole of tests/cli
 
 check-config: ## promtool over config/prometheus
 	@scripts/setup test
-	promtool check config --syntax-only config/prometheus/prometheus.yml
+	promtool check config config/prometheus/prometheus.yml
 	promtool check rules config/prometheus/alerts.yml
 	promtool test rules config/prometheus/alerts_test.yml
 
