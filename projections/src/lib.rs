@@ -3,6 +3,7 @@
 //! * [`store`] — [`RocksStore`], the node's one RocksDB, a cache of the log
 //! * [`projection`] — the [`Projection`] trait: a topic, a version and a pure fold
 //! * [`engine`] — [`ProjectionEngine`]: threads, status, rebuilds; [`query`] — rows, pages, digests; [`asof`] — the past
+//! * [`index`] — [`EventIndex`]: events by id, subject, type and correlation; timelines and traces
 //! * [`customers`], [`revenue`], [`deployments`] — the read models
 //!
 //! Inside: `generation` (how rows are keyed and generations kept), `fold` (one partition), `folder` (live), `rebuild` (beside), `shared` (what threads share).
@@ -15,6 +16,7 @@ mod error;
 mod fold;
 mod folder;
 mod generation;
+pub mod index;
 pub mod projection;
 pub mod query;
 mod rebuild;
@@ -27,6 +29,7 @@ pub use engine::{EngineOptions, ProjectionEngine};
 pub use error::Error;
 pub use fold::AsOf;
 pub use folder::Step;
+pub use index::{EventIndex, IndexStatus, Located, SearchPage, SearchQuery};
 pub use projection::{Projection, Rows};
 pub use query::{Digest, Item, Page};
 pub use shared::{ProjectionStatus, RebuildState, RebuildStatus};

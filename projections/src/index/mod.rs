@@ -1,0 +1,335 @@
+//! Events by subject, type, correlation and id: an index of positions, folded from all facts, all systems' events and `control`.
+//!
+//! ```text
+//! Index  <kind: u8> <hash of the term: u64> <topic number: u16> <partition: u16> <first position: u64> -> further positions as deltas (LEB128)
+//! Meta   index.source                          -> identity of the log and format
+//! Meta   index.topics                          -> topic names; their places are the topic numbers
+//! Meta   index.cursor/<topic number><partition> -> Cursor
+//! ```
+//! One row holds what one read brought of one term, so an event costs one or two small rows. Only accepted events (E3, E4) are indexed.
+//! Queries read the events back from the log and compare the term itself, so a hash collision shows nothing wrong.
+
+mod query;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use hashbrown::HashMap;
+use rocksdb::WriteBatch;
+use serde::Serialize;
+use tol_events::{Attribute, EventView};
+use tol_kafka::reader::{Cursor, Delivery, Reader};
+use tol_kafka::{EventLog, Position, TopicPartition};
+use tol_runtime::store::Table;
+use xxhash_rust::xxh3::xxh3_64;
+
+pub use query::{Located, SearchPage, SearchQuery};
+
+use crate::error::Error;
+use crate::generation::{put_meta, read_meta};
+use crate::store::RocksStore;
+use crate::store::parking::Mutex;
+
+const FORMAT: u32 = 1;
+const READ_BYTES: usize = 512 << 10;
+
+/// What a posting is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Kind {
+    All = 0,
+    Id = 1,
+    Subject = 2,
+    Type = 3,
+    Correlation = 4,
+}
+
+type Postings = HashMap<(Kind, u64), Vec<Position>>;
+
+pub(crate) fn term_hash(term: &str) -> u64 {
+    xxh3_64(term.as_bytes())
+}
+
+fn write_number(buffer: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        buffer.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    buffer.push(number as u8);
+}
+
+/// The deltas of a posting row.
+pub(crate) fn read_deltas(bytes: &[u8]) -> impl Iterator<Item = u64> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        let mut number = 0u64;
+        for shift in (0..64).step_by(7) {
+            let (byte, after) = rest.split_first()?;
+            rest = after;
+            number |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Some(number);
+            }
+        }
+        None
+    })
+}
+
+fn note(postings: &mut Postings, position: Position, event: &EventView<'_>) {
+    let mut add = |kind, term: &str| postings.entry((kind, term_hash(term))).or_default().push(position);
+    add(Kind::All, "");
+    add(Kind::Id, event.id());
+    add(Kind::Type, event.event_type());
+    if !event.subject().is_empty() {
+        add(Kind::Subject, event.subject());
+    }
+    match event.attribute(Attribute::CorrelationId) {
+        // An event that starts its own request is found by its id.
+        Some(correlation) if correlation != event.id() => add(Kind::Correlation, correlation),
+        _ => {}
+    }
+}
+
+/// How far the index is.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct IndexStatus {
+    /// Records not indexed yet.
+    pub lag: u64,
+    /// Next position of each topic partition.
+    pub positions: BTreeMap<String, Position>,
+    /// Partitions that cannot be read on, and why; the others go on.
+    pub failed: BTreeMap<String, String>,
+}
+
+struct Partition {
+    topic_number: u16,
+    reader: Reader,
+    stored: Cursor,
+    failed: Option<String>,
+}
+
+#[derive(Default)]
+struct State {
+    topics: Vec<String>,
+    partitions: BTreeMap<TopicPartition, Partition>,
+}
+
+/// The index of all events. It may lag; what is asked by position reads the rest from the log.
+pub struct EventIndex {
+    log: Arc<dyn EventLog>,
+    store: Arc<RocksStore>,
+    state: Mutex<State>,
+    woken: Arc<(std::sync::Mutex<bool>, Condvar)>,
+    stopping: AtomicBool,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+fn cursor_key(topic_number: u16, partition: u32) -> Vec<u8> {
+    [b"index.cursor/", &topic_number.to_be_bytes()[..], &(partition as u16).to_be_bytes()[..]].concat()
+}
+
+/// Whether events of a topic are indexed.
+fn is_indexed(topic: &str) -> bool {
+    topic == "control" || topic.starts_with("facts.") || topic.ends_with(".events")
+}
+
+impl EventIndex {
+    /// The index in `store`; one of another log or format is emptied (E10).
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn open(log: Arc<dyn EventLog>, store: Arc<RocksStore>) -> Result<Arc<Self>, Error> {
+        let source = (log.identity(), FORMAT);
+        let mut topics = Vec::new();
+        if read_meta::<(String, u32)>(&store, b"index.source")? == Some(source.clone()) {
+            topics = read_meta(&store, b"index.topics")?.unwrap_or_default();
+        } else {
+            Self::empty(&store, &source)?;
+        }
+        let state = Mutex::new(State { topics, partitions: BTreeMap::new() });
+        Ok(Arc::new(Self { log, store, state, woken: Arc::default(), stopping: AtomicBool::new(false), thread: Mutex::default() }))
+    }
+
+    fn empty(store: &RocksStore, source: &(String, u32)) -> Result<(), Error> {
+        let mut batch = WriteBatch::default();
+        for kind in [Kind::All, Kind::Id, Kind::Subject, Kind::Type, Kind::Correlation] {
+            store.delete_prefix(&mut batch, Table::Index, &[kind as u8])?;
+        }
+        store.delete_prefix(&mut batch, Table::Meta, b"index.")?;
+        put_meta(store, &mut batch, b"index.source", source)?;
+        store.write_batch(batch, true)
+    }
+
+    /// Starts the thread that keeps the index at the log's tip.
+    pub fn start(self: &Arc<Self>) {
+        let woken = self.woken.clone();
+        self.log.watch(Arc::new(move |_: &TopicPartition| {
+            *woken.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = true;
+            woken.1.notify_one();
+        }));
+        let index = self.clone();
+        match std::thread::Builder::new().name("event-index".to_owned()).spawn(move || index.run()) {
+            Ok(thread) => *self.thread.lock() = Some(thread),
+            Err(problem) => tracing::error!(%problem, "the index thread could not be started"),
+        }
+    }
+
+    fn run(&self) {
+        while !self.stopping.load(Ordering::SeqCst) {
+            match self.step() {
+                Ok(true) => {}
+                Ok(false) => self.sleep(Duration::from_secs(1)),
+                Err(problem) => {
+                    tracing::warn!(%problem, "the event index waits");
+                    self.sleep(Duration::from_millis(500));
+                }
+            }
+            metrics::gauge!("tol_index_lag_events").set(self.status().lag as f64);
+        }
+    }
+
+    fn sleep(&self, timeout: Duration) {
+        let woken = self.woken.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let (mut woken, _) = self.woken.1.wait_timeout_while(woken, timeout, |woken| !*woken).unwrap_or_else(std::sync::PoisonError::into_inner);
+        *woken = false;
+    }
+
+    /// Stops and joins the thread.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        *self.woken.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = true;
+        self.woken.1.notify_one();
+        if let Some(thread) = self.thread.lock().take() {
+            let _ = thread.join();
+        }
+    }
+
+    /// Reads a piece of every partition; `true` if there may be more.
+    ///
+    /// # Errors
+    /// The log or the store failed; what was indexed stays.
+    pub fn step(&self) -> Result<bool, Error> {
+        let mut state = self.state.lock();
+        self.find_topics(&mut state)?;
+        let mut more = false;
+        let mut batch = WriteBatch::default();
+        for (at, partition) in &mut state.partitions {
+            if partition.failed.is_some() {
+                continue;
+            }
+            let batches = self.log.read(at, partition.reader.next(), READ_BYTES)?;
+            more |= !batches.is_empty();
+            let mut postings = Postings::new();
+            for read in &batches {
+                let outcome = partition.reader.read(read, &mut |delivery| {
+                    if let Delivery::Group { events, .. } = delivery {
+                        events.iter().for_each(|(position, event)| note(&mut postings, *position, event));
+                    }
+                    Ok(())
+                });
+                if let Err(stop) = outcome {
+                    tracing::error!(%at, problem = %stop, "the event index cannot read on");
+                    partition.failed = Some(stop.to_string());
+                    break;
+                }
+            }
+            let cursor = partition.reader.cursor();
+            if cursor != partition.stored {
+                self.put(&mut batch, partition.topic_number, at.partition, postings)?;
+                put_meta(&self.store, &mut batch, &cursor_key(partition.topic_number, at.partition), &cursor)?;
+            }
+        }
+        if batch.is_empty() {
+            return Ok(more);
+        }
+        if let Err(problem) = self.store.write_batch(batch, true) {
+            // The readers are ahead of what is stored: begin again from there.
+            state.partitions.clear();
+            return Err(problem);
+        }
+        for partition in state.partitions.values_mut() {
+            partition.stored = partition.reader.cursor();
+        }
+        Ok(more)
+    }
+
+    fn put(&self, batch: &mut WriteBatch, topic_number: u16, partition: u32, postings: Postings) -> Result<(), Error> {
+        let family = self.store.family(Table::Index)?;
+        let mut sorted: Vec<_> = postings.into_iter().collect();
+        sorted.sort_unstable_by_key(|(term, _)| *term);
+        let (mut key, mut value) = (Vec::with_capacity(21), Vec::new());
+        for ((kind, hash), positions) in sorted {
+            let Some((first, rest)) = positions.split_first() else { continue };
+            key.clear();
+            key.push(kind as u8);
+            key.extend_from_slice(&hash.to_be_bytes());
+            key.extend_from_slice(&topic_number.to_be_bytes());
+            key.extend_from_slice(&(partition as u16).to_be_bytes());
+            key.extend_from_slice(&first.to_be_bytes());
+            value.clear();
+            let mut last = *first;
+            for position in rest {
+                write_number(&mut value, position - last);
+                last = *position;
+            }
+            batch.put_cf(family, &key, &value);
+        }
+        Ok(())
+    }
+
+    /// Takes up topics that have appeared.
+    fn find_topics(&self, state: &mut State) -> Result<(), Error> {
+        for (topic, partitions) in self.log.topics()?.into_iter().filter(|(topic, _)| is_indexed(topic)) {
+            let number = match state.topics.iter().position(|known| *known == topic) {
+                Some(number) => number as u16,
+                None => {
+                    let mut topics = state.topics.clone();
+                    topics.push(topic.clone());
+                    let mut batch = WriteBatch::default();
+                    put_meta(&self.store, &mut batch, b"index.topics", &topics)?;
+                    self.store.write_batch(batch, true)?;
+                    state.topics = topics;
+                    state.topics.len() as u16 - 1
+                }
+            };
+            for partition in 0..partitions {
+                let at = TopicPartition::new(topic.as_str(), partition);
+                if state.partitions.contains_key(&at) {
+                    continue;
+                }
+                let mut cursor: Cursor = read_meta(&self.store, &cursor_key(number, partition))?.unwrap_or_default();
+                if cursor.position > self.log.bounds(&at)?.end {
+                    // Rows above are never shown: queries compare what they read back.
+                    tracing::warn!(%at, "the index is ahead of the log; this partition is indexed again");
+                    cursor = Cursor::default();
+                }
+                state.partitions.insert(at.clone(), Partition { topic_number: number, reader: Reader::resume(at, cursor), stored: cursor, failed: None });
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the index of a partition goes on.
+    pub(crate) fn cursor(&self, at: &TopicPartition) -> Cursor {
+        self.state.lock().partitions.get(at).map(|partition| partition.stored).unwrap_or_default()
+    }
+
+    /// How far it is.
+    pub fn status(&self) -> IndexStatus {
+        let mut status = IndexStatus::default();
+        for (at, partition) in &self.state.lock().partitions {
+            let next = partition.stored.position;
+            status.lag += self.log.bounds(at).map_or(0, |bounds| bounds.end.saturating_sub(next));
+            status.positions.insert(at.to_string(), next);
+            if let Some(problem) = &partition.failed {
+                status.failed.insert(at.to_string(), problem.clone());
+            }
+        }
+        status
+    }
+}

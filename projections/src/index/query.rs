@@ -1,0 +1,396 @@
+//! Searching: postings merged over the partitions in recorded order, events read back from the log.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use rocksdb::DBRawIterator;
+use serde_json::json;
+use tol_events::{Attribute, Event, EventTime, EventView};
+use tol_kafka::reader::{Delivery, Reader};
+use tol_kafka::{Batch, EventLog, Position, TopicPartition};
+use tol_runtime::store::Table;
+
+use super::{EventIndex, Kind, read_deltas, term_hash};
+use crate::engine::ProjectionEngine;
+use crate::error::Error;
+use crate::fold::AsOf;
+use crate::projection::Nothing;
+use crate::store::RocksStore;
+
+/// How many events one search reads at most; a page may end early, its cursor goes on.
+const SCANNED: usize = 20_000;
+/// How many events a trace shows at most.
+const TRACED: usize = 2_000;
+
+/// What to look for; what is `None` is not looked at.
+#[derive(Clone, Debug, Default)]
+pub struct SearchQuery {
+    /// The subject, whole.
+    pub subject: Option<String>,
+    /// The type with its version.
+    pub event_type: Option<String>,
+    /// The correlation id; the event that started the request has it as its id.
+    pub correlation: Option<String>,
+    /// Not earlier than this, by `time`.
+    pub from: Option<EventTime>,
+    /// Not later than this, by `time`.
+    pub to: Option<EventTime>,
+    /// At most so many.
+    pub limit: usize,
+    /// `next_cursor` of the page before.
+    pub cursor: Option<String>,
+}
+
+impl SearchQuery {
+    fn matches(&self, event: &EventView<'_>) -> bool {
+        let time = event.time().or_else(|| event.recorded_time());
+        self.subject.as_deref().is_none_or(|subject| event.subject() == subject)
+            && self.event_type.as_deref().is_none_or(|event_type| event.event_type() == event_type)
+            && self.correlation.as_deref().is_none_or(|correlation| event.correlation_id() == correlation)
+            && self.from.is_none_or(|from| time.is_some_and(|time| time >= from))
+            && self.to.is_none_or(|to| time.is_some_and(|time| time <= to))
+    }
+
+    /// The postings to walk: of the rarest term that is given.
+    fn terms(&self) -> Vec<(Kind, u64)> {
+        match (&self.subject, &self.correlation, &self.event_type) {
+            (_, Some(correlation), _) => vec![(Kind::Correlation, term_hash(correlation)), (Kind::Id, term_hash(correlation))],
+            (Some(subject), _, _) => vec![(Kind::Subject, term_hash(subject))],
+            (_, _, Some(event_type)) => vec![(Kind::Type, term_hash(event_type))],
+            _ => vec![(Kind::All, term_hash(""))],
+        }
+    }
+}
+
+/// An event and where it lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Located {
+    /// The topic partition.
+    pub at: TopicPartition,
+    /// Its position there.
+    pub position: Position,
+    /// The event.
+    pub event: Event,
+}
+
+impl Located {
+    /// As JSON: the CloudEvent, with `position` as `topic/partition@position` beside it.
+    pub fn to_json(&self) -> serde_json::Value {
+        json!({"position": format!("{}@{}", self.at, self.position), "event": self.event.to_json()})
+    }
+}
+
+/// A page of a search. It may be empty and still have a cursor.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SearchPage {
+    /// What was found, in recorded order; within a partition in its order.
+    pub items: Vec<Located>,
+    /// Where to go on; `None` at the end.
+    pub next_cursor: Option<String>,
+}
+
+/// Next position of each partition that has moved, written `topic/partition:position,…`.
+fn parse_cursor(text: &str) -> Result<BTreeMap<TopicPartition, Position>, Error> {
+    let parse = |part: &str| -> Option<(TopicPartition, Position)> {
+        let (at, position) = part.rsplit_once(':')?;
+        Some((at.parse().ok()?, position.parse().ok()?))
+    };
+    text.split(',').filter(|part| !part.is_empty()).map(|part| parse(part).ok_or(Error::Cursor)).collect()
+}
+
+/// Reads single events, keeping the last batch.
+struct EventReader<'a> {
+    log: &'a dyn EventLog,
+    batch: Option<Arc<Batch>>,
+}
+
+impl EventReader<'_> {
+    fn read(&mut self, at: &TopicPartition, position: Position) -> Result<Option<EventView<'_>>, Error> {
+        let holds = |batch: &Arc<Batch>| batch.topic_partition() == at && (batch.base()..batch.end()).contains(&position);
+        if !self.batch.as_ref().is_some_and(holds) {
+            self.batch = match self.log.read(at, position, 1) {
+                Ok(batches) => batches.into_iter().find(holds),
+                Err(tol_kafka::Error::OutOfRange { .. }) => None,
+                Err(problem) => return Err(problem.into()),
+            };
+        }
+        Ok(self.batch.as_ref().and_then(|batch| batch.event((position - batch.base()) as usize)))
+    }
+}
+
+/// The postings of one term in one partition, in order.
+struct PostingReader<'a> {
+    rows: DBRawIterator<'a>,
+    buffered: VecDeque<Position>,
+}
+
+impl PostingReader<'_> {
+    fn next(&mut self, from: Position) -> Result<Option<Position>, Error> {
+        loop {
+            while let Some(position) = self.buffered.pop_front() {
+                if position >= from {
+                    return Ok(Some(position));
+                }
+            }
+            self.rows.status()?;
+            let Some((key, value)) = self.rows.item() else { return Ok(None) };
+            let first = key.get(13..21).and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes);
+            let mut position = first.ok_or_else(|| Error::Store("an index row does not read".to_owned()))?;
+            self.buffered.push_back(position);
+            for delta in read_deltas(value) {
+                position = position.saturating_add(delta);
+                self.buffered.push_back(position);
+            }
+            self.rows.next();
+        }
+    }
+}
+
+/// One partition's matches.
+struct Stream<'a> {
+    at: TopicPartition,
+    /// One for each term; their positions are merged.
+    postings: Vec<(PostingReader<'a>, Option<Position>)>,
+    events: EventReader<'a>,
+    /// Next position to look at.
+    next: Position,
+    head: Option<(EventTime, Position, Event)>,
+    /// The postings have come to their end.
+    ended: bool,
+}
+
+impl Stream<'_> {
+    /// Finds the next match; counts what it reads.
+    fn advance(&mut self, query: &SearchQuery, scanned: &mut usize) -> Result<(), Error> {
+        while self.head.is_none() && *scanned < SCANNED {
+            for (postings, waiting) in &mut self.postings {
+                if waiting.is_none_or(|position| position < self.next) {
+                    *waiting = postings.next(self.next)?;
+                }
+            }
+            let Some(position) = self.postings.iter().filter_map(|(_, waiting)| *waiting).min() else {
+                self.ended = true;
+                return Ok(());
+            };
+            self.next = position + 1;
+            *scanned += 1;
+            if let Some(event) = self.events.read(&self.at, position)?
+                && query.matches(&event)
+            {
+                let time = event.recorded_time().or_else(|| event.time()).unwrap_or_default();
+                self.head = Some((time, position, event.to_event()));
+            }
+        }
+        Ok(())
+    }
+
+    fn exhausted(&self) -> bool {
+        self.head.is_none() && self.ended
+    }
+}
+
+impl EventIndex {
+    /// Events that match, in recorded order.
+    ///
+    /// # Errors
+    /// [`Error::Cursor`], or the log or the store failed.
+    pub fn search(&self, query: &SearchQuery) -> Result<SearchPage, Error> {
+        let moved = query.cursor.as_deref().map(parse_cursor).transpose()?.unwrap_or_default();
+        let terms = query.terms();
+        let partitions: Vec<(TopicPartition, u16)> = self.state.lock().partitions.iter().map(|(at, partition)| (at.clone(), partition.topic_number)).collect();
+        let mut scanned = 0;
+        let mut streams = Vec::new();
+        for (at, topic_number) in partitions {
+            let next = moved.get(&at).copied().unwrap_or_default();
+            let mut postings = Vec::new();
+            for (kind, hash) in &terms {
+                postings.push((self.postings(*kind, *hash, topic_number, at.partition, next)?, None));
+            }
+            let mut stream = Stream { at, postings, events: EventReader { log: &*self.log, batch: None }, next, head: None, ended: false };
+            stream.advance(query, &mut scanned)?;
+            if stream.head.is_some() || !stream.exhausted() {
+                streams.push(stream);
+            }
+        }
+        let mut page = SearchPage::default();
+        let mut moved = moved;
+        while page.items.len() < query.limit && scanned < SCANNED {
+            let first = streams.iter().enumerate().filter_map(|(place, stream)| stream.head.as_ref().map(|(time, ..)| (*time, place))).min();
+            let Some((_, place)) = first else { break };
+            let stream = &mut streams[place];
+            if let Some((_, position, event)) = stream.head.take() {
+                moved.insert(stream.at.clone(), position + 1);
+                page.items.push(Located { at: stream.at.clone(), position, event });
+            }
+            stream.advance(query, &mut scanned)?;
+        }
+        if streams.iter().any(|stream| !stream.exhausted()) {
+            for stream in &streams {
+                // A head that was not handed out is found again; what was looked at in vain is not looked at again.
+                moved.insert(stream.at.clone(), stream.head.as_ref().map_or(stream.next, |(_, position, _)| *position));
+            }
+            let parts: Vec<String> = moved.iter().map(|(at, position)| format!("{at}:{position}")).collect();
+            page.next_cursor = Some(parts.join(","));
+        }
+        Ok(page)
+    }
+
+    fn postings(&self, kind: Kind, hash: u64, topic_number: u16, partition: u32, from: Position) -> Result<PostingReader<'_>, Error> {
+        let mut prefix = vec![kind as u8];
+        prefix.extend_from_slice(&hash.to_be_bytes());
+        prefix.extend_from_slice(&topic_number.to_be_bytes());
+        prefix.extend_from_slice(&(partition as u16).to_be_bytes());
+        let mut options = RocksStore::prefix_options(&prefix);
+        options.set_iterate_lower_bound(prefix.clone());
+        let mut rows = self.store.db().raw_iterator_cf_opt(self.store.family(Table::Index)?, options);
+        // The row that `from` lies in may begin below it.
+        rows.seek_for_prev([&prefix[..], &from.to_be_bytes()[..]].concat());
+        if !rows.valid() {
+            rows.seek(&prefix);
+        }
+        Ok(PostingReader { rows, buffered: VecDeque::new() })
+    }
+
+    /// All events with this id (ids are unique within a source only).
+    ///
+    /// # Errors
+    /// The log or the store failed.
+    pub fn by_id(&self, id: &str) -> Result<Vec<Located>, Error> {
+        let partitions: Vec<(TopicPartition, u16)> = self.state.lock().partitions.iter().map(|(at, partition)| (at.clone(), partition.topic_number)).collect();
+        let mut events = EventReader { log: &*self.log, batch: None };
+        let mut found = Vec::new();
+        for (at, topic_number) in partitions {
+            let mut postings = self.postings(Kind::Id, term_hash(id), topic_number, at.partition, 0)?;
+            let mut next = 0;
+            while let Some(position) = postings.next(next)? {
+                next = position + 1;
+                if let Some(event) = events.read(&at, position)?.filter(|event| event.id() == id) {
+                    found.push(Located { at: at.clone(), position, event: event.to_event() });
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// What happened to a subject, in recorded order over all topics.
+    ///
+    /// # Errors
+    /// As [`EventIndex::search`].
+    pub fn timeline(&self, subject: &str, limit: usize, cursor: Option<&str>) -> Result<SearchPage, Error> {
+        self.search(&SearchQuery { subject: Some(subject.to_owned()), limit, cursor: cursor.map(str::to_owned), ..SearchQuery::default() })
+    }
+
+    /// The tree of causes of one request: `{"correlation", "count", "truncated", "roots": [{"position", "event", "caused": […]}]}`; `None` if there is no such event.
+    ///
+    /// # Errors
+    /// As [`EventIndex::search`].
+    pub fn trace(&self, correlation: &str) -> Result<Option<serde_json::Value>, Error> {
+        let mut events: Vec<Located> = Vec::new();
+        let mut query = SearchQuery { correlation: Some(correlation.to_owned()), limit: 500, ..SearchQuery::default() };
+        let truncated = loop {
+            let page = self.search(&query)?;
+            events.extend(page.items);
+            query.cursor = page.next_cursor;
+            if events.len() >= TRACED || query.cursor.is_none() {
+                break query.cursor.is_some();
+            }
+        };
+        if events.is_empty() {
+            return Ok(None);
+        }
+        let ids: BTreeSet<&str> = events.iter().map(|located| located.event.get(Attribute::Id)).collect();
+        let mut caused: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        let mut roots = Vec::new();
+        for (place, located) in events.iter().enumerate() {
+            let (id, cause) = (located.event.get(Attribute::Id), located.event.get(Attribute::CausationId));
+            if cause != id && ids.contains(cause) {
+                caused.entry(cause).or_default().push(place);
+            } else {
+                roots.push(place);
+            }
+        }
+        let mut shown = BTreeSet::new();
+        let mut trees: Vec<serde_json::Value> = roots.iter().map(|root| tree(*root, &events, &caused, &mut shown)).collect();
+        // Events that cause each other in a circle have no root; each is still shown once.
+        for place in 0..events.len() {
+            if !shown.contains(&place) {
+                trees.push(tree(place, &events, &caused, &mut shown));
+            }
+        }
+        Ok(Some(json!({"correlation": correlation, "count": events.len(), "truncated": truncated, "roots": trees})))
+    }
+
+    /// Calls `each` with every accepted event of `subject` in `at`, in order: from the index as far as it is, then from the log.
+    fn each_of_subject(&self, at: &TopicPartition, subject: &str, each: &mut dyn FnMut(EventView<'_>) -> Result<(), String>) -> Result<(), Error> {
+        let cursor = self.cursor(at);
+        let topic_number = self.state.lock().partitions.get(at).map(|partition| partition.topic_number);
+        if let Some(topic_number) = topic_number {
+            let mut postings = self.postings(Kind::Subject, term_hash(subject), topic_number, at.partition, 0)?;
+            let mut events = EventReader { log: &*self.log, batch: None };
+            let mut next = 0;
+            while let Some(position) = postings.next(next)?.filter(|position| *position < cursor.position) {
+                next = position + 1;
+                let event = events.read(at, position)?.ok_or_else(|| Error::Missing(at.clone(), position))?;
+                if event.subject() == subject {
+                    each(event).map_err(Error::Stopped)?;
+                }
+            }
+        }
+        let end = self.log.bounds(at)?.end;
+        let mut reader = Reader::resume(at.clone(), cursor);
+        while reader.next() < end {
+            let batches = self.log.read(at, reader.next(), 1 << 20)?;
+            if batches.is_empty() {
+                break;
+            }
+            for batch in &batches {
+                let outcome = reader.read(batch, &mut |delivery| match delivery {
+                    Delivery::Group { events, .. } => events.iter().filter(|(_, event)| event.subject() == subject).try_for_each(|(_, event)| each(*event)),
+                    Delivery::Claim { .. } => Ok(()),
+                });
+                outcome.map_err(|stop| Error::Stopped(stop.to_string()))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn tree(place: usize, events: &[Located], caused: &BTreeMap<&str, Vec<usize>>, shown: &mut BTreeSet<usize>) -> serde_json::Value {
+    let mut value = events[place].to_json();
+    let mut children = Vec::new();
+    if shown.insert(place) {
+        for child in caused.get(events[place].event.get(Attribute::Id)).into_iter().flatten() {
+            if !shown.contains(child) {
+                children.push(tree(*child, events, caused, shown));
+            }
+        }
+    }
+    value["caused"] = children.into();
+    value
+}
+
+impl ProjectionEngine {
+    /// The value of one key as of then, folded from its subject's events alone. `None` if there was nothing.
+    ///
+    /// # Errors
+    /// [`Error::NotOneSubject`] where rows span subjects (ask [`ProjectionEngine::as_of_all`]), [`Error::Unknown`], or the log, store or fold failed.
+    pub fn as_of_key(&self, index: &EventIndex, name: &str, key: &str, as_of: AsOf) -> Result<Option<serde_json::Value>, Error> {
+        let projection = self.find(name)?.projection.clone();
+        let subject = projection.subject_of(key).ok_or_else(|| Error::NotOneSubject(name.to_owned()))?;
+        let partitions = self.log.topics()?.into_iter().find(|(topic, _)| topic == projection.topic()).map_or(0, |(_, partitions)| partitions);
+        let mut rows: Vec<Vec<u8>> = Vec::new();
+        for partition in 0..partitions {
+            let mut overlay = projection.overlay();
+            index.each_of_subject(&TopicPartition::new(projection.topic(), partition), &subject, &mut |event| {
+                if event.event_type().starts_with(tol_events::reserved::PREFIX) || !as_of.includes(&event) {
+                    return Ok(());
+                }
+                let event = tol_events::upcast::upcast(event).map_err(|problem| problem.to_string())?;
+                overlay.fold(event.view(), &Nothing)
+            })?;
+            let mut take = |found: &str, row: Option<&[u8]>| rows.extend(row.filter(|_| found == key).map(<[u8]>::to_vec));
+            overlay.drain(&mut take).map_err(Error::Stopped)?;
+        }
+        projection.value(key, &rows).map_err(Error::Store)
+    }
+}
