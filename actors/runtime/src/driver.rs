@@ -12,7 +12,7 @@ use crate::store::Store;
 
 /// An answer of the log, on its way to the owner.
 enum Answer {
-    Claim(Result<Vec<Appended>, tol_kafka::Error>),
+    Claim(u64, Result<Vec<Appended>, tol_kafka::Error>),
     Batch(u64, Result<Vec<Appended>, tol_kafka::Error>),
 }
 
@@ -116,7 +116,7 @@ impl Driver {
             let Some(answer) = answer else { break };
             progress.moved = true;
             match answer {
-                Answer::Claim(answer) => self.owner.claimed(answer),
+                Answer::Claim(number, answer) => self.owner.claimed(number, answer),
                 Answer::Batch(number, answer) => self.owner.appended(number, answer)?,
             }
         }
@@ -125,6 +125,9 @@ impl Driver {
             for batch in self.log.read(self.owner.own(), position, self.read_bytes).unwrap_or_default() {
                 progress.moved = true;
                 self.owner.take_own(&batch)?;
+                if self.owner.read_own_from().is_none() {
+                    break;
+                }
             }
         } else if !moment.stopped {
             for (partition, position) in self.owner.read_inputs_from() {
@@ -138,7 +141,7 @@ impl Driver {
             progress.moved = true;
             match action {
                 Action::Append(number, append) => self.append(append, move |answer| Answer::Batch(number, answer)),
-                Action::Claim(append) => self.append(append, Answer::Claim),
+                Action::Claim(number, append) => self.append(append, move |answer| Answer::Claim(number, answer)),
                 Action::StartEffect(id, effect) => progress.outputs.push(Output::StartEffect(id, effect)),
                 Action::DeadLetter(parked) => progress.outputs.push(Output::DeadLetter(parked)),
                 Action::Answer(ticket, answer) => progress.outputs.push(Output::Answer(ticket, answer)),

@@ -95,11 +95,14 @@ pub struct MemoryStore {
     inner: Mutex<Inner>,
 }
 
+/// The rows a batch replaced.
+type Undo = Vec<((Table, Vec<u8>), Option<Vec<u8>>)>;
+
 #[derive(Debug, Default)]
 struct Inner {
     rows: BTreeMap<(Table, Vec<u8>), Vec<u8>>,
     /// For each batch still undoable: the rows it replaced.
-    undo: Vec<Vec<((Table, Vec<u8>), Option<Vec<u8>>)>>,
+    undo: Vec<Undo>,
     keep_undo: usize,
 }
 
@@ -170,7 +173,12 @@ impl Store for MemoryStore {
                     undo.push(((table, key), before));
                 }
                 Change::DeletePrefix(table, prefix) => {
-                    let keys: Vec<_> = inner.rows.range((table, prefix.clone())..).take_while(|((t, key), _)| *t == table && key.starts_with(&prefix)).map(|(key, _)| key.clone()).collect();
+                    let keys: Vec<_> = inner
+                        .rows
+                        .range((table, prefix.clone())..)
+                        .take_while(|((t, key), _)| *t == table && key.starts_with(&prefix))
+                        .map(|(key, _)| key.clone())
+                        .collect();
                     for key in keys {
                         let before = inner.rows.remove(&key);
                         undo.push((key, before));

@@ -158,21 +158,25 @@ impl Writer {
     /// # Errors
     /// [`Stop`] when the topic cannot be read on or `fold` refused.
     pub fn take_own(&mut self, batch: &Arc<Batch>, fold: &mut dyn FnMut(Delivery<'_>) -> Result<(), String>) -> Result<(), Stop> {
-        let Phase::Claiming { nonce } = &self.phase else {
-            return self.reader.read(batch, fold);
+        let nonce = match &self.phase {
+            Phase::Following => return self.reader.read(batch, fold),
+            Phase::Claiming { nonce } => nonce,
+            // What others write now is found out by where its next batch comes to lie (E6). Reading on would take over their epoch.
+            Phase::Active => return Ok(()),
         };
-        let mut own_claim = None;
+        let mut active = false;
         self.reader.read(batch, &mut |delivery| {
-            if let Delivery::Claim { position, claim } = &delivery {
+            if let Delivery::Claim { claim, .. } = &delivery {
                 // A claim above ours ends it before it began.
-                own_claim = (claim.nonce == *nonce).then_some(*position);
+                active = claim.nonce == *nonce;
             }
             fold(delivery)
         })?;
-        if let Some(position) = own_claim {
+        if active {
             self.phase = Phase::Active;
             self.next_sequence = self.reader.sequence() + 1;
-            self.next_position = position + 1;
+            // What lies between the claim and here was read and counts for nothing.
+            self.next_position = self.reader.next();
         }
         Ok(())
     }

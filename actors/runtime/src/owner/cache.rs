@@ -12,7 +12,7 @@ use tol_kafka::{Cursor, TopicPartition};
 use tol_system::{AnySystem, EffectRequest, State};
 
 use super::Error;
-use crate::store::{Change, Store, Table};
+use crate::store::{Change, Row, Store, Table};
 
 /// States kept decoded; above this the clean ones are forgotten.
 const DECODED_STATES: usize = 100_000;
@@ -97,8 +97,18 @@ impl Cache {
             Some(bytes) => serde_json::from_slice(&bytes).unwrap_or_default(), // not readable: as if empty, the log fills it
             None => Meta::default(),
         };
-        let cache =
-            Self { system, store, prefix, token_key, token, meta_key, states: BTreeMap::new(), dirty: BTreeMap::new(), rows: BTreeMap::new(), cut: BTreeMap::new() };
+        let cache = Self {
+            system,
+            store,
+            prefix,
+            token_key,
+            token,
+            meta_key,
+            states: BTreeMap::new(),
+            dirty: BTreeMap::new(),
+            rows: BTreeMap::new(),
+            cut: BTreeMap::new(),
+        };
         Ok((cache, meta))
     }
 
@@ -110,6 +120,14 @@ impl Cache {
         self.drop_overlay();
         let changes = vec![Change::DeletePrefix(Table::State, self.prefix.clone()), Change::Delete(Table::Meta, self.meta_key.clone())];
         Ok(self.store.write(changes, Some((&self.token_key, &self.token)))?)
+    }
+
+    /// Fails where another owner took the cache over (E10).
+    ///
+    /// # Errors
+    /// The store failed, or the token was lost.
+    pub fn check_token(&self) -> Result<(), Error> {
+        Ok(self.store.write(Vec::new(), Some((&self.token_key, &self.token)))?)
     }
 
     /// Forgets everything that is not written (E6).
@@ -128,7 +146,7 @@ impl Cache {
     }
 
     /// Rows below `prefix` in key order, at most `limit`, overlay included.
-    fn rows_below(&self, prefix: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+    fn rows_below(&self, prefix: &[u8], limit: usize) -> Result<Vec<Row>, Error> {
         let mut merged: BTreeMap<Vec<u8>, Option<Vec<u8>>> = BTreeMap::new();
         // Rows that the overlay deletes must not use up the limit.
         let below = |map: &BTreeMap<Vec<u8>, Option<Vec<u8>>>| -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
@@ -175,11 +193,6 @@ impl Cache {
         self.load(subject)?;
         self.dirty.entry(subject.to_owned()).or_default();
         self.states.get_mut(subject).ok_or(Error::Internal("a state that was just loaded is missing"))
-    }
-
-    /// Puts a subject's state back to `state`, as it was before a group that failed half-way.
-    pub fn restore(&mut self, subject: &str, state: State) {
-        self.states.insert(subject.to_owned(), state);
     }
 
     /// A copy of a subject's state.
@@ -267,7 +280,10 @@ impl Cache {
     pub fn effects(&self) -> Result<Vec<(String, PendingEffect)>, Error> {
         let prefix = key(&self.prefix, b'e', &[]);
         let rows = self.rows_below(&prefix, usize::MAX / 2)?;
-        Ok(rows.into_iter().filter_map(|(row, value)| Some((String::from_utf8(row[prefix.len()..].to_vec()).ok()?, serde_json::from_slice(&value).ok()?))).collect())
+        Ok(rows
+            .into_iter()
+            .filter_map(|(row, value)| Some((String::from_utf8(row[prefix.len()..].to_vec()).ok()?, serde_json::from_slice(&value).ok()?)))
+            .collect())
     }
 
     fn parked_key(&self, subject: &str, position: u64) -> Vec<u8> {

@@ -91,8 +91,7 @@ impl Owner {
             at: String::new(),
         };
         let subject = format!("partition/{}", self.partition);
-        self.emit(&subject, &cause, vec![OwnDraft::reserved(reserved::CHECKPOINTED, &serde_json::json!({}))], moment)
-            .map_err(|_| Error::Internal("a checkpoint cannot be refused"))
+        self.emit_own(&subject, &cause, vec![OwnDraft::reserved(reserved::CHECKPOINTED, &serde_json::json!({}))], moment)
     }
 
     fn advance(&mut self, partition: TopicPartition, after: Cursor) {
@@ -198,7 +197,7 @@ impl Owner {
                     Some(event_type) if drafts.is_empty() => vec![OwnDraft::reserved(event_type, &serde_json::json!({ "at": cause.at }))],
                     _ => drafts,
                 };
-                match self.emit(&subject, &cause, drafts, moment) {
+                match self.emit(&subject, &cause, drafts, moment)? {
                     Ok(()) => return Ok(true),
                     Err(problem) => problem,
                 }
@@ -234,7 +233,11 @@ impl Owner {
             Ok(Ok(drafts)) => drafts,
         };
         if drafts.len() > self.options.group_events {
-            return Ok(Err(format!("one input led to {} events; at most {} are allowed, split the work with a timer", drafts.len(), self.options.group_events)));
+            return Ok(Err(format!(
+                "one input led to {} events; at most {} are allowed, split the work with a timer",
+                drafts.len(),
+                self.options.group_events
+            )));
         }
         if let Some(unlisted) = drafts.iter().find(|draft| !self.description.emits.contains(&draft.event_type)) {
             return Ok(Err(format!("{} is not listed among the events that {} emits", unlisted.event_type, self.description.name)));
@@ -242,18 +245,25 @@ impl Owner {
         Ok(Ok(drafts.into_iter().map(|draft| OwnDraft { event_type: draft.event_type, data: draft.data, time: draft.time, target: draft.target }).collect()))
     }
 
-    /// Numbers a group, folds it into the overlay and adds it to the batch. What cannot be folded is refused before it is written.
-    pub(super) fn emit(&mut self, subject: &str, cause: &Cause, drafts: Vec<OwnDraft>, moment: Moment) -> Result<(), String> {
-        let text = |error: Error| error.to_string();
-        // On a copy first: an event that its own system cannot fold must not reach the log.
-        let mut trial = self.cache.copy_of(subject).map_err(text)?;
+    /// [`Owner::emit`] of the runtime's own events, which no system can refuse.
+    pub(super) fn emit_own(&mut self, subject: &str, cause: &Cause, drafts: Vec<OwnDraft>, moment: Moment) -> Result<(), Error> {
+        self.emit(subject, cause, drafts, moment)?.map_err(|_| Error::Internal("an event of the runtime's own was refused"))
+    }
+
+    /// Numbers a group, folds it into the overlay and adds it to the batch. What cannot be folded is refused before it is written:
+    /// the inner error. The outer one is the store's, and the owner ends: half a group may be in the overlay.
+    pub(super) fn emit(&mut self, subject: &str, cause: &Cause, drafts: Vec<OwnDraft>, moment: Moment) -> Result<Result<(), String>, Error> {
+        // On a copy first: an event that its own system cannot fold must not reach the log. The runtime's own are not folded by it.
+        let folds = drafts.iter().any(|draft| !draft.event_type.starts_with(reserved::PREFIX));
+        let mut trial = if folds { Some(self.cache.copy_of(subject)?) } else { None };
         let count = drafts.len();
         let first_sequence = self.writer.peek_sequence();
         let epoch = self.writer.epoch();
         let moved = write_positions(self.moved.iter().filter_map(|partition| Some((partition, self.positions.get(partition)?))));
         let mut events = Vec::with_capacity(count);
         for (index, draft) in drafts.into_iter().enumerate() {
-            let mut event = Event::new(cause.derived_id(self.description.name, index as u32), format!("/systems/{}", self.description.name), draft.event_type, subject);
+            let mut event =
+                Event::new(cause.derived_id(self.description.name, index as u32), format!("/systems/{}", self.description.name), draft.event_type, subject);
             event.set(Attribute::Time, draft.time.unwrap_or(cause.time).to_string());
             event.set(Attribute::RecordedTime, moment.wall.to_string());
             event.set(Attribute::CausationId, cause.id.replace('\u{0}', "/"));
@@ -278,16 +288,24 @@ impl Owner {
             event.data = draft.data;
             let encoded = event.encode();
             let mut evolution = Evolution::default();
-            if !draft.event_type.starts_with(reserved::PREFIX) {
-                evolve(self.system.as_ref(), &mut trial, encoded.view(), &mut evolution).map_err(text)?;
+            if let Some(trial) = trial.as_mut().filter(|_| !draft.event_type.starts_with(reserved::PREFIX))
+                && let Err(problem) = evolve(self.system.as_ref(), trial, encoded.view(), &mut evolution)
+            {
+                return Ok(Err(problem.to_string()));
             }
             events.push((event, encoded, evolution));
         }
-        self.accept_group(subject, trial, events).map_err(text)
+        self.accept_group(subject, trial, events)?;
+        Ok(Ok(()))
     }
 
-    fn accept_group(&mut self, subject: &str, trial: tol_system::State, events: Vec<(Event, tol_events::EncodedEvent, Evolution)>) -> Result<(), Error> {
-        if events.iter().any(|(event, ..)| !event.get(Attribute::Type).starts_with(reserved::PREFIX)) {
+    fn accept_group(
+        &mut self,
+        subject: &str,
+        trial: Option<tol_system::State>,
+        events: Vec<(Event, tol_events::EncodedEvent, Evolution)>,
+    ) -> Result<(), Error> {
+        if let Some(trial) = trial {
             *self.cache.state_mut(subject)? = trial;
         }
         for (event, encoded, evolution) in events {

@@ -5,9 +5,9 @@ use tol_events::{Attribute, EventView, reserved};
 use tol_kafka::{Cursor, Position, TopicPartition};
 use tol_system::{AnySystem, Evolution, State};
 
+use super::Error;
 use super::cache::{Cache, Meta, PendingEffect, Positions};
 use super::parking::Removed;
-use super::Error;
 
 /// Extension of the first event of a group that a timer led to: the timer's id (its subject is the event's).
 pub(super) const TIMER_MARK: &str = "timerid";

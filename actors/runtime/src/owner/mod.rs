@@ -20,8 +20,8 @@ use tol_kafka::{Append, Appended, Batch, Cursor, Delivery, Position, Reader, Rec
 use tol_system::{AnySystem, Description, EffectOutcome};
 
 pub use cache::{Cache, Meta, PendingEffect, Positions};
-pub use parking::{Parked, Recorded};
 pub(crate) use fold::panic_text;
+pub use parking::{Parked, Recorded};
 
 use crate::store::Store;
 use crate::writer::{Identity, Outcome, Phase, Writer};
@@ -97,8 +97,8 @@ pub type Ticket = u64;
 pub enum Action {
     /// Hand this to the log; answer with [`Owner::appended`] and this number.
     Append(u64, Append),
-    /// Hand this claim to the log; answer with [`Owner::claimed`].
-    Claim(Append),
+    /// Hand this claim to the log; answer with [`Owner::claimed`] and this number.
+    Claim(u64, Append),
     /// Run this effect (again, if it ran before), and answer with [`Owner::effect_ended`].
     StartEffect(String, PendingEffect),
     /// Copy a parked input to the dead-letter topic, for people.
@@ -190,18 +190,30 @@ impl Owner {
     ///
     /// # Errors
     /// The store failed.
-    pub fn open(system: Arc<dyn AnySystem>, partition: u32, node: &str, log: &str, store: Arc<dyn Store>, options: Options, nonce_seed: u64) -> Result<Self, Error> {
+    pub fn open(
+        system: Arc<dyn AnySystem>,
+        partition: u32,
+        node: &str,
+        log: &str,
+        store: Arc<dyn Store>,
+        options: Options,
+        nonce_seed: u64,
+    ) -> Result<Self, Error> {
         let description = system.describe();
         let token = format!("{node} {nonce_seed:016x}").into_bytes();
         let (mut cache, mut meta) = Cache::open(system.clone(), partition, store, token)?;
         if meta.log != log {
-            if !meta.log.is_empty() {
-                cache.clear()?;
-            }
+            // Also where the row did not read: what lies beside it must not be folded into.
+            cache.clear()?;
             meta = Meta { log: log.to_owned(), ..Meta::default() };
         }
         let config_hash = blake3::hash(system.configuration().to_string().as_bytes()).to_hex()[..16].to_owned();
-        let identity = Identity { source: format!("/systems/{}", description.name), node: node.to_owned(), code_version: description.code_version.to_owned(), config_hash };
+        let identity = Identity {
+            source: format!("/systems/{}", description.name),
+            node: node.to_owned(),
+            code_version: description.code_version.to_owned(),
+            config_hash,
+        };
         let own = TopicPartition::new(format!("{}.events", description.name), partition);
         Ok(Self {
             writer: Writer::new(own, meta.own, identity),
@@ -307,6 +319,9 @@ impl Owner {
     /// # Errors
     /// The owner ends: its topic cannot be read or folded.
     pub fn take_own(&mut self, batch: &Arc<Batch>) -> Result<(), Error> {
+        if self.writer.is_active() {
+            return Ok(());
+        }
         let mut failed: Option<Error> = None;
         {
             let Self { writer, cache, meta, system, .. } = self;
@@ -326,6 +341,8 @@ impl Owner {
                 Ok(())
             });
             if let Err(stop) = stopped {
+                // Rows of an owner that took the cache over are no reason to say that the log cannot be folded.
+                cache.check_token()?;
                 return Err(failed.unwrap_or(Error::Stopped(stop)));
             }
         }
@@ -417,9 +434,10 @@ impl Owner {
         }
     }
 
-    /// The log's answer to the claim: where it lies, or the failure.
-    pub fn claimed(&mut self, answer: Result<Vec<Appended>, tol_kafka::Error>) {
-        if !matches!(self.writer.phase(), Phase::Claiming { .. }) {
+    /// The log's answer to claim `number`: where it lies, or the failure.
+    pub fn claimed(&mut self, number: u64, answer: Result<Vec<Appended>, tol_kafka::Error>) {
+        // The answer to an earlier claim says nothing about this one.
+        if number != self.counts.claims || !matches!(self.writer.phase(), Phase::Claiming { .. }) {
             return;
         }
         match answer {
@@ -476,7 +494,7 @@ impl Owner {
         let tickets = dropped.into_iter().flat_map(|built| built.answers).map(|(ticket, _)| ticket);
         let redriving = self.redriving.drain(..).filter_map(|(_, ticket, _)| ticket);
         for ticket in tickets.chain(redriving).collect::<Vec<_>>() {
-            self.actions.push(Action::Answer(ticket, Err(format!("{problem}; nothing was changed, try again"))));
+            self.actions.push(Action::Answer(ticket, Err(format!("{problem}; it is not known whether it was done, look and ask again"))));
         }
         self.waiting.clear();
         self.readers.clear();
@@ -519,7 +537,7 @@ impl Owner {
         self.claim_at_ms = moment.now_ms + (10u64 << self.lost.min(8));
         let nonce = id::derived("nonce", &format!("{:016x}", self.nonce_seed), &self.own().to_string(), self.counts.claims as u32).to_string();
         let claim = self.writer.claim(self.meta.own, nonce, moment.wall);
-        self.actions.push(Action::Claim(claim));
+        self.actions.push(Action::Claim(self.counts.claims, claim));
     }
 
     fn cut_batch(&mut self) -> Result<(), Error> {
@@ -551,6 +569,11 @@ impl Owner {
     /// Input positions as decided so far.
     pub fn positions(&self) -> &Positions {
         &self.positions
+    }
+
+    /// Input positions as committed: those that the log says.
+    pub fn recorded(&self) -> &Positions {
+        &self.meta.inputs
     }
 
     /// What people may see of a subject's state, as committed or about to be.

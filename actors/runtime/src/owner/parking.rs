@@ -156,15 +156,26 @@ impl Owner {
             return Ok(());
         }
         let Some(parked) = self.parked_by_id(id)? else {
-            self.actions.push(Action::Answer(ticket, Ok(0)));
+            self.answer(ticket, 0);
             return Ok(());
         };
         let removed = Removed { id: parked.id.clone(), order: parked.order, reason: Some(reason.to_owned()) };
         let cause = Cause::of_operator("discard", &parked, moment.wall);
         let drafts = vec![OwnDraft::reserved(reserved::INPUT_DISCARDED, &removed)];
-        self.emit(&parked.subject, &cause, drafts, moment).map_err(|_| Error::Internal("a discard cannot be refused"))?;
-        self.building.answers.push((ticket, 1));
+        self.emit_own(&parked.subject, &cause, drafts, moment)?;
+        self.answer(ticket, 1);
         Ok(())
+    }
+
+    /// E7: answers once what the answer rests on is committed: the batch being built, else the one in flight, else nothing.
+    fn answer(&mut self, ticket: Ticket, count: u64) {
+        if !self.building.records.is_empty() {
+            self.building.answers.push((ticket, count));
+        } else if let Some((_, built, ..)) = &mut self.in_flight {
+            built.answers.push((ticket, count));
+        } else {
+            self.actions.push(Action::Answer(ticket, Ok(count)));
+        }
     }
 
     /// Works through what operators asked to redrive, as far as one batch goes.
@@ -185,9 +196,7 @@ impl Owner {
             let Some(ticket) = ticket else { continue };
             match failed {
                 Some(problem) if done == 0 => self.actions.push(Action::Answer(ticket, Err(problem))),
-                // E7: the answer rests on the batch, if there is one.
-                _ if self.building.records.is_empty() && self.in_flight.is_none() => self.actions.push(Action::Answer(ticket, Ok(done))),
-                _ => self.building.answers.push((ticket, done)),
+                _ => self.answer(ticket, done),
             }
         }
         Ok(())
@@ -207,7 +216,7 @@ impl Owner {
             Ok(decided) => drafts.extend(decided),
             Err(problem) => return Ok(Err(problem)),
         }
-        Ok(self.emit(&parked.subject, &cause, drafts, moment))
+        self.emit(&parked.subject, &cause, drafts, moment)
     }
 
     /// Parks an input: an own event, and part of the state.
@@ -228,7 +237,7 @@ impl Owner {
             input: Recorded::of(input),
         };
         let drafts = vec![OwnDraft::reserved(reserved::INPUT_PARKED, &parked)];
-        self.emit(&subject, cause, drafts, moment).map_err(|_| Error::Internal("parking cannot be refused"))?;
+        self.emit_own(&subject, cause, drafts, moment)?;
         self.counts.parked += 1;
         self.building.dead_letters.push(parked);
         Ok(())

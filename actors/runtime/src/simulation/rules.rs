@@ -127,7 +127,7 @@ pub(super) struct Planned {
 
 /// How an effect ends.
 pub(super) fn outcome(request: &str) -> bool {
-    hash(&["outcome", request]) % 3 != 0
+    !hash(&["outcome", request]).is_multiple_of(3)
 }
 
 /// What is wrong with an input.
@@ -184,7 +184,7 @@ pub(super) fn plan(kind: Kind, subjects: u64, before: &Memory, cause: &Cause) ->
     match (kind, cause) {
         (Kind::Counter, _) => {
             for index in 0..hash % 4 {
-                let other = (hash >> (9 + index * 3)) % 3 == 0;
+                let other = (hash >> (9 + index * 3)).is_multiple_of(3);
                 add(COUNTED, other.then(|| subject((hash >> (20 + index)) % subjects)), None, None);
             }
         }
@@ -223,7 +223,7 @@ pub(super) fn plan(kind: Kind, subjects: u64, before: &Memory, cause: &Cause) ->
             }
         },
         (Kind::Worker, Cause::Effect { request }) => {
-            if hash % 5 != 0 {
+            if !hash.is_multiple_of(5) {
                 add(WORK_DONE, None, None, Some(outcome(request)));
             }
         }

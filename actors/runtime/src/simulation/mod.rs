@@ -1,0 +1,216 @@
+//! A whole cluster under a seed: nodes, owners and a log with faults, without threads and without real time.
+//!
+//! * `rules` — what the test systems do, shared with the oracle
+//! * `systems` — the test systems
+//! * `feed` — writers of facts and the clock
+//! * `cluster` — nodes and the schedule
+//! * `oracle` — what must be in the log
+//!
+//! [`run`] lets everything go wrong, then nothing, and compares. `cargo run --release -p tol-runtime --example simulate` runs many seeds.
+
+mod cluster;
+mod feed;
+mod oracle;
+mod rules;
+mod systems;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tol_kafka::{Cursor, Delivery, EventLog, MemoryLog, Reader, TopicPartition};
+
+use crate::owner::Options;
+use crate::store::{MemoryStore, Store, Table};
+use cluster::{Cluster, Key};
+use oracle::Findings;
+use rules::{Kind, Memory};
+
+/// A run that broke a rule.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("seed {seed}: {} {problem}", .step.map_or("after healing:".to_owned(), |step| format!("step {step}:")))]
+pub struct Failure {
+    /// The seed.
+    pub seed: u64,
+    /// The step of the storm; none when it was found afterwards.
+    pub step: Option<usize>,
+    /// What was found.
+    pub problem: String,
+}
+
+/// What a run did, so that it can be seen that it did something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Events of the systems that count.
+    pub events: usize,
+    /// Inputs parked.
+    pub parked: usize,
+    /// Parked inputs decided after all.
+    pub redriven: usize,
+    /// Parked inputs given up.
+    pub discarded: usize,
+    /// Timers that fired.
+    pub timers: usize,
+    /// Effects that settled.
+    pub effects: usize,
+    /// Times an effect ran again.
+    pub repeated_effects: usize,
+    /// Valid claims of systems' partitions.
+    pub claims: usize,
+    /// Records that readers did not let through.
+    pub dropped: u64,
+}
+
+impl std::ops::AddAssign for Stats {
+    fn add_assign(&mut self, other: Self) {
+        self.events += other.events;
+        self.parked += other.parked;
+        self.redriven += other.redriven;
+        self.discarded += other.discarded;
+        self.timers += other.timers;
+        self.effects += other.effects;
+        self.repeated_effects += other.repeated_effects;
+        self.claims += other.claims;
+        self.dropped += other.dropped;
+    }
+}
+
+/// Steps of the storm of one run.
+const STEPS: usize = 3_000;
+
+/// Runs one seed.
+///
+/// # Errors
+/// The first rule that was broken.
+pub fn run(seed: u64, verbose: bool) -> Result<Stats, Failure> {
+    run_with(seed, verbose, |options| options)
+}
+
+/// [`run`] with the owners' options changed.
+///
+/// # Errors
+/// The first rule that was broken.
+pub fn run_with(seed: u64, verbose: bool, options: impl FnOnce(Options) -> Options) -> Result<Stats, Failure> {
+    let mut cluster = Cluster::new(seed, verbose, options);
+    cluster.storm(STEPS).map_err(|(step, problem)| Failure { seed, step: Some(step), problem })?;
+    cluster.heal().and_then(|()| check(&cluster)).map_err(|problem| Failure { seed, step: None, problem })
+}
+
+fn check(cluster: &Cluster) -> Result<Stats, String> {
+    let mut findings = Findings::default();
+    let mut stats = Stats::default();
+    for partition in 0..cluster.partitions {
+        for kind in Kind::ALL {
+            let memory = oracle::check(&cluster.log, kind, partition, cluster.partitions, cluster.world.subjects, &mut findings)?;
+            check_replay(cluster, (kind, partition), &memory)?;
+            check_reader(&cluster.log, &TopicPartition::new(format!("{}.events", kind.name()), partition), &mut stats)?;
+        }
+        check_reader(&cluster.log, &TopicPartition::new(rules::FACTS, partition), &mut Stats::default())?;
+    }
+    check_reader(&cluster.log, &TopicPartition::new("clock", 0), &mut Stats::default())?;
+    for request in cluster.started() {
+        if !findings.requests.contains(request) {
+            return Err(format!("effect {request} was started but its request does not count"));
+        }
+    }
+    for request in &findings.requests {
+        match cluster.runs.get(request) {
+            None | Some(0) => return Err(format!("effect {request} settled but never ran")),
+            Some(runs) => stats.repeated_effects += *runs as usize - 1,
+        }
+    }
+    if let Some(lost) = cluster.discarded.iter().find(|id| !findings.discarded.contains(*id)) {
+        return Err(format!("the discard of {lost} was answered but is not in the log"));
+    }
+    stats.events = findings.events;
+    stats.parked = findings.parked;
+    stats.redriven = findings.redriven;
+    stats.discarded = findings.discarded.len();
+    stats.timers = findings.timers;
+    stats.effects = findings.effects;
+    Ok(stats)
+}
+
+type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
+
+fn rows(store: &MemoryStore, key: Key) -> Result<Rows, String> {
+    let prefix = format!("{}\u{0}1\u{0}{}\u{0}", key.0.name(), key.1);
+    Ok(store.scan(Table::State, prefix.as_bytes(), None, usize::MAX).map_err(|error| error.to_string())?.into_iter().collect())
+}
+
+/// Replay equals live: a cache folded from the first position holds the owner's rows and positions, and both hold what the model says.
+fn check_replay(cluster: &Cluster, key: Key, memory: &BTreeMap<String, Memory>) -> Result<(), String> {
+    let (node, live) = cluster.owner(key)?;
+    let store = Arc::new(MemoryStore::new(0));
+    let replayed = cluster.replay(key, store.clone())?;
+    let (live_rows, replayed_rows) = (rows(&cluster.nodes[node].store, key)?, rows(&store, key)?);
+    if live_rows != replayed_rows {
+        let differs = live_rows.keys().chain(replayed_rows.keys()).find(|row| live_rows.get(*row) != replayed_rows.get(*row));
+        let shown = differs.map(|row| String::from_utf8_lossy(row).replace('\u{0}', "/"));
+        return Err(format!("{key:?}: row {shown:?} differs between the live cache and a replay"));
+    }
+    let (ours, theirs) = (live.owner().recorded(), replayed.owner().positions());
+    if ours != theirs {
+        return Err(format!("{key:?}: input positions are {ours:?} live and {theirs:?} in a replay"));
+    }
+    for (subject, expected) in memory.iter().filter(|(_, memory)| memory.count > 0) {
+        let row = [format!("{}\u{0}1\u{0}{}\u{0}s", key.0.name(), key.1).as_bytes(), subject.as_bytes()].concat();
+        let found: Option<Memory> = live_rows.get(&row).and_then(|row| serde_json::from_slice(row).ok());
+        if found.as_ref() != Some(expected) {
+            return Err(format!("{key:?}: {subject} is remembered as {found:?} instead of {expected:?}"));
+        }
+    }
+    for (input, cursor) in live.owner().positions() {
+        let end = cluster.log.bounds(input).map_err(|error| error.to_string())?.end;
+        if cursor.position != end {
+            return Err(format!("{key:?} rests at {cursor} of {input}, which ends at {end}"));
+        }
+    }
+    Ok(())
+}
+
+/// Reading from any stored cursor gives what reading from the start gives, and that is what the model accepts.
+fn check_reader(log: &MemoryLog, of: &TopicPartition, stats: &mut Stats) -> Result<(), String> {
+    let read = |cursor: Cursor| -> Result<_, String> {
+        let mut reader = Reader::resume(of.clone(), cursor);
+        let (mut events, mut cursors, mut claims): (Vec<(u64, u64)>, Vec<Cursor>, usize) = Default::default();
+        loop {
+            let batches = log.read(of, reader.next(), 300).map_err(|error| error.to_string())?;
+            if batches.is_empty() {
+                return Ok((events, cursors, reader, claims));
+            }
+            for batch in batches {
+                reader
+                    .read(&batch, &mut |delivery| {
+                        match delivery {
+                            Delivery::Group { events: group, first_sequence, .. } => {
+                                events.extend(group.iter().enumerate().map(|(offset, (position, _))| (*position, first_sequence + offset as u64)));
+                            }
+                            Delivery::Claim { .. } => claims += 1,
+                        }
+                        Ok(())
+                    })
+                    .map_err(|stop| stop.to_string())?;
+                cursors.push(reader.cursor());
+            }
+        }
+    };
+    let (all, cursors, reader, claims) = read(Cursor::default())?;
+    let expected: Vec<(u64, u64)> = oracle::accepted(log, of)?.into_iter().flatten().map(|event| (event.position, event.sequence)).collect();
+    if all != expected {
+        return Err(format!("{of}: the reader lets through {all:?} instead of {expected:?}"));
+    }
+    for cursor in cursors.iter().step_by(1 + cursors.len() / 8) {
+        let (rest, _, resumed, _) = read(*cursor)?;
+        let from = all.partition_point(|(position, _)| *position < cursor.position);
+        if rest != all[from..] || resumed.cursor() != reader.cursor() {
+            return Err(format!("{of}: reading on from {cursor} gives something else than reading from the start"));
+        }
+    }
+    let dropped = reader.dropped();
+    stats.claims += claims;
+    stats.dropped += dropped.stale + dropped.repeated + dropped.beyond_gap + dropped.void_claims + dropped.voided;
+    Ok(())
+}

@@ -1,0 +1,375 @@
+//! What must be in the log, from the facts and the rules alone: a plain model that shares no code with the owners.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use serde_json::Value;
+use tol_events::{Attribute, id, reserved};
+use tol_kafka::{EventLog, MemoryLog, TopicPartition};
+
+use super::rules::{self, Cause, Kind, Memory, Poison, plan};
+
+/// An accepted event, taken out of the log.
+#[derive(Clone, Debug)]
+pub(super) struct Told {
+    pub position: u64,
+    pub epoch: u64,
+    pub sequence: u64,
+    pub id: String,
+    source: String,
+    event_type: String,
+    subject: String,
+    target: Option<String>,
+    time: i64,
+    cause: String,
+    inputs: String,
+    index: (u32, u32),
+    extensions: BTreeMap<String, String>,
+    data: Value,
+}
+
+impl Told {
+    fn field(&self, name: &str) -> Result<String, String> {
+        self.data.get(name).and_then(Value::as_str).map(str::to_owned).ok_or_else(|| format!("{} has no {name}", self.id))
+    }
+}
+
+/// E2 to E4 written down a second time: the groups that count, in order.
+pub(super) fn accepted(log: &MemoryLog, of: &TopicPartition) -> Result<Vec<Vec<Told>>, String> {
+    let mut groups: Vec<Vec<Told>> = Vec::new();
+    let (mut epoch, mut whole) = (0u64, 0u64);
+    let mut open: Vec<Told> = Vec::new();
+    for batch in log.read(of, 0, usize::MAX).map_err(|error| error.to_string())? {
+        for (position, event) in batch.events_from(0) {
+            let number = event.epoch().ok_or_else(|| format!("{of}@{position} has no epoch"))?;
+            let Some(sequence) = event.sequence() else {
+                if number > epoch {
+                    epoch = number;
+                    open.clear();
+                }
+                continue;
+            };
+            if number != epoch || sequence != whole + open.len() as u64 + 1 {
+                continue;
+            }
+            let index = event.input_index().unwrap_or((1, 1));
+            open.push(Told {
+                position,
+                epoch,
+                sequence,
+                id: event.id().to_owned(),
+                source: event.source().to_owned(),
+                event_type: event.event_type().to_owned(),
+                subject: event.subject().to_owned(),
+                target: event.target().map(str::to_owned),
+                time: event.time().unwrap_or_default().as_micros(),
+                cause: event.attribute(Attribute::CausationId).unwrap_or_default().to_owned(),
+                inputs: event.attribute(Attribute::InputPosition).unwrap_or_default().to_owned(),
+                index,
+                extensions: event.extensions().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+                data: if event.data().is_empty() { Value::Null } else { event.data_as().map_err(|error| error.to_string())? },
+            });
+            if index.0 == index.1 {
+                whole += open.len() as u64;
+                groups.push(std::mem::take(&mut open));
+            }
+        }
+    }
+    Ok(groups)
+}
+
+/// Where an input lies.
+#[derive(Clone, Debug)]
+struct Source {
+    topic_partition: TopicPartition,
+    event: Told,
+}
+
+/// A parked input.
+#[derive(Clone, Debug)]
+struct Parked {
+    id: String,
+    order: u64,
+    cause: Cause,
+}
+
+/// One partition of one system, folded by the model.
+struct Model<'a> {
+    kind: Kind,
+    subjects: u64,
+    inputs: &'a BTreeMap<String, Source>,
+    memory: BTreeMap<String, Memory>,
+    timers: BTreeMap<(i64, String, String), ()>,
+    effects: BTreeMap<String, String>,
+    parked: BTreeMap<String, VecDeque<Parked>>,
+    used: BTreeSet<String>,
+    discarded: BTreeSet<String>,
+    last_used: BTreeMap<TopicPartition, u64>,
+    positions: BTreeMap<String, (u64, u64, u64)>,
+}
+
+/// What a run's log held, for the report and for the checks that need more than the log.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Findings {
+    pub events: usize,
+    pub parked: usize,
+    pub redriven: usize,
+    pub discarded: BTreeSet<String>,
+    pub timers: usize,
+    pub effects: usize,
+    pub requests: BTreeSet<String>,
+}
+
+impl Model<'_> {
+    fn timer_of(&self, subject: &str, timer: &str) -> Option<i64> {
+        self.timers.keys().find(|(_, s, id)| s == subject && id == timer).map(|(due, ..)| *due)
+    }
+
+    fn set_timer(&mut self, subject: &str, timer: &str, due: Option<i64>) {
+        if let Some(old) = self.timer_of(subject, timer) {
+            self.timers.remove(&(old, subject.to_owned(), timer.to_owned()));
+        }
+        if let Some(due) = due {
+            self.timers.insert((due, subject.to_owned(), timer.to_owned()), ());
+        }
+    }
+
+    /// The input that a group names, taken from what waits; and how its events' ids are derived.
+    fn cause_of(&mut self, first: &Told) -> Result<(Cause, String, String), String> {
+        if let Some(timer) = first.extensions.get("timerid") {
+            let due = self.timer_of(&first.subject, timer).ok_or_else(|| format!("timer {timer} of {} fired but was not set", first.subject))?;
+            let (earliest, ..) = self.timers.keys().next().ok_or("no timer")?;
+            if *earliest < due {
+                return Err(format!("timer {timer} of {} fired before an earlier one", first.subject));
+            }
+            self.set_timer(&first.subject, timer, None);
+            let cause = Cause::Timer { subject: first.subject.clone(), id: timer.clone(), due };
+            let due_text = tol_events::EventTime::from_micros(due).to_string();
+            return Ok((cause, "timer".to_owned(), format!("{}\u{0}{timer}\u{0}{due_text}", first.subject)));
+        }
+        if let Some(request) = first.extensions.get("effectid") {
+            let subject = self.effects.remove(request).ok_or_else(|| format!("effect {request} settled but was not pending"))?;
+            if subject != first.subject {
+                return Err(format!("effect {request} settled for another subject"));
+            }
+            return Ok((Cause::Effect { request: request.clone() }, "effect".to_owned(), request.clone()));
+        }
+        let source = self.inputs.get(&first.cause).ok_or_else(|| format!("{} was caused by {}, which is not an input", first.id, first.cause))?;
+        if !self.used.insert(first.cause.clone()) {
+            return Err(format!("input {} was decided twice", first.cause));
+        }
+        let last = self.last_used.entry(source.topic_partition.clone()).or_default();
+        if source.event.position < *last {
+            return Err(format!("input {} of {} was decided out of order", first.cause, source.topic_partition));
+        }
+        *last = source.event.position;
+        let event = &source.event;
+        let subject = event.target.as_ref().unwrap_or(&event.subject);
+        if *subject != first.subject {
+            return Err(format!("input {} for {subject} led to an event of {}", event.id, first.subject));
+        }
+        let expected = format!("{}@{}:{}:{}", source.topic_partition, event.position + 1, event.epoch, event.sequence);
+        if !first.inputs.split(',').any(|position| position == expected) {
+            return Err(format!("{} says its inputs are at {} instead of {expected}", first.id, first.inputs));
+        }
+        Ok((Cause::Event { id: event.id.clone(), time: event.time }, event.source.clone(), event.id.clone()))
+    }
+
+    fn positions(&mut self, first: &Told) -> Result<(), String> {
+        for position in first.inputs.split(',').filter(|text| !text.is_empty()) {
+            let (partition, cursor) = position.split_once('@').ok_or("no @ in a position")?;
+            let numbers: Vec<u64> = cursor.split(':').filter_map(|number| number.parse().ok()).collect();
+            let [position, epoch, sequence] = numbers[..] else { return Err(format!("cursor {cursor}")) };
+            let before = self.positions.insert(partition.to_owned(), (position, epoch, sequence));
+            if before.is_some_and(|(p, e, s)| p > position || e > epoch || s > sequence) {
+                return Err(format!("{}: positions of {partition} went back from {before:?} to {cursor}", first.id));
+            }
+        }
+        Ok(())
+    }
+
+    fn group(&mut self, group: &[Told], findings: &mut Findings) -> Result<(), String> {
+        let [first, rest @ ..] = group else { return Err("an empty group".to_owned()) };
+        for (place, event) in group.iter().enumerate() {
+            if event.index != (place as u32 + 1, group.len() as u32) || event.subject != first.subject {
+                return Err(format!("{} does not fit its group", event.id));
+            }
+        }
+        self.positions(first)?;
+        let waiting = self.parked.get(&first.subject).is_some_and(|queue| !queue.is_empty());
+        match first.event_type.as_str() {
+            reserved::CHECKPOINTED => Ok(()),
+            reserved::INPUT_PARKED => {
+                findings.parked += 1;
+                let (cause, source, cause_id) = self.cause_of(first)?;
+                if !waiting && Poison::of(self.kind, &cause) == Poison::None {
+                    return Err(format!("{} was parked for nothing", cause.name()));
+                }
+                let expected = id::derived(self.kind.name(), &source, &cause_id, 0).to_string();
+                if first.id != expected || first.field("id")? != expected {
+                    return Err(format!("{} was parked as {} instead of {expected}", cause.name(), first.id));
+                }
+                self.parked.entry(first.subject.clone()).or_default().push_back(Parked { id: expected, order: first.sequence, cause });
+                Ok(())
+            }
+            reserved::INPUT_DISCARDED => {
+                let id = first.field("id")?;
+                let queue = self.parked.entry(first.subject.clone()).or_default();
+                let at = queue.iter().position(|parked| parked.id == id).ok_or_else(|| format!("{id} was discarded but is not parked"))?;
+                if let Some(parked) = queue.remove(at) {
+                    self.discarded.insert(parked.cause.name());
+                }
+                findings.discarded.insert(id);
+                Ok(())
+            }
+            reserved::INPUT_REDRIVEN => {
+                findings.redriven += 1;
+                let id = first.field("id")?;
+                let parked = self.parked.get_mut(&first.subject).and_then(VecDeque::pop_front).ok_or_else(|| format!("{id} was redriven but is not parked"))?;
+                if parked.id != id || first.data.get("order").and_then(Value::as_u64) != Some(parked.order) {
+                    return Err(format!("{id} was redriven before {}", parked.id));
+                }
+                let source = format!("redrive:{}", self.kind.name());
+                self.events(&first.subject, &parked.cause, &source, &format!("{id}@{}", parked.order), rest, 1, findings)
+            }
+            _ => {
+                if waiting {
+                    return Err(format!("{} was decided before the parked inputs of {}", first.cause, first.subject));
+                }
+                let (cause, source, id) = self.cause_of(first)?;
+                let otherwise = match cause {
+                    Cause::Timer { .. } => Some(reserved::TIMER_FIRED),
+                    Cause::Effect { .. } => Some(reserved::EFFECT_SETTLED),
+                    Cause::Event { .. } => None,
+                };
+                let silent = group.len() == 1 && Some(first.event_type.as_str()) == otherwise;
+                let events = if silent { &[] } else { group };
+                self.events(&first.subject, &cause, &source, &id, events, 0, findings)
+            }
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn events(
+        &mut self,
+        subject: &str,
+        cause: &Cause,
+        source: &str,
+        cause_id: &str,
+        events: &[Told],
+        first_index: u32,
+        findings: &mut Findings,
+    ) -> Result<(), String> {
+        let name = cause.name();
+        if Poison::of(self.kind, cause).is_for_ever() {
+            return Err(format!("{name} was decided although it cannot be"));
+        }
+        match cause {
+            Cause::Timer { .. } => findings.timers += 1,
+            Cause::Effect { .. } => findings.effects += 1,
+            Cause::Event { .. } => {}
+        }
+        let before = self.memory.entry(subject.to_owned()).or_default().clone();
+        let planned = plan(self.kind, self.subjects, &before, cause);
+        if planned.len() != events.len() {
+            return Err(format!("{name} led to {} events instead of {}", events.len(), planned.len()));
+        }
+        for (index, (planned, event)) in planned.iter().zip(events).enumerate() {
+            let id = id::derived(self.kind.name(), source, cause_id, first_index + index as u32).to_string();
+            let told = serde_json::to_value(&planned.told).map_err(|error| error.to_string())?;
+            if event.id != id || event.event_type != planned.event_type || event.target != planned.target || event.data != told {
+                return Err(format!("{name} led to {event:?} instead of {id} {planned:?}"));
+            }
+            let time_fits = match cause {
+                Cause::Event { time, .. } => event.time == *time,
+                Cause::Timer { due, .. } => event.time == *due,
+                Cause::Effect { .. } => true,
+            };
+            if !time_fits {
+                return Err(format!("{} has another time than its cause", event.id));
+            }
+            findings.events += 1;
+            self.memory.insert(subject.to_owned(), planned.told.after.clone());
+            if let Some(timer) = &planned.told.timer {
+                self.set_timer(subject, timer, planned.told.due);
+            }
+            if event.event_type == rules::WORK_REQUESTED {
+                self.effects.insert(event.id.clone(), subject.to_owned());
+                findings.requests.insert(event.id.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing is left over that could go on.
+    fn finish(&self) -> Result<(), String> {
+        if let Some((due, subject, id)) = self.timers.keys().next() {
+            return Err(format!("timer {id} of {subject} due at {due} never fired"));
+        }
+        if let Some((request, subject)) = self.effects.first_key_value() {
+            return Err(format!("effect {request} of {subject} never settled"));
+        }
+        for (subject, queue) in &self.parked {
+            if let Some(first) = queue.front().filter(|first| !Poison::of(self.kind, &first.cause).is_for_ever()) {
+                return Err(format!("{} stays parked in {subject}", first.cause.name()));
+            }
+        }
+        for (id, source) in self.inputs.iter().filter(|(id, _)| !self.used.contains(*id)) {
+            let cause = Cause::Event { id: id.clone(), time: source.event.time };
+            let silent = plan(self.kind, self.subjects, &Memory::default(), &cause).is_empty();
+            if !silent || Poison::of(self.kind, &cause).is_for_ever() {
+                return Err(format!("input {id} of {} was never decided", source.topic_partition));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The events of a system's input topics that are for its partition `partition`.
+fn inputs_of(log: &MemoryLog, kind: Kind, partition: u32, partitions: u32) -> Result<BTreeMap<String, Source>, String> {
+    let (topic, prefix) = kind.reads();
+    let mut inputs = BTreeMap::new();
+    for number in 0..partitions {
+        let topic_partition = TopicPartition::new(topic, number);
+        for event in accepted(log, &topic_partition)?.into_iter().flatten() {
+            let subject = event.target.as_ref().unwrap_or(&event.subject);
+            if event.event_type.starts_with(prefix) && id::partition_of(subject, partitions) == partition {
+                let id = event.id.clone();
+                if inputs.insert(id.clone(), Source { topic_partition: topic_partition.clone(), event }).is_some() {
+                    return Err(format!("{topic_partition}: id {id} twice"));
+                }
+            }
+        }
+    }
+    Ok(inputs)
+}
+
+/// Checks one partition of one system; returns what subjects are remembered as, by subject.
+pub(super) fn check(
+    log: &MemoryLog,
+    kind: Kind,
+    partition: u32,
+    partitions: u32,
+    subjects: u64,
+    findings: &mut Findings,
+) -> Result<BTreeMap<String, Memory>, String> {
+    let inputs = inputs_of(log, kind, partition, partitions)?;
+    let mut model = Model {
+        kind,
+        subjects,
+        inputs: &inputs,
+        memory: BTreeMap::new(),
+        timers: BTreeMap::new(),
+        effects: BTreeMap::new(),
+        parked: BTreeMap::new(),
+        used: BTreeSet::new(),
+        discarded: BTreeSet::new(),
+        last_used: BTreeMap::new(),
+        positions: BTreeMap::new(),
+    };
+    let own = TopicPartition::new(format!("{}.events", kind.name()), partition);
+    for group in accepted(log, &own)? {
+        model.group(&group, findings).map_err(|problem| format!("{own}@{}: {problem}", group.first().map_or(0, |event| event.position)))?;
+    }
+    model.finish().map_err(|problem| format!("{own}: {problem}"))?;
+    Ok(model.memory)
+}
