@@ -75,7 +75,13 @@ impl ProjectionEngine {
         let serving = shared.serving().ok_or_else(|| Error::Busy(format!("projection {name} has not begun; wait until its topic exists")))?;
         let record = GenerationRecord::expected(&*shared.projection, self.log.identity(), serving.partitions, Purpose::AsOf);
         let generation = generation::create(&self.store, &record)?;
-        let mut entry = Entry { name: shared.projection.name(), as_of, serving: Arc::new(Serving { generation, partitions: serving.partitions }), job: None, finished: None };
+        let mut entry = Entry {
+            name: shared.projection.name(),
+            as_of,
+            serving: Arc::new(Serving { generation, partitions: serving.partitions }),
+            job: None,
+            finished: None,
+        };
         let state = self.refresh(&mut entry, false);
         jobs.entries.push(entry);
         state
@@ -121,7 +127,16 @@ impl ProjectionEngine {
         }
         let threads = self.options.rebuild_threads.max(1);
         let share = self.options.rebuild_bytes / threads;
-        let job = RebuildJob::new(self.log.clone(), self.store.clone(), &*projection, entry.serving.generation, entry.serving.partitions, Some(entry.as_of), share, u64::MAX)?;
+        let job = RebuildJob::new(
+            self.log.clone(),
+            self.store.clone(),
+            &*projection,
+            entry.serving.generation,
+            entry.serving.partitions,
+            Some(entry.as_of),
+            share,
+            u64::MAX,
+        )?;
         let job = Arc::new(job);
         if self.is_started() && !self.is_stopping() {
             for number in 0..threads {
@@ -148,7 +163,8 @@ impl ProjectionEngine {
 
     fn past<T>(&self, name: &str, as_of: AsOf, read: impl FnOnce(&View<'_>) -> Result<T, Error>) -> Result<Option<T>, Error> {
         let shared = self.find(name)?;
-        let serving = self.as_of.lock().entries.iter().find(|entry| entry.name == name && entry.as_of == as_of && entry.job.is_none()).map(|entry| entry.serving.clone());
+        let serving =
+            self.as_of.lock().entries.iter().find(|entry| entry.name == name && entry.as_of == as_of && entry.job.is_none()).map(|entry| entry.serving.clone());
         let Some(serving) = serving else { return Ok(None) };
         read(&View { store: &self.store, projection: &*shared.projection, generation: serving.generation, partitions: serving.partitions }).map(Some)
     }

@@ -81,7 +81,8 @@ impl ProjectionEngine {
     /// Adds a projection; before [`ProjectionEngine::start`].
     pub fn register<P: Projection>(&mut self, projection: P) {
         let shared = Shared::new(erase(projection));
-        let limits = Limits { read_bytes: self.options.read_bytes, keep_bytes: self.options.keep_bytes, hold_bytes: 8 << 20, hold_time: Duration::from_millis(250) };
+        let limits =
+            Limits { read_bytes: self.options.read_bytes, keep_bytes: self.options.keep_bytes, hold_bytes: 8 << 20, hold_time: Duration::from_millis(250) };
         self.folders.lock().push(Folder::new(self.log.clone(), self.store.clone(), shared.clone(), limits));
         self.projections.push(shared);
     }
@@ -122,6 +123,14 @@ impl ProjectionEngine {
 
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::SeqCst)
+    }
+
+    /// The topic a projection is folded from.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`].
+    pub fn topic(&self, name: &str) -> Result<String, Error> {
+        Ok(self.find(name)?.projection.topic().to_owned())
     }
 
     /// One round of every projection and rebuild on the caller's thread, for simulations; `true` if there may be more to do.

@@ -180,7 +180,6 @@ fn a_rebuild_goes_on_after_the_process_ended() {
     assert_eq!(engine.digest("customers").unwrap(), afresh.digest("customers").unwrap());
 }
 
-
 #[test]
 fn an_unknown_version_stops_the_projection_and_queries_go_on() {
     let mut owned = filled(100, 1);

@@ -37,10 +37,10 @@ pub use store::{Opened, RocksStore, StoreOptions};
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
-mod testing;
-#[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used)]
 mod engine_tests;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod model_tests;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod testing;

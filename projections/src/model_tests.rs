@@ -57,12 +57,14 @@ fn revenue_event(id: usize, (kind, customer, hours, minor): (u8, u8, i64, i64)) 
     let customer_id = customer.to_string();
     let (customer_id, reference) = (customer_id.as_str(), "x");
     let event = match kind {
-        0 => Recognized { customer_id: customer_id.into(), amount: usd(minor), source: RevenueSource::Payment, reference: reference.into(), order_id: None }.to_event(id.to_string(), "/s"),
+        0 => Recognized { customer_id: customer_id.into(), amount: usd(minor), source: RevenueSource::Payment, reference: reference.into(), order_id: None }
+            .to_event(id.to_string(), "/s"),
         1 => Refunded { customer_id: customer_id.into(), amount: usd(minor), reference: reference.into() }.to_event(id.to_string(), "/s"),
         _ => {
             let class = [MrrClass::New, MrrClass::Expansion, MrrClass::Contraction, MrrClass::Churn, MrrClass::Reactivation][usize::from(kind) % 5];
             let sign = if matches!(class, MrrClass::Contraction | MrrClass::Churn) { -1 } else { 1 };
-            MrrMoved { subscription_id: "s".into(), customer_id: customer_id.into(), class, amount: usd(sign * minor), mrr_after: usd(0) }.to_event(id.to_string(), "/s")
+            MrrMoved { subscription_id: "s".into(), customer_id: customer_id.into(), class, amount: usd(sign * minor), mrr_after: usd(0) }
+                .to_event(id.to_string(), "/s")
         }
     };
     day(event.unwrap(), hours)
@@ -73,18 +75,54 @@ fn service_event(id: usize, (kind, service, hours, deployment): (u8, u8, i64, u8
     let event = match kind % 4 {
         0 => {
             let outcome = if kind < 8 { Outcome::Succeeded } else { Outcome::Failed };
-            DeploymentFinished { deployment_id: id.to_string().into(), service: service.into(), environment: "prod".into(), version: id.to_string().into(), outcome, started_at: at, finished_at: at, committed_at: Some(at.plus_micros(-60_000_000 * i64::from(kind))) }.to_event(id.to_string(), "/s")
+            DeploymentFinished {
+                deployment_id: id.to_string().into(),
+                service: service.into(),
+                environment: "prod".into(),
+                version: id.to_string().into(),
+                outcome,
+                started_at: at,
+                finished_at: at,
+                committed_at: Some(at.plus_micros(-60_000_000 * i64::from(kind))),
+            }
+            .to_event(id.to_string(), "/s")
         }
-        1 => DeploymentRolledBack { deployment_id: deployment.into(), service: service.into(), environment: "prod".into(), version: "v".into(), rolled_back_at: at, reason: None }.to_event(id.to_string(), "/s"),
-        2 => IncidentOpened { incident_id: deployment.into(), service: service.into(), environment: "prod".into(), opened_at: at, severity: None, deployment_id: None }.to_event(id.to_string(), "/s"),
-        _ => IncidentResolved { incident_id: deployment.into(), service: service.into(), environment: "prod".into(), resolved_at: at, severity: None, deployment_id: None }.to_event(id.to_string(), "/s"),
+        1 => DeploymentRolledBack {
+            deployment_id: deployment.into(),
+            service: service.into(),
+            environment: "prod".into(),
+            version: "v".into(),
+            rolled_back_at: at,
+            reason: None,
+        }
+        .to_event(id.to_string(), "/s"),
+        2 => IncidentOpened {
+            incident_id: deployment.into(),
+            service: service.into(),
+            environment: "prod".into(),
+            opened_at: at,
+            severity: None,
+            deployment_id: None,
+        }
+        .to_event(id.to_string(), "/s"),
+        _ => IncidentResolved {
+            incident_id: deployment.into(),
+            service: service.into(),
+            environment: "prod".into(),
+            resolved_at: at,
+            severity: None,
+            deployment_id: None,
+        }
+        .to_event(id.to_string(), "/s"),
     };
     day(event.unwrap(), hours)
 }
 
 /// Customers counted anew, straight from the JSON.
 fn customers_oracle(events: &[Event]) -> BTreeMap<String, Value> {
-    let of = |id: &str, event_type: &str| -> Vec<&Event> { events.iter().filter(|event| event.get(Attribute::Subject) == format!("customer/{id}") && event.get(Attribute::Type) == event_type).collect() };
+    let of = |id: &str, event_type: &str| -> Vec<&Event> {
+        events.iter().filter(|event| event.get(Attribute::Subject) == format!("customer/{id}") && event.get(Attribute::Type) == event_type).collect()
+    };
     let sums = |events: &[&Event], field: &str| -> Value {
         let mut sums: BTreeMap<String, i64> = BTreeMap::new();
         for event in events {
@@ -100,7 +138,8 @@ fn customers_oracle(events: &[Event]) -> BTreeMap<String, Value> {
     };
     let mut rows = BTreeMap::new();
     for id in events.iter().map(|event| event.get(Attribute::Subject).trim_start_matches("customer/").to_owned()) {
-        let (orders, refunds, registered) = (of(&id, "commerce.order_placed.v1"), of(&id, "commerce.order_refunded.v1"), of(&id, "commerce.customer_registered.v1"));
+        let (orders, refunds, registered) =
+            (of(&id, "commerce.order_placed.v1"), of(&id, "commerce.order_refunded.v1"), of(&id, "commerce.customer_registered.v1"));
         if orders.is_empty() && refunds.is_empty() && registered.is_empty() {
             continue;
         }

@@ -111,7 +111,10 @@ impl<R: Default + DeserializeOwned> Rows<'_, R> {
             EntryRef::Vacant(vacant) => {
                 *self.loaded += key.len();
                 let entry = match self.source.load(key)? {
-                    Some(bytes) => Entry { row: postcard::from_bytes(&bytes).map_err(|problem| format!("stored row {key} does not read: {problem}"))?, held: Held::Clean(true) },
+                    Some(bytes) => Entry {
+                        row: postcard::from_bytes(&bytes).map_err(|problem| format!("stored row {key} does not read: {problem}"))?,
+                        held: Held::Clean(true),
+                    },
                     None => Entry { row: R::default(), held: Held::Clean(false) },
                 };
                 Ok(vacant.insert(entry))
@@ -162,7 +165,8 @@ impl<P: Projection> AnyOverlay for Overlay<P> {
     }
 
     fn drain(&mut self, put: PutRow<'_>) -> Result<(), String> {
-        let mut changed: Vec<(&str, &mut Entry<P::Row>)> = self.entries.iter_mut().filter(|(_, entry)| !matches!(entry.held, Held::Clean(_))).map(|(key, entry)| (&**key, entry)).collect();
+        let mut changed: Vec<(&str, &mut Entry<P::Row>)> =
+            self.entries.iter_mut().filter(|(_, entry)| !matches!(entry.held, Held::Clean(_))).map(|(key, entry)| (&**key, entry)).collect();
         changed.sort_unstable_by_key(|(key, _)| *key);
         let mut buffer = Vec::with_capacity(256);
         for (key, entry) in changed {
@@ -234,7 +238,9 @@ pub fn refuse_other_version(event_type: &str, known: &[&str]) -> Result<(), Stri
     let stem = |name: &str| name.rfind(".v").map_or(name.len(), |at| at + 2);
     let own = &event_type[..stem(event_type)];
     match known.iter().find(|name| &name[..stem(name)] == own) {
-        Some(name) if *name != event_type => Err(format!("{event_type} is a version this fold does not know (it knows {name}); run a version of tol that does")),
+        Some(name) if *name != event_type => {
+            Err(format!("{event_type} is a version this fold does not know (it knows {name}); run a version of tol that does"))
+        }
         _ => Ok(()),
     }
 }

@@ -164,7 +164,9 @@ impl ProjectionEngine {
         let shared = self.find(name)?;
         // Held until the read ends: a generation is dropped only when nobody reads it.
         match shared.serving() {
-            Some(serving) => read(&View { store: &self.store, projection: &*shared.projection, generation: serving.generation, partitions: serving.partitions }),
+            Some(serving) => {
+                read(&View { store: &self.store, projection: &*shared.projection, generation: serving.generation, partitions: serving.partitions })
+            }
             None => Ok(T::default()),
         }
     }

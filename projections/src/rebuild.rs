@@ -47,7 +47,16 @@ pub(crate) struct RebuildJob {
 
 impl RebuildJob {
     /// A fold of `generation` from its stored cursors on.
-    pub(crate) fn new(log: Arc<dyn EventLog>, store: Arc<RocksStore>, projection: &dyn AnyProjection, generation: u32, partitions: u32, as_of: Option<AsOf>, overlay_bytes: usize, nearly: u64) -> Result<Self, Error> {
+    pub(crate) fn new(
+        log: Arc<dyn EventLog>,
+        store: Arc<RocksStore>,
+        projection: &dyn AnyProjection,
+        generation: u32,
+        partitions: u32,
+        as_of: Option<AsOf>,
+        overlay_bytes: usize,
+        nearly: u64,
+    ) -> Result<Self, Error> {
         let mut queue = VecDeque::new();
         let (mut total, mut done) = (0, 0);
         for partition in 0..partitions {

@@ -107,7 +107,8 @@ impl Projection for RevenueByMonth {
     fn value(row: &Revenue, key: &str) -> serde_json::Value {
         let (period, currency) = key.split_once('/').unwrap_or((key, ""));
         let money = |minor: i64| json!({"minor": minor, "currency": currency});
-        let moved: serde_json::Map<String, serde_json::Value> = CLASSES.iter().zip(row.moved).map(|(class, minor)| ((*class).to_owned(), money(minor))).collect();
+        let moved: serde_json::Map<String, serde_json::Value> =
+            CLASSES.iter().zip(row.moved).map(|(class, minor)| ((*class).to_owned(), money(minor))).collect();
         let mut value = json!({
             "currency": currency,
             "net_mrr_movement": money(row.net()),

@@ -72,7 +72,8 @@ pub(crate) fn store(folder: &std::path::Path) -> Arc<RocksStore> {
 }
 
 pub(crate) fn engine(owned: &Owned, store: &Arc<RocksStore>) -> ProjectionEngine {
-    let mut engine = ProjectionEngine::new(Arc::new(owned.log.clone()), store.clone(), EngineOptions { read_bytes: 2_000, ..EngineOptions::default() }).unwrap();
+    let mut engine =
+        ProjectionEngine::new(Arc::new(owned.log.clone()), store.clone(), EngineOptions { read_bytes: 2_000, ..EngineOptions::default() }).unwrap();
     engine.register(crate::customers::Customers);
     engine
 }
@@ -88,12 +89,22 @@ fn at(event: Event, day: i64) -> Event {
 }
 
 pub(crate) fn order(id: usize, customer: u32, day: i64, minor: i64, currency: &str) -> Event {
-    let data = OrderPlaced { order_id: format!("o{id}").into(), customer_id: customer.to_string().into(), total: Money::new(minor, currency.parse().unwrap()), items: Vec::new() };
+    let data = OrderPlaced {
+        order_id: format!("o{id}").into(),
+        customer_id: customer.to_string().into(),
+        total: Money::new(minor, currency.parse().unwrap()),
+        items: Vec::new(),
+    };
     at(data.to_event(format!("order-{id}"), "/shop").unwrap(), day)
 }
 
 pub(crate) fn refund(id: usize, customer: u32, day: i64, minor: i64, currency: &str) -> Event {
-    let data = OrderRefunded { order_id: format!("o{id}").into(), customer_id: customer.to_string().into(), refund_id: format!("r{id}").into(), amount: Money::new(minor, currency.parse().unwrap()) };
+    let data = OrderRefunded {
+        order_id: format!("o{id}").into(),
+        customer_id: customer.to_string().into(),
+        refund_id: format!("r{id}").into(),
+        amount: Money::new(minor, currency.parse().unwrap()),
+    };
     at(data.to_event(format!("refund-{id}"), "/shop").unwrap(), day)
 }
 

@@ -315,7 +315,7 @@ impl EventIndex {
     }
 
     /// Where the index of a partition goes on.
-    pub(crate) fn cursor(&self, at: &TopicPartition) -> Cursor {
+    pub fn cursor(&self, at: &TopicPartition) -> Cursor {
         self.state.lock().partitions.get(at).map(|partition| partition.stored).unwrap_or_default()
     }
 

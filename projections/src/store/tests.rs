@@ -28,7 +28,9 @@ fn scan_goes_on_after_a_key_and_stays_in_its_prefix() {
     let store = open(folder.path());
     for table in [Table::Rows, Table::Index] {
         store.write(["a", "b1", "b2", "b3", "c"].map(|key| put(table, key, key)).to_vec(), None).unwrap();
-        let keys = |after: Option<&[u8]>, limit| store.scan(table, b"b", after, limit).unwrap().into_iter().map(|(key, _)| String::from_utf8(key).unwrap()).collect::<Vec<_>>();
+        let keys = |after: Option<&[u8]>, limit| {
+            store.scan(table, b"b", after, limit).unwrap().into_iter().map(|(key, _)| String::from_utf8(key).unwrap()).collect::<Vec<_>>()
+        };
         assert_eq!(keys(None, 2), ["b1", "b2"]);
         assert_eq!(keys(Some(b"b2"), 9), ["b3"]);
         assert_eq!(keys(Some(b"a"), 9), ["b1", "b2", "b3"]);
