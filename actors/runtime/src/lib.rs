@@ -3,14 +3,20 @@
 //! * [`writer`] — the one writer of a partition: claims, numbering, what an acknowledgement means
 //! * [`owner`] — one partition of one system
 //! * [`admission`] — the one door for facts
+//! * [`clock`] — ticks that drive timers
+//! * [`effects`] — the only way out
 //! * [`driver`] — runs an owner against a log
+//! * [`simulation`] — a whole cluster under a seed, with everything going wrong
 //! * [`stop`] — the emergency stop
 //! * [`supervision`] — systems as actors, restarted, degraded, replaced
 //! * [`store`] — the [`Store`](store::Store) trait and its in-memory twin
 
 pub mod admission;
+pub mod clock;
 pub mod driver;
+pub mod effects;
 pub mod owner;
+pub mod simulation;
 pub mod stop;
 pub mod store;
 pub mod supervision;

@@ -81,6 +81,11 @@ impl Key {
         random().map(Self)
     }
 
+    /// A key for another purpose, from which this one cannot be found: 256 bits by BLAKE3's key derivation.
+    pub fn derive(&self, purpose: &str) -> [u8; 32] {
+        blake3::derive_key(purpose, &self.0)
+    }
+
     pub(super) fn bytes(&self) -> &[u8; 32] {
         &self.0
     }

@@ -3,10 +3,8 @@
 //!
 //! * [`candidate`] — an event on its way in: routed, hashed, ready to be numbered
 //! * [`service`] — the thread, its bounded queue, its answers
-//! * [`inbox`] — what Kafka publishers wrote
 
 pub mod candidate;
-pub mod inbox;
 pub mod service;
 
 use std::collections::HashMap;

@@ -1,1 +1,0 @@
-//! What Kafka publishers wrote.

@@ -1,0 +1,128 @@
+//! Events: taking them in, finding them again, how one led to another.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tokio::sync::oneshot;
+use tol_events::personal::{self, KeyStore};
+use tol_events::{Attribute, Event};
+use tol_kafka::{Position, TopicPartition};
+use tol_projections::index::{Located, SearchQuery as IndexQuery};
+use tol_runtime::admission::Refusal;
+
+use super::{Answer, ready};
+use crate::http::api::{EventPage, LoggedEvent, Published, SearchQuery, Trace, TraceNode};
+use crate::http::problem::{Kind, Problem};
+use crate::node::{Node, Open, publish as prepare};
+
+/// Events of one trace, at most.
+const TRACED: usize = 10_000;
+
+pub(super) fn publish(node: &Node, events: Vec<Event>) -> Answer<'_, Published> {
+    let open = match node.opened() {
+        Ok(open) => open,
+        Err(problem) => return ready(Err(problem)),
+    };
+    // The source of each event is told when its id clashes.
+    let sources: Vec<String> = events.iter().map(|event| event.get(Attribute::Source).to_owned()).collect();
+    let prepared = prepare::prepare(events, None, open.keys.as_ref(), open.partitions, chrono::Utc::now().into());
+    let (candidates, ids) = match prepared {
+        Ok(prepared) => prepared,
+        Err(problem) => return ready(Err(problem)),
+    };
+    let (sender, answer) = oneshot::channel();
+    open.admission.publish(candidates, ids, Box::new(move |published| drop(sender.send(published))));
+    Box::pin(async move {
+        match answer.await {
+            Ok(Ok(published)) => Ok(Published { accepted: published.accepted, duplicates: published.duplicates, positions: published.positions }),
+            Ok(Err(refusal)) => Err(refused(open, refusal, &sources)),
+            Err(_) => Err(Problem::unavailable("admission ended; GET /readyz tells why", 5)),
+        }
+    })
+}
+
+fn refused(open: &Open, refusal: Refusal, sources: &[String]) -> Problem {
+    match refusal {
+        Refusal::Conflict { index, id, at } => Problem::id_conflict(index, sources.get(index).map_or("", String::as_str), &id).with("at", at),
+        Refusal::Busy(_) => Problem::unavailable(refusal.to_string(), 1),
+        Refusal::Unavailable(_) => {
+            let detail = open.log.health().detail;
+            if detail.contains("full") { Problem::new(Kind::DiskFull, detail) } else { Problem::unavailable(refusal.to_string(), 1) }
+        }
+    }
+}
+
+fn failed(error: &tol_projections::Error) -> Problem {
+    match error {
+        tol_projections::Error::Cursor => Problem::new(Kind::InvalidCursor, error.to_string()),
+        other => Problem::unavailable(other.to_string(), 1),
+    }
+}
+
+/// An event for people: personal fields are readable again, unless the person was erased.
+pub(crate) fn readable(keys: &dyn KeyStore, mut event: Event, at: TopicPartition, position: Position) -> LoggedEvent {
+    match personal::decrypt_data(&event.data, event.get(Attribute::Subject), keys) {
+        Ok(std::borrow::Cow::Owned(data)) => event.data = data,
+        Ok(std::borrow::Cow::Borrowed(_)) => {}
+        Err(error) => tracing::warn!(%error, subject = event.get(Attribute::Subject), "personal data cannot be read"),
+    }
+    LoggedEvent { event, position: Some((at, position)) }
+}
+
+fn logged(open: &Open, located: Located) -> LoggedEvent {
+    readable(open.keys.as_ref(), located.event, located.at, located.position)
+}
+
+pub(super) fn search(open: &Open, query: &SearchQuery) -> Result<EventPage, Problem> {
+    let query = IndexQuery {
+        subject: query.filter.subject.clone(),
+        event_type: query.filter.event_type.clone(),
+        correlation: query.filter.correlation.clone(),
+        from: query.from,
+        to: query.to,
+        limit: query.limit,
+        cursor: query.cursor.clone(),
+    };
+    let page = open.index.search(&query).map_err(|error| failed(&error))?;
+    Ok(EventPage { items: page.items.into_iter().map(|located| logged(open, located)).collect(), next_cursor: page.next_cursor })
+}
+
+pub(super) fn timeline(open: &Open, subject: &str, limit: usize, cursor: Option<&str>) -> Result<EventPage, Problem> {
+    let page = open.index.timeline(subject, limit, cursor).map_err(|error| failed(&error))?;
+    Ok(EventPage { items: page.items.into_iter().map(|located| logged(open, located)).collect(), next_cursor: page.next_cursor })
+}
+
+pub(super) fn by_id(open: &Open, id: &str, source: Option<&str>) -> Result<Vec<LoggedEvent>, Problem> {
+    let found = open.index.by_id(id).map_err(|error| failed(&error))?;
+    Ok(found.into_iter().filter(|located| source.is_none_or(|source| located.event.get(Attribute::Source) == source)).map(|located| logged(open, located)).collect())
+}
+
+pub(super) fn trace(open: &Open, correlation: &str) -> Result<Trace, Problem> {
+    let mut query = IndexQuery { correlation: Some(correlation.to_owned()), limit: 500, ..IndexQuery::default() };
+    let mut events: Vec<Located> = Vec::new();
+    loop {
+        let page = open.index.search(&query).map_err(|error| failed(&error))?;
+        events.extend(page.items);
+        query.cursor = page.next_cursor;
+        if query.cursor.is_none() || events.len() >= TRACED {
+            break;
+        }
+    }
+    let truncated = query.cursor.is_some();
+    let ids: BTreeSet<String> = events.iter().map(|located| located.event.get(Attribute::Id).to_owned()).collect();
+    let count = events.len();
+    let mut by_cause: BTreeMap<Option<String>, Vec<Located>> = BTreeMap::new();
+    for located in events {
+        let own = located.event.get(Attribute::Id);
+        let cause = located.event.attributes.get(&Attribute::CausationId).filter(|cause| ids.contains(*cause) && *cause != own).cloned();
+        by_cause.entry(cause).or_default().push(located);
+    }
+    let roots = by_cause.remove(&None).unwrap_or_default().into_iter().map(|root| node(open, root, &mut by_cause, 0)).collect();
+    Ok(Trace { correlation: correlation.to_owned(), events: count, truncated, roots })
+}
+
+/// Depth is bounded: causes that form a ring (ids of outside senders may) end there.
+fn node(open: &Open, located: Located, by_cause: &mut BTreeMap<Option<String>, Vec<Located>>, depth: usize) -> TraceNode {
+    let caused = if depth < 100 { by_cause.remove(&Some(located.event.get(Attribute::Id).to_owned())).unwrap_or_default() } else { Vec::new() };
+    let children = caused.into_iter().map(|child| node(open, child, by_cause, depth + 1)).collect();
+    TraceNode { event: logged(open, located), children }
+}

@@ -1,0 +1,159 @@
+//! Rows, digests and rebuilds.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tol_kafka::{Position, TopicPartition};
+use tol_projections::{AsOf, AsOfState};
+use tol_runtime::supervision::Command;
+
+use crate::http::api::{Digest, Folded, Item, Past, ProjectionStatus, RebuildState, RebuildStatus, Row, RowPage, RowsQuery};
+use crate::http::problem::{Kind, Problem};
+use crate::node::Open;
+
+/// An error of the projections as a problem.
+pub(super) fn problem(name: &str, error: &tol_projections::Error) -> Problem {
+    use tol_projections::Error;
+    match error {
+        Error::Unknown(_) => Problem::unknown_projection(name),
+        Error::Cursor => Problem::new(Kind::InvalidCursor, error.to_string()),
+        Error::NotOneSubject(_) => Problem::new(Kind::WholeProjectionOnly, error.to_string()),
+        Error::Busy(_) => Problem::new(Kind::JobRunning, error.to_string()).retry_after(1),
+        other => Problem::unavailable(other.to_string(), 5),
+    }
+}
+
+fn parsed(positions: BTreeMap<String, Position>) -> BTreeMap<TopicPartition, Position> {
+    positions.into_iter().filter_map(|(partition, position)| Some((partition.parse().ok()?, position))).collect()
+}
+
+fn as_of(past: Past) -> AsOf {
+    match past {
+        Past::AsOf(time) => AsOf::EventTime(time),
+        Past::KnownAt(time) => AsOf::KnownAt(time),
+    }
+}
+
+pub(super) fn rebuild_status(status: tol_projections::RebuildStatus) -> RebuildStatus {
+    let state = match status.state {
+        tol_projections::RebuildState::Idle => RebuildState::None,
+        tol_projections::RebuildState::Running => RebuildState::Running,
+        tol_projections::RebuildState::Done => RebuildState::Done,
+        tol_projections::RebuildState::Failed => RebuildState::Failed,
+        tol_projections::RebuildState::Cancelled => RebuildState::Cancelled,
+    };
+    RebuildStatus { state, progress: status.progress, events_per_second: status.events_per_second, generation: status.generation, problem: status.problem }
+}
+
+pub(super) fn statuses(open: &Open) -> Vec<ProjectionStatus> {
+    let statuses = open.engine.status().into_iter();
+    statuses
+        .map(|status| ProjectionStatus {
+            name: status.name.to_owned(),
+            version: status.version,
+            generation: status.generation,
+            lag: status.lag,
+            positions: parsed(status.positions),
+            rebuild: rebuild_status(status.rebuild),
+            failed: status.failed,
+        })
+        .collect()
+}
+
+/// Waits until a projection holds positions. A position of a topic that the projection is not folded from is first translated:
+/// the system that writes its topic says which own position covers that input.
+pub(super) async fn wait_for(open: &Open, name: String, positions: Vec<(TopicPartition, Position)>, timeout: Duration) -> Result<bool, Problem> {
+    let deadline = tokio::time::Instant::now() + timeout;
+    let topic = open.engine.topic(&name).map_err(|error| problem(&name, &error))?;
+    let mut direct: Vec<(TopicPartition, Position)> = Vec::new();
+    for (partition, position) in positions {
+        if &*partition.topic == topic {
+            direct.push((partition, position));
+            continue;
+        }
+        let Some(system) = topic.strip_suffix(".events") else {
+            let detail = format!("{name} is folded from {topic}; a position of {partition} says nothing about it");
+            return Err(Problem::parameter("min_position", detail));
+        };
+        match covering(open, system, &partition, position, deadline).await {
+            Some((_, 0)) => {}
+            Some((own, end)) => direct.push((own, end - 1)),
+            None => return Ok(false),
+        }
+    }
+    let mut changes = open.engine.watch(&name).map_err(|error| problem(&name, &error))?;
+    loop {
+        changes.borrow_and_update();
+        if open.engine.reached(&name, &direct).map_err(|error| problem(&name, &error))? {
+            return Ok(true);
+        }
+        match tokio::time::timeout_at(deadline, changes.changed()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) | Err(_) => return open.engine.reached(&name, &direct).map_err(|error| problem(&name, &error)),
+        }
+    }
+}
+
+async fn covering(open: &Open, system: &str, partition: &TopicPartition, position: Position, deadline: tokio::time::Instant) -> Option<(TopicPartition, Position)> {
+    while tokio::time::Instant::now() < deadline {
+        let (sender, answer) = oneshot::channel();
+        let asked = open.root.command(system, Command::Covering(partition.clone(), position, Box::new(move |covering| drop(sender.send(covering)))));
+        if asked && let Ok(Ok(Some(covering))) = tokio::time::timeout_at(deadline, answer).await {
+            return Some(covering);
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    None
+}
+
+pub(super) fn row(open: &Open, name: &str, key: &str, past: Option<Past>) -> Result<Option<Row>, Problem> {
+    let (value, time) = match past {
+        None => (open.engine.get(name, key).map_err(|error| problem(name, &error))?, None),
+        Some(past) => (open.engine.as_of_key(&open.index, name, key, as_of(past)).map_err(|error| problem(name, &error))?, Some(past.time())),
+    };
+    let Some(value) = value else { return Ok(None) };
+    let positions = parsed(open.engine.positions(name).map_err(|error| problem(name, &error))?);
+    Ok(Some(Row { key: key.to_owned(), value, as_of: time, positions }))
+}
+
+/// Starts (or finds) the temporary generation of `past`; what it says when it is not folded yet.
+fn folded(open: &Open, name: &str, past: Past) -> Result<Option<f64>, Problem> {
+    match open.engine.as_of_all(name, as_of(past)).map_err(|error| problem(name, &error))? {
+        AsOfState::Done { .. } => Ok(None),
+        AsOfState::Running { progress } => Ok(Some(progress)),
+    }
+}
+
+pub(super) fn rows(open: &Open, name: &str, query: &RowsQuery) -> Result<Folded<RowPage>, Problem> {
+    let page = match query.past {
+        None => open.engine.list(name, query.limit, query.cursor.as_deref()).map_err(|error| problem(name, &error))?,
+        Some(past) => {
+            if let Some(progress) = folded(open, name, past)? {
+                return Ok(Folded::Running { progress });
+            }
+            match open.engine.as_of_list(name, as_of(past), query.limit, query.cursor.as_deref()).map_err(|error| problem(name, &error))? {
+                Some(page) => page,
+                None => return Ok(Folded::Running { progress: 0.0 }),
+            }
+        }
+    };
+    let items = page.items.into_iter().map(|item| Item { key: item.key, value: item.value }).collect();
+    Ok(Folded::Done(RowPage { items, next_cursor: page.next_cursor }))
+}
+
+pub(super) fn digest(open: &Open, name: &str, past: Option<Past>) -> Result<Folded<Digest>, Problem> {
+    let digest = match past {
+        None => open.engine.digest(name).map_err(|error| problem(name, &error))?,
+        Some(past) => {
+            if let Some(progress) = folded(open, name, past)? {
+                return Ok(Folded::Running { progress });
+            }
+            match open.engine.as_of_digest(name, as_of(past)).map_err(|error| problem(name, &error))? {
+                Some(digest) => digest,
+                None => return Ok(Folded::Running { progress: 0.0 }),
+            }
+        }
+    };
+    Ok(Folded::Done(Digest { digest: digest.digest, rows: digest.rows, positions: parsed(digest.positions) }))
+}

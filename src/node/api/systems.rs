@@ -1,0 +1,150 @@
+//! Systems: where they stand, what they know, what operators do to them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+use tol_kafka::TopicPartition;
+use tol_runtime::supervision::machine::State;
+use tol_runtime::supervision::{Command, root};
+
+use crate::http::api::{Control, SystemDetail, SystemStatus, Uptime};
+use crate::http::problem::{Kind, Problem};
+use crate::node::Open;
+
+/// How long a busy system may take to answer a question about itself.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+fn state_of(status: &root::SystemStatus) -> &'static str {
+    match status.state {
+        State::Waiting => "waiting",
+        State::Running | State::Probing if status.paused => "paused",
+        State::Running => "running",
+        State::Restarting => "restarting",
+        State::Degraded | State::Probing => "degraded",
+        State::Stopped => "stopped",
+    }
+}
+
+/// Records of its inputs that a system has not decided: the ends of what it reads, less where it stands.
+fn lag_of(open: &Open, status: &root::SystemStatus) -> u64 {
+    let mut lag = 0;
+    for snapshot in &status.partitions {
+        for spec in &status.description.inputs {
+            let partition = TopicPartition::new(spec.topic, snapshot.partition);
+            let Ok(bounds) = open.log.bounds(&partition) else { continue };
+            let done = snapshot.inputs.get(&partition.to_string()).copied().unwrap_or(0);
+            lag += bounds.end.saturating_sub(done);
+        }
+    }
+    lag
+}
+
+fn status(open: &Open, status: &root::SystemStatus) -> SystemStatus {
+    let total = |count: fn(&tol_runtime::owner::Counts) -> u64| status.partitions.iter().map(|partition| count(&partition.counts)).sum();
+    let lag = lag_of(open, status);
+    metrics::gauge!("tol_system_lag_events", "system" => status.description.name).set(lag as f64);
+    SystemStatus {
+        name: status.description.name.to_owned(),
+        version: status.description.code_version.to_owned(),
+        state: state_of(status).to_owned(),
+        reason: status.last_error.clone(),
+        lag,
+        restarts: status.restarts,
+        dead_letters: open.parked_count(status.description.name),
+        consumed: total(|counts| counts.consumed),
+        emitted: total(|counts| counts.emitted),
+        uptime: uptime(open, status.description.name, status.description.uptime_target),
+    }
+}
+
+/// The hub's ledger of a system.
+fn uptime(open: &Open, name: &str, target: f64) -> Option<Uptime> {
+    let report = observe(open, "tree-of-life-system", &format!("system/{name}"))?;
+    let ppm = |share: f64| (share * 1e6).round() as u32;
+    let seconds = |field: &str| report.pointer(&format!("/total/{field}")).and_then(Value::as_u64).unwrap_or(0) / 1_000_000;
+    let availability = report.pointer("/total/availability").and_then(Value::as_f64).unwrap_or(1.0);
+    let since = report.get("since").and_then(Value::as_str).and_then(tol_events::EventTime::parse);
+    Some(Uptime { target_ppm: ppm(target), ppm: ppm(availability), down_s: seconds("down_micros"), planned_down_s: seconds("planned_micros"), since })
+}
+
+/// Asks a system for its state about a subject. `None` when it is away. Blocking.
+pub(super) fn observe(open: &Open, system: &str, subject: &str) -> Option<Value> {
+    let (sender, answer) = std::sync::mpsc::sync_channel(1);
+    let reply = Box::new(move |value| drop(sender.send(value)));
+    open.root.command(system, Command::Observe(subject.to_owned(), reply)).then(|| answer.recv_timeout(PATIENCE).ok()).flatten()
+}
+
+pub(super) fn all(open: &Open) -> Vec<SystemStatus> {
+    open.root.statuses().iter().map(|found| status(open, found)).collect()
+}
+
+pub(super) fn one(open: &Open, name: &str, subject: Option<&str>) -> Result<Option<SystemDetail>, Problem> {
+    let Some(found) = open.root.statuses().into_iter().find(|found| found.description.name == name) else { return Ok(None) };
+    let mut details: BTreeMap<String, Value> = BTreeMap::new();
+    details.insert("description".into(), serde_json::to_value(&found.description).unwrap_or_default());
+    details.insert("partitions".into(), serde_json::to_value(&found.partitions).unwrap_or_default());
+    details.insert("abandoned_threads".into(), json!(found.abandoned));
+    if let Some(subject) = subject {
+        let state = observe(open, name, subject).ok_or_else(|| Problem::unavailable(format!("{name} does not answer now (it is {})", state_of(&found)), 1))?;
+        details.insert("subject".into(), json!({ "subject": subject, "state": state }));
+    }
+    if let Some(ledger) = observe(open, "tree-of-life-system", &format!("system/{name}")) {
+        details.insert("uptime_ledger".into(), ledger);
+    }
+    Ok(Some(SystemDetail { status: status(open, &found), details }))
+}
+
+pub(super) async fn control(open: &Open, name: String, control: Control, by: String) -> Result<SystemStatus, Problem> {
+    let find = || open.root.statuses().into_iter().find(|found| found.description.name == name);
+    let found = find().ok_or_else(|| Problem::unknown_system(&name))?;
+    let (order, allowed) = match control {
+        Control::Pause => (root::Order::Pause, !found.paused),
+        Control::Resume => (root::Order::Resume, found.paused),
+        Control::Restart => (root::Order::Restart, true),
+    };
+    if !allowed {
+        return Err(Problem::new(Kind::WrongState, format!("{name} is {} already", state_of(&found))));
+    }
+    tracing::info!(system = name, ?control, by, "an operator steps in");
+    if !open.root.order(&name, order) {
+        return Err(Problem::unavailable("the root of supervision is busy", 1));
+    }
+    // The root takes orders in turn; wait until this one shows.
+    for _ in 0..200 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        let Some(now) = find() else { break };
+        let shows = match control {
+            Control::Pause => now.paused,
+            Control::Resume => !now.paused,
+            Control::Restart => now.state == State::Running && now.restarts > found.restarts,
+        };
+        if shows {
+            return Ok(status_without_questions(&now));
+        }
+    }
+    Err(Problem::unavailable(format!("{name} did not follow in time; GET /systems/{name} tells where it stands"), 1))
+}
+
+/// The status without asking the hub: an async thread must not wait for it.
+fn status_without_questions(found: &root::SystemStatus) -> SystemStatus {
+    SystemStatus {
+        name: found.description.name.to_owned(),
+        version: found.description.code_version.to_owned(),
+        state: state_of(found).to_owned(),
+        reason: found.last_error.clone(),
+        restarts: found.restarts,
+        ..SystemStatus::default()
+    }
+}
+
+/// Asks a system on an async thread.
+pub(super) async fn ask<T: Send + 'static>(open: &Open, system: &str, command: impl FnOnce(Box<dyn FnOnce(T) + Send>) -> Command) -> Result<T, Problem> {
+    let (sender, answer) = oneshot::channel();
+    let away = || Problem::unavailable(format!("{system} does not answer now; GET /systems/{system} tells why"), 1);
+    if !open.root.command(system, command(Box::new(move |value| drop(sender.send(value))))) {
+        return Err(away());
+    }
+    tokio::time::timeout(Duration::from_secs(30), answer).await.ok().and_then(Result::ok).ok_or_else(away)
+}

@@ -1,0 +1,93 @@
+//! A node: the log, the store, admission, the systems and the projections, wired together.
+//!
+//! * [`registry`] — the systems there are; each passes the contract suite before it may run
+//! * [`publish`] — events to candidates: validated, encrypted, routed
+//! * [`control`] — the thread of the `clock` and `control` topics
+//! * [`outlet`] — effects, dead-letter copies and observations on their way out
+//! * [`inbox`] — facts that Kafka publishers wrote
+//! * [`start`] — opening and closing
+//! * [`api`] — what HTTP asks for
+
+mod api;
+mod control;
+mod inbox;
+mod outlet;
+mod publish;
+pub mod registry;
+mod start;
+mod stream;
+
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Instant;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use tol_config::Config;
+use tol_events::personal::KeyStore;
+use tol_kafka::EventLog;
+use tol_projections::index::EventIndex;
+use tol_projections::{ProjectionEngine, RocksStore};
+use tol_runtime::admission::AdmissionHandle;
+use tol_runtime::effects::Pool;
+use tol_runtime::stop::StopGate;
+use tol_runtime::supervision::RootHandle;
+
+pub use start::run;
+
+/// A node that may still be opening. Everything that asks is told so.
+pub struct Node {
+    config: Config,
+    url: OnceLock<String>,
+    metrics: PrometheusHandle,
+    /// What opening is waiting for, or why it failed.
+    phase: Mutex<String>,
+    open: OnceLock<Arc<Open>>,
+    closing: AtomicBool,
+    started: Instant,
+    gate: StopGate,
+}
+
+/// The parts of a node once it is open.
+pub(crate) struct Open {
+    pub(crate) log: Arc<dyn EventLog>,
+    pub(crate) store: Arc<RocksStore>,
+    pub(crate) engine: ProjectionEngine,
+    pub(crate) index: Arc<EventIndex>,
+    pub(crate) admission: AdmissionHandle,
+    pub(crate) root: RootHandle,
+    pub(crate) pool: Pool,
+    pub(crate) keys: Arc<dyn KeyStore>,
+    pub(crate) control: Arc<control::ControlLine>,
+    pub(crate) partitions: u32,
+}
+
+impl Node {
+    /// A node that is not open yet.
+    fn new(config: Config, metrics: PrometheusHandle) -> Self {
+        Self {
+            config,
+            url: OnceLock::new(),
+            metrics,
+            phase: Mutex::new("starting".to_owned()),
+            open: OnceLock::new(),
+            closing: AtomicBool::new(false),
+            started: Instant::now(),
+            gate: StopGate::default(),
+        }
+    }
+
+    fn data(&self) -> PathBuf {
+        self.config.node.data.clone()
+    }
+
+    fn say(&self, phase: impl Into<String>) {
+        let phase = phase.into();
+        tracing::info!(phase, "node");
+        *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = phase;
+    }
+
+    fn phase(&self) -> String {
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

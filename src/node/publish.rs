@@ -1,0 +1,76 @@
+//! Events to candidates: validated by their type, personal fields encrypted, routed to their partition.
+
+use tol_events::personal::{self, KeyStore};
+use tol_events::registry::{self, Validity};
+use tol_events::{Attribute, Event, EventTime};
+use tol_kafka::Position;
+use tol_runtime::admission::Candidate;
+use tol_runtime::admission::candidate::keyed_content_hash;
+
+use crate::http::problem::{Kind, Problem};
+
+/// Validates and encrypts; all or none. `inbox` tells where each came from.
+pub(crate) fn prepare(events: Vec<Event>, inbox: Option<(u32, Position)>, keys: &dyn KeyStore, partitions: u32, now: EventTime) -> Result<(Vec<Candidate>, Vec<String>), Problem> {
+    let mut candidates = Vec::with_capacity(events.len());
+    let mut ids = Vec::with_capacity(events.len());
+    let mut validities = Vec::with_capacity(events.len());
+    for (index, event) in events.iter().enumerate() {
+        validities.push(check(index, event)?);
+    }
+    ensure_keys(&events, &validities, keys)?;
+    for (mut event, validity) in events.into_iter().zip(validities) {
+        tol_events::binding::clear_platform(&mut event, true);
+        ids.push(event.get(Attribute::Id).to_owned());
+        let mut keyed = None;
+        if let Some(known) = validity {
+            if event.get(Attribute::DataSchema).is_empty() {
+                event.set(Attribute::DataSchema, tol_events::domain::schema_uri(known.name));
+            }
+            if !known.personal.is_empty() {
+                let subject = event.get(Attribute::Subject).to_owned();
+                keyed = Some(content_hash(&event, &subject, keys)?);
+                personal::encrypt_fields(&mut event, known, keys).map_err(|error| Problem::unavailable(error.to_string(), 5))?;
+            }
+        }
+        candidates.push(Candidate::new(event, keyed, partitions, inbox, now));
+    }
+    Ok((candidates, ids))
+}
+
+/// A keyed hash of what was sent: the key goes when the person is erased, and with it any way to guess the content.
+fn content_hash(event: &Event, subject: &str, keys: &dyn KeyStore) -> Result<u64, Problem> {
+    let state = keys.get(subject).map_err(|error| Problem::unavailable(error.to_string(), 5))?;
+    let key = match state {
+        personal::KeyState::Present(key) => key.derive("tree-of-life 2026 content hash"),
+        _ => [0; 32],
+    };
+    Ok(keyed_content_hash(&key, event))
+}
+
+fn check(index: usize, event: &Event) -> Result<Option<&'static registry::KnownType>, Problem> {
+    let subject = event.get(Attribute::Subject);
+    if subject.is_empty() || subject.contains('\0') {
+        let detail = format!("event {index}: it has no usable subject; say which entity it is about as kind/id, for example customer/42");
+        return Err(Problem::new(Kind::InvalidEvent, detail).with("index", index));
+    }
+    let event_type = event.get(Attribute::Type);
+    if event_type.starts_with(tol_events::reserved::PREFIX) || event.get(Attribute::Source).starts_with("/systems/") {
+        let detail = format!("event {index}: types that begin with tol. and sources below /systems/ are the platform's own; choose another");
+        return Err(Problem::new(Kind::InvalidEvent, detail).with("index", index));
+    }
+    let encoded = event.encode();
+    match registry::validate(&encoded.view()) {
+        Ok(Validity::Known(known)) => Ok(Some(known)),
+        Ok(Validity::Open) => Ok(None),
+        Err(error) => Err(Problem::invalid_data(index, &error)),
+    }
+}
+
+/// One sync for all new subjects of a batch, before the first fact that uses a key.
+fn ensure_keys(events: &[Event], validities: &[Option<&'static registry::KnownType>], keys: &dyn KeyStore) -> Result<(), Problem> {
+    let subjects: Vec<&str> = events.iter().zip(validities).filter(|(_, known)| known.is_some_and(|known| !known.personal.is_empty())).map(|(event, _)| event.get(Attribute::Subject)).collect();
+    if subjects.is_empty() {
+        return Ok(());
+    }
+    keys.ensure(&subjects).map_err(|error| Problem::unavailable(error.to_string(), 5))
+}

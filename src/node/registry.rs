@@ -1,0 +1,59 @@
+//! The systems there are. One line each; a system that fails the contract suite cannot be registered.
+
+use std::sync::Arc;
+
+use tol_config::Config;
+use tol_runtime::supervision::Registered;
+use tol_system::{AnySystem, contract, erase};
+
+/// Makes one system from the configuration.
+type Make = fn(&Config) -> Arc<dyn AnySystem>;
+
+/// Every system, by tier. Adding one means adding its folder and a line here.
+const SYSTEMS: [Make; 3] = [
+    |config| erase(tol_tree_of_life_system::TreeOfLifeSystem::new(hub_configuration(config))),
+    |_| erase(tol_revenue_agent_system::RevenueAgentSystem),
+    |_| erase(tol_intelligent_ci_cd_orchestrator::IntelligentCiCdOrchestrator),
+];
+
+fn hub_configuration(config: &Config) -> tol_tree_of_life_system::Configuration {
+    let targets = config.systems.iter().filter_map(|(name, settings)| Some((name.clone(), f64::from(settings.uptime_target_ppm()?) / 1e6)));
+    // The configuration was validated when it was loaded; what the hub would refuse falls back to the defaults by tier.
+    tol_tree_of_life_system::Configuration::new(targets).unwrap_or_default()
+}
+
+/// All systems, made anew.
+pub fn systems(config: &Config) -> Vec<Arc<dyn AnySystem>> {
+    SYSTEMS.iter().map(|make| make(config)).collect()
+}
+
+/// The names of all systems.
+pub fn names() -> Vec<String> {
+    systems(&Config::default()).iter().map(|system| system.describe().name.to_owned()).collect()
+}
+
+/// Registers the enabled systems: each is checked against the contract suite first.
+///
+/// # Errors
+/// The violations of the first that does not pass.
+pub fn register(config: &Config) -> anyhow::Result<Vec<Registered>> {
+    let mut registered = Vec::new();
+    for make in SYSTEMS {
+        let system = make(config);
+        let mut description = system.describe();
+        let settings = config.system(description.name);
+        if !settings.enabled {
+            continue;
+        }
+        if let Err(violations) = contract::check(&system) {
+            let list: Vec<String> = violations.iter().map(ToString::to_string).collect();
+            anyhow::bail!("{} does not pass the contract suite and cannot be registered: {}", description.name, list.join("; "));
+        }
+        if let Some(ppm) = settings.uptime_target_ppm() {
+            description.uptime_target = f64::from(ppm) / 1e6;
+        }
+        let config = config.clone();
+        registered.push(Registered { description, factory: Arc::new(move || Ok(make(&config))) });
+    }
+    Ok(registered)
+}

@@ -1,0 +1,296 @@
+//! Opening and closing a node.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tol_config::{Config, LogKind};
+use tol_events::personal::{Key, KeyStore, LocalKeyStore};
+use tol_kafka::{EmbeddedLog, EmbeddedOptions, EventLog, KafkaLog, KafkaOptions, TopicSpec};
+use tol_projections::index::EventIndex;
+use tol_projections::{EngineOptions, ProjectionEngine, RocksStore, StoreOptions};
+use tol_runtime::admission::{self, AdmissionOptions};
+use tol_runtime::clock::Ticker;
+use tol_runtime::effects::{HttpRunner, Pool, Runner};
+use tol_runtime::owner::Options;
+use tol_runtime::supervision::actor::Environment;
+use tol_runtime::supervision::{Command, Limits, Registered, Root, RootOptions};
+
+use super::outlet::{NodeOutlet, observe};
+use super::{Node, Open, control, inbox, registry};
+
+/// Runs a node until it is told to stop (SIGINT or SIGTERM).
+///
+/// # Errors
+/// What kept it from starting, or ended it.
+pub fn run(config: Config) -> anyhow::Result<()> {
+    std::fs::create_dir_all(&config.node.data).with_context(|| format!("the data folder {} cannot be made; choose another with --data", config.node.data.display()))?;
+    let _lock = lock_folder(&config.node.data)?;
+    let registered = registry::register(&config)?;
+    let metrics = metrics_recorder()?;
+    actix::System::new().block_on(serve(config, metrics, registered))
+}
+
+/// One process a folder.
+fn lock_folder(folder: &Path) -> anyhow::Result<File> {
+    let path = folder.join("lock");
+    let file = File::create(&path).with_context(|| format!("{} cannot be written; check the folder's owner", path.display()))?;
+    if file.try_lock().is_err() {
+        bail!("{} is in use by another tol; stop it, or choose another folder with --data", folder.display());
+    }
+    Ok(file)
+}
+
+fn metrics_recorder() -> anyhow::Result<PrometheusHandle> {
+    let seconds = [0.000_01, 0.000_1, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+    PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &seconds)?
+        .install_recorder()
+        .context("the metrics recorder could not be installed")
+}
+
+async fn serve(config: Config, metrics: PrometheusHandle, registered: Vec<Registered>) -> anyhow::Result<()> {
+    let node = Arc::new(Node::new(config.clone(), metrics));
+    let options = crate::http::HttpOptions::from(&config);
+    let (server, address) = crate::http::serve(options, node.clone()).await.with_context(|| format!("cannot listen on {}", config.http.listen))?;
+    let url = config.node.url.clone().unwrap_or_else(|| url_of(address));
+    let _ = node.url.set(url.clone());
+    let handle = server.handle();
+    let server = actix_rt::spawn(server);
+    tracing::info!(url, "listening");
+    println!("tol listens on {url} (data in {})", config.node.data.display());
+
+    let (failed, mut failure) = tokio::sync::mpsc::channel::<anyhow::Error>(1);
+    let opening = node.clone();
+    let threads = std::thread::Builder::new().name("opening".to_owned()).spawn(move || match open(&opening, registered) {
+        Ok(threads) => threads,
+        Err(error) => {
+            opening.say(format!("failed: {error:#}"));
+            let _ = failed.blocking_send(error);
+            // Keeps the channel open for what fails later.
+            Vec::new()
+        }
+    })?;
+    let outcome = tokio::select! {
+        signal = stop_signal() => { tracing::info!(signal, "stopping"); Ok(()) }
+        Some(error) = failure.recv() => Err(error),
+    };
+    node.say("stopping");
+    handle.stop(true).await;
+    let _ = server.await;
+    // Closing waits for threads, which an async thread must not.
+    let closing = node.clone();
+    let closed = std::thread::spawn(move || close(&closing, threads));
+    while !closed.is_finished() {
+        actix_rt::time::sleep(Duration::from_millis(10)).await;
+    }
+    outcome
+}
+
+fn url_of(address: SocketAddr) -> String {
+    format!("http://{address}")
+}
+
+async fn stop_signal() -> &'static str {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    }
+}
+
+type Threads = Vec<std::thread::JoinHandle<()>>;
+
+fn open(node: &Arc<Node>, registered: Vec<Registered>) -> anyhow::Result<Threads> {
+    let config = &node.config;
+    node.say("opening the log");
+    let log = open_log(node)?;
+    ensure_topics(node, log.as_ref(), &registered)?;
+    node.say("opening the store");
+    let store_options = StoreOptions { cache_bytes: config.projections.cache_bytes as usize, ..StoreOptions::default() };
+    let store = Arc::new(RocksStore::open(&node.data().join("projections"), &store_options)?);
+    let keys = open_keys(node)?;
+    let url = node.url.get().cloned().unwrap_or_default();
+    let nonce = uuid::Uuid::new_v4();
+    let admission_options = AdmissionOptions {
+        partitions: config.log.partitions,
+        queue: 1_024,
+        queue_events: 200_000,
+        batch_events: 5_000,
+        timeout_ms: 10_000,
+        joint_appends: config.log_kind() == LogKind::Embedded,
+    };
+    let (admission, admission_thread) = admission::service::start(log.clone(), store.clone(), &url, nonce.as_u64_pair().0, admission_options)?;
+
+    let mut engine = ProjectionEngine::new(log.clone(), store.clone(), EngineOptions { rebuild_bytes: config.projections.rebuild_memory_bytes as usize, ..EngineOptions::default() })?;
+    engine.register(tol_projections::customers::Customers);
+    engine.register(tol_projections::revenue::RevenueByMonth);
+    engine.register(tol_projections::deployments::ServiceDeployments);
+    engine.start();
+    let index = EventIndex::open(log.clone(), store.clone())?;
+    index.start();
+
+    let outlet = Arc::new(NodeOutlet { log: log.clone(), pool: OnceLock::new(), partitions: config.log.partitions });
+    let environment = Environment {
+        log: log.clone(),
+        store: store.clone(),
+        node: url.clone(),
+        gate: node.gate.clone(),
+        outlet: outlet.clone(),
+        options: Options { partitions: config.log.partitions, ..Options::default() },
+        started: node.started,
+    };
+    let limits = Limits {
+        restarts: config.supervision.restart_limit as usize,
+        window_ms: u64::from(config.supervision.restart_window_s) * 1_000,
+        backoff_ms: config.supervision.backoff_initial_ms,
+        backoff_max_ms: config.supervision.backoff_max_ms,
+        hung_after_ms: config.supervision.hung_after_ms,
+        max_abandoned: config.supervision.max_abandoned as usize,
+        ..Limits::default()
+    };
+    let (observed_by, name, partitions) = (admission.clone(), config.node.name.clone(), config.log.partitions);
+    let observer = Arc::new(move |system: &str, observation| observe(&observed_by, &name, partitions, system, observation));
+    let (root, _root_arbiter) = Root::start(registered, environment, RootOptions { limits, observer });
+    let pool = start_effects(node, &root);
+    let _ = outlet.pool.set(pool.clone());
+
+    let line = Arc::new(control::ControlLine::new(log.clone(), node.gate.clone(), config.node.name.clone()));
+    let mut ticker = Ticker::open(log.clone(), store.clone(), &url, nonce.to_string(), config.clock.tick_ms)?;
+    let (control_line, started, lease_ms, metrics) = (line.clone(), node.started, config.stop.lease_ms, node.metrics.clone());
+    let control_thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || control::run(&control_line, &mut ticker, started, lease_ms, &|| metrics.run_upkeep()))?;
+
+    let waker = root.clone();
+    log.watch(Arc::new(move |partition| waker.wake_readers_of(&partition.topic)));
+    let assigned: inbox::Assigned = Arc::new(Mutex::new(BTreeSet::new()));
+    let (to_admission, to_root, to_line, to_inbox) = (admission.clone(), root.clone(), line.clone(), assigned.clone());
+    log.join(
+        config.log.partitions,
+        Arc::new(move |assignment| {
+            tracing::info!(partitions = ?assignment.partitions, "assigned");
+            to_line.owns_clock.store(assignment.partitions.contains(&0), Ordering::Release);
+            *to_inbox.lock().unwrap_or_else(PoisonError::into_inner) = assignment.partitions.clone();
+            to_admission.assign(assignment.partitions.clone());
+            to_root.assign(assignment.partitions);
+        }),
+    );
+    let mut threads = vec![admission_thread, control_thread];
+    let opened = Arc::new(Open { log, store, engine, index, admission, root, pool, keys, control: line, partitions: config.log.partitions });
+    let _ = node.open.set(opened.clone());
+    if config.log_kind() == LogKind::Kafka {
+        let reading = node.clone();
+        threads.push(std::thread::Builder::new().name("inbox".to_owned()).spawn(move || inbox::run(&reading, &opened, &assigned))?);
+    }
+    node.say("running");
+    Ok(threads)
+}
+
+fn start_effects(node: &Node, root: &tol_runtime::supervision::RootHandle) -> Pool {
+    let runners: BTreeMap<String, Arc<dyn Runner>> = BTreeMap::from([("http".to_owned(), Arc::new(HttpRunner) as Arc<dyn Runner>)]);
+    let ended_to = root.clone();
+    let ended = Arc::new(move |system: &str, partition: u32, id: String, outcome| {
+        let at = chrono::Utc::now().into();
+        if !ended_to.command(system, Command::EffectEnded(partition, id, outcome, at)) {
+            tracing::warn!(system, partition, "an effect's result found its system away; the effect runs again with the same key");
+        }
+    });
+    Pool::start(4, runners, node.gate.clone(), node.started, ended)
+}
+
+fn open_log(node: &Node) -> anyhow::Result<Arc<dyn EventLog>> {
+    let config = &node.config;
+    if let (LogKind::Kafka, Some(bootstrap)) = (config.log_kind(), &config.log.kafka.bootstrap) {
+        let mut options = KafkaOptions::new(bootstrap.clone());
+        options.client_id = config.node.name.clone();
+        options.settings = config.log.kafka.settings.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())).collect();
+        let log: Arc<dyn EventLog> = KafkaLog::connect(options)?;
+        while !log.health().ready {
+            node.say(format!("waiting for Kafka at {bootstrap}: {}", log.health().detail));
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        return Ok(log);
+    }
+    let options = EmbeddedOptions { segment_bytes: config.log.segment_bytes, sync: config.log.sync, ..EmbeddedOptions::default() };
+    let (log, report) = EmbeddedLog::open(&node.data().join("log"), options)?;
+    if report.cut.is_some() {
+        tracing::warn!(?report, "the log's torn tail was cut off; what was acknowledged lies before it");
+    }
+    Ok(log)
+}
+
+fn ensure_topics(node: &Node, log: &dyn EventLog, registered: &[Registered]) -> anyhow::Result<()> {
+    let config = &node.config;
+    let partitions = config.log.partitions;
+    let spec = |name: &str, partitions, retention| TopicSpec { name: name.to_owned(), partitions, retention };
+    let mut topics: Vec<TopicSpec> = tol_events::id::FACTS_TOPICS.iter().map(|topic| spec(topic, partitions, None)).collect();
+    for name in registered.iter().map(|system| system.description.name) {
+        topics.push(spec(&format!("{name}.events"), partitions, None));
+        topics.push(spec(&format!("{name}.dead-letters"), partitions, None));
+    }
+    topics.extend([spec("clock", 1, None), spec("control", 1, None), spec("ownership", partitions, None)]);
+    if config.log_kind() == LogKind::Kafka {
+        topics.push(spec("inbox", partitions, Some(Duration::from_secs(u64::from(config.log.kafka.inbox_retention_hours) * 3_600))));
+    }
+    loop {
+        match log.ensure_topics(&topics) {
+            Ok(()) => return Ok(()),
+            Err(tol_kafka::Error::Unavailable(detail)) => {
+                node.say(format!("waiting for the log: {detail}"));
+                std::thread::sleep(Duration::from_millis(500));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Keys of persons, wrapped by the configured master key; without one, by a key file beside them (mode 0600).
+fn open_keys(node: &Node) -> anyhow::Result<Arc<dyn KeyStore>> {
+    let folder = node.data().join("keys");
+    std::fs::create_dir_all(&folder)?;
+    let master = match node.config.security.master_key_bytes()? {
+        Some(bytes) => Key::new(bytes),
+        None => {
+            use std::io::Write as _;
+            use std::os::unix::fs::OpenOptionsExt as _;
+            let path = folder.join("master.key");
+            if !path.exists() {
+                let mut bytes = [0u8; 32];
+                bytes[..16].copy_from_slice(uuid::Uuid::new_v4().as_bytes());
+                bytes[16..].copy_from_slice(uuid::Uuid::new_v4().as_bytes());
+                let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+                file.write_all(blake3::hash(&bytes).as_bytes())?;
+                file.sync_all()?;
+                File::open(&folder)?.sync_all()?;
+            }
+            let bytes: [u8; 32] = std::fs::read(&path)?.try_into().map_err(|_| anyhow::anyhow!("{} does not hold 32 bytes; restore it, without it personal data cannot be read", path.display()))?;
+            Key::new(bytes)
+        }
+    };
+    Ok(Arc::new(LocalKeyStore::open(&folder, master)?))
+}
+
+/// Ends everything in an order in which nothing acknowledged depends on what is gone.
+fn close(node: &Node, opening: std::thread::JoinHandle<Threads>) {
+    node.closing.store(true, Ordering::Release);
+    let Some(open) = node.open.get() else { return };
+    open.pool.close();
+    open.admission.stop();
+    open.control.stopping.store(true, Ordering::Release);
+    open.engine.stop();
+    open.index.stop();
+    if let Ok(threads) = opening.join() {
+        for thread in threads {
+            let _ = thread.join();
+        }
+    }
+    open.log.close();
+}
