@@ -46,7 +46,7 @@ def eventually(what, probe, patience_s=PATIENCE_S):
         found = probe()
         if found:
             return found
-        check(time.monotonic() < deadline, f"{what}: not within {patience_s} s")
+        check(time.monotonic() < deadline, f"{what() if callable(what) else what}: not within {patience_s} s")
         time.sleep(0.1)
 
 
@@ -210,10 +210,14 @@ class Node:
         return all(projection["lag"] == 0 for projection in self.get("/projections"))
 
     def wait_for_orders(self, number):
-        def there():
-            return sum(row["orders"] for row in self.customers().values()) >= number and self.settled()
+        seen = 0
 
-        eventually(f"{number} orders in the customers projection", there)
+        def there():
+            nonlocal seen
+            seen = sum(row["orders"] for row in self.customers().values())
+            return seen >= number and self.settled()
+
+        eventually(lambda: f"{number} orders in the customers projection, which has {seen}", there)
 
     def rebuild(self, projection):
         status, answer = self.request("POST", f"/projections/{projection}/rebuild")
