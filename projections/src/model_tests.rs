@@ -193,7 +193,7 @@ proptest! {
         let found = fold(|| ServiceDeployments, &events, partitions, &cuts);
         prop_assert_eq!(&found, &fold(|| ServiceDeployments, &events, 1, &[]));
         for service in 0u8..4 {
-            let own: Vec<(usize, &(u8, u8, i64, u8))> = rows.iter().enumerate().filter(|(_, row)| row.1 == service).collect();
+            let own: Vec<_> = rows.iter().enumerate().filter(|(_, row)| row.1 == service).collect();
             let Some(value) = found.get(&format!("{service}/prod")) else { prop_assert!(own.is_empty()); continue };
             let finished: Vec<_> = own.iter().filter(|(_, row)| row.0 % 4 == 0).collect();
             let bad = finished.iter().filter(|(id, row)| {

@@ -107,6 +107,9 @@ impl View<'_> {
     }
 }
 
+/// A key with its stored rows, one a partition that has it.
+type KeyRows = (String, Vec<Vec<u8>>);
+
 /// The partitions' rows merged in key order.
 struct Merged<'a> {
     partitions: Vec<(DBRawIterator<'a>, [u8; ROW_PREFIX])>,
@@ -134,7 +137,7 @@ impl<'a> Merged<'a> {
     }
 
     /// The next key with the rows of all partitions that have it.
-    fn next(&mut self) -> Result<Option<(String, Vec<Vec<u8>>)>, Error> {
+    fn next(&mut self) -> Result<Option<KeyRows>, Error> {
         let mut lowest: Option<Vec<u8>> = None;
         for (iterator, prefix) in &self.partitions {
             iterator.status()?;

@@ -47,6 +47,7 @@ pub(crate) struct RebuildJob {
 
 impl RebuildJob {
     /// A fold of `generation` from its stored cursors on.
+    #[allow(clippy::too_many_arguments)] // two callers, each argument of another type
     pub(crate) fn new(
         log: Arc<dyn EventLog>,
         store: Arc<RocksStore>,
