@@ -1,0 +1,101 @@
+//! Who may do what: each route with each scope, without a key and with an unknown one.
+
+use serde_json::Value;
+use tol_config::{ApiKey, Scope, generate_key, hash_key};
+use tree_of_life::http::{HttpOptions, openapi};
+
+use crate::client::{Answer, Server};
+use crate::documented::{filled, operations};
+
+fn guarded() -> (Server, Vec<(Scope, String)>) {
+    let secrets: Vec<(Scope, String)> = Scope::ALL.into_iter().map(|scope| (scope, generate_key().unwrap().expose().to_owned())).collect();
+    let keys = secrets.iter().map(|(scope, key)| ApiKey { name: format!("{scope}-key"), hash: hash_key(key), scopes: vec![*scope] }).collect();
+    (Server::with(HttpOptions { keys, ..HttpOptions::default() }), secrets)
+}
+
+/// A stream has no end, so a wrong `Last-Event-ID` makes it an error that the handler gives.
+fn request(server: &Server, method: &str, path: &str, key: Option<(&str, &str)>) -> Answer {
+    let mut headers = vec![("last-event-id", "bad"), ("content-type", "application/json")];
+    headers.extend(key);
+    server.send(method, &filled(path), &headers, if method == "POST" { br#"{"reason":"test"}"# } else { b"" })
+}
+
+fn is_refused(answer: &Answer) -> bool {
+    matches!(answer.status, 401 | 403)
+}
+
+#[test]
+fn each_route_is_open_to_its_scope_and_to_admin_alone() {
+    let (server, secrets) = guarded();
+    let document = openapi::document();
+    for (path, method, operation) in operations(&document) {
+        let needed: Option<Scope> = operation["x-scope"].as_str().map(|name| name.parse().unwrap());
+        let place = format!("{method} {path}");
+        let nobody = request(&server, &method, &path, None);
+        let stranger = request(&server, &method, &path, Some(("authorization", "Bearer tol_stranger")));
+        match needed {
+            None => assert!(!is_refused(&nobody) && !is_refused(&stranger), "{place} needs no key"),
+            Some(_) => {
+                nobody.problem("missing-key");
+                assert_eq!((nobody.status, nobody.header("www-authenticate")), (401, Some("Bearer realm=\"tol\"")), "{place}");
+                stranger.problem("invalid-key");
+            }
+        }
+        for (scope, key) in &secrets {
+            let bearer = request(&server, &method, &path, Some(("authorization", &format!("Bearer {key}"))));
+            let header = request(&server, &method, &path, Some(("x-api-key", key)));
+            let allowed = needed.is_none_or(|needed| needed == *scope || *scope == Scope::Admin);
+            for answer in [bearer, header] {
+                assert_eq!(is_refused(&answer), !allowed, "{place} with the scope {scope}: {}", answer.status);
+                if !allowed {
+                    assert_eq!(answer.problem("missing-scope")["scope"], needed.unwrap().name(), "{place}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_refused_request_does_nothing() {
+    let (server, secrets) = guarded();
+    let reader = &secrets.iter().find(|(scope, _)| *scope == Scope::Read).unwrap().1;
+    for (path, method, operation) in operations(&openapi::document()).into_iter().filter(|(_, method, _)| method != "GET") {
+        server.node.calls();
+        assert_eq!(request(&server, &method, &path, Some(("x-api-key", reader))).status, 403, "{operation}");
+        assert!(server.node.calls().is_empty(), "{method} {path}");
+    }
+}
+
+#[test]
+fn who_did_it_is_told_to_the_node() {
+    let (server, secrets) = guarded();
+    let operator = &secrets.iter().find(|(scope, _)| *scope == Scope::Operate).unwrap().1;
+    let answer = request(&server, "POST", "/emergency-stop", Some(("x-api-key", operator)));
+    assert_eq!((answer.status, &answer.json()["by"]), (200, &Value::from("operate-key")));
+    let open = Server::start();
+    assert_eq!(open.post_json("/emergency-stop", r#"{"reason":"fire"}"#).json()["by"], "local");
+}
+
+#[test]
+fn looking_at_the_emergency_stop_never_changes_it() {
+    let server = Server::start();
+    assert_eq!(server.get("/emergency-stop").json()["engaged"], false);
+    server.send("HEAD", "/emergency-stop", &[], b"");
+    assert_eq!(server.node.calls(), ["stopState", "stopState"]);
+    server.get("/emergency-stop?reason=x").problem("invalid-parameter");
+    for path in ["/emergency-stop/release", "/systems/a/pause", "/dead-letters/redrive"] {
+        assert_eq!(server.get(path).status, 405, "{path}");
+    }
+    assert!(server.node.calls().is_empty());
+}
+
+#[test]
+fn pages_of_other_origins_are_refused() {
+    let server = Server::start();
+    let send = |headers: &[(&str, &str)]| server.send("POST", "/systems/a/restart", headers, b"");
+    send(&[("origin", "https://evil.example")]).problem("forbidden-origin");
+    send(&[("host", "evil.example")]).problem("forbidden-origin");
+    assert!(server.node.calls().is_empty());
+    let own = format!("http://{}", server.address);
+    assert_eq!(send(&[("origin", &own)]).status, 200);
+}

@@ -1,0 +1,258 @@
+//! A node that answers the same to everybody and remembers what it was asked.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::sync::mpsc;
+use tol_events::{Attribute, Event, EventTime};
+use tol_kafka::{Position, TopicPartition};
+use tree_of_life::http::api::*;
+use tree_of_life::http::{Kind, NodeApi, Problem};
+
+/// See the module.
+#[derive(Default)]
+pub struct FakeNode {
+    calls: Mutex<Vec<String>>,
+    /// What was published.
+    pub published: Mutex<Vec<Event>>,
+    /// What the next publishing answers instead.
+    pub refuse: Mutex<Option<Problem>>,
+    /// What streams deliver.
+    pub to_stream: Mutex<Vec<StreamedEvent>>,
+    /// Senders of streams that are kept open.
+    pub open_streams: Mutex<Vec<mpsc::Sender<StreamedEvent>>>,
+    /// Whether `wait_for` succeeds.
+    pub behind: Mutex<bool>,
+    /// Whether the past is still being folded.
+    pub folding: Mutex<bool>,
+    pub not_ready: Mutex<bool>,
+}
+
+impl FakeNode {
+    fn call(&self, text: impl Into<String>) {
+        self.calls.lock().unwrap().push(text.into());
+    }
+
+    /// What was asked since the last time.
+    pub fn calls(&self) -> Vec<String> {
+        std::mem::take(&mut self.calls.lock().unwrap())
+    }
+
+    fn folded<T>(&self, answer: T) -> Folded<T> {
+        if *self.folding.lock().unwrap() { Folded::Running { progress: 0.5 } } else { Folded::Done(answer) }
+    }
+}
+
+fn known(projection: &str) -> Result<(), Problem> {
+    if projection == "customers" { Ok(()) } else { Err(Problem::unknown_projection(projection)) }
+}
+
+fn cursor(cursor: Option<&str>) -> Result<(), Problem> {
+    match cursor {
+        None | Some("next") => Ok(()),
+        Some(other) => Err(Problem::new(Kind::InvalidCursor, format!("\"{other}\" was not given by this node"))),
+    }
+}
+
+pub fn positions() -> BTreeMap<TopicPartition, Position> {
+    BTreeMap::from([(TopicPartition::new("facts.customer", 3), 120)])
+}
+
+/// An event whose data has line feeds between its tokens.
+pub fn order(id: &str) -> LoggedEvent {
+    let mut event = Event::new(id, "/shop", "commerce.order_placed.v1", "customer/42");
+    event.set(Attribute::Time, "2026-01-31T12:00:00Z");
+    event.data = b"{\n  \"order_id\": \"a\\nb\"\n}".to_vec();
+    LoggedEvent { event, position: Some((TopicPartition::new("facts.customer", 3), 120)) }
+}
+
+fn rebuild() -> RebuildStatus {
+    RebuildStatus { state: RebuildState::Running, progress: 0.42, events_per_second: 400_000, generation: 2, problem: None }
+}
+
+fn system(name: &str) -> SystemStatus {
+    SystemStatus { name: name.into(), version: "0.1.0".into(), state: "running".into(), ..SystemStatus::default() }
+}
+
+fn answer<T: Send + 'static>(value: Result<T, Problem>) -> Answer<'static, T> {
+    Box::pin(async move { value })
+}
+
+impl NodeApi for FakeNode {
+    fn publish(&self, events: Vec<Event>) -> Answer<'_, Published> {
+        self.call(format!("publish {}", events.len()));
+        if let Some(problem) = self.refuse.lock().unwrap().take() {
+            return answer(Err(problem));
+        }
+        let accepted = events.len() as u64;
+        self.published.lock().unwrap().extend(events);
+        answer(Ok(Published { accepted, duplicates: 0, positions: positions() }))
+    }
+
+    fn search(&self, query: &SearchQuery) -> Result<EventPage, Problem> {
+        self.call(format!("searchEvents {query:?}"));
+        cursor(query.cursor.as_deref())?;
+        Ok(EventPage { items: vec![order("1")], next_cursor: Some("next".into()) })
+    }
+
+    fn event(&self, id: &str, source: Option<&str>) -> Result<Vec<LoggedEvent>, Problem> {
+        self.call(format!("event {id} {source:?}"));
+        let mut other = order("twice");
+        other.event.set(Attribute::Source, "/other");
+        Ok(match (id, source) {
+            ("missing", _) => vec![],
+            ("twice", None) => vec![order("twice"), other],
+            _ => vec![order(id)],
+        })
+    }
+
+    fn subscribe(&self, filter: EventFilter, resume: Option<String>) -> Answer<'_, mpsc::Receiver<StreamedEvent>> {
+        self.call(format!("streamEvents {:?} {resume:?}", filter.subject));
+        if resume.as_deref().is_some_and(|token| token.contains("bad")) {
+            return answer(Err(Problem::new(Kind::InvalidCursor, "Last-Event-ID was not given by this node")));
+        }
+        let (sender, receiver) = mpsc::channel(16);
+        for event in self.to_stream.lock().unwrap().iter() {
+            sender.try_send(event.clone()).unwrap();
+        }
+        self.open_streams.lock().unwrap().push(sender);
+        answer(Ok(receiver))
+    }
+
+    fn trace(&self, correlation: &str) -> Result<Trace, Problem> {
+        self.call(format!("trace {correlation}"));
+        let roots = if correlation == "missing" {
+            vec![]
+        } else {
+            vec![TraceNode { event: order("1"), children: vec![TraceNode { event: order("2"), children: vec![] }] }]
+        };
+        Ok(Trace { correlation: correlation.into(), events: 2, truncated: false, roots })
+    }
+
+    fn timeline(&self, subject: &str, limit: usize, at: Option<&str>) -> Result<EventPage, Problem> {
+        self.call(format!("timeline {subject} {limit}"));
+        cursor(at)?;
+        Ok(EventPage { items: vec![order("1")], next_cursor: None })
+    }
+
+    fn projections(&self) -> Vec<ProjectionStatus> {
+        self.call("projections");
+        vec![ProjectionStatus { name: "customers".into(), version: 1, generation: 1, lag: 0, positions: positions(), rebuild: rebuild(), failed: None }]
+    }
+
+    fn wait_for(&self, projection: &str, positions: Vec<(TopicPartition, Position)>, timeout: Duration) -> Answer<'_, bool> {
+        let places: Vec<String> = positions.iter().map(|(place, position)| format!("{place}:{position}")).collect();
+        self.call(format!("wait {projection} {} {}", places.join(" "), timeout.as_millis()));
+        answer(known(projection).map(|()| !*self.behind.lock().unwrap()))
+    }
+
+    fn row(&self, projection: &str, key: &str, past: Option<Past>) -> Result<Option<Row>, Problem> {
+        self.call(format!("row {projection} {key} {}", past.is_some()));
+        known(projection)?;
+        let row = Row { key: key.into(), value: json!({"customer_id": key, "orders": 3}), as_of: past.map(Past::time), positions: positions() };
+        Ok((key != "missing").then_some(row))
+    }
+
+    fn rows(&self, projection: &str, query: &RowsQuery) -> Result<Folded<RowPage>, Problem> {
+        self.call(format!("rows {projection} {query:?}"));
+        known(projection)?;
+        cursor(query.cursor.as_deref())?;
+        Ok(self.folded(RowPage { items: vec![Item { key: "42".into(), value: json!({"orders": 3}) }], next_cursor: None }))
+    }
+
+    fn digest(&self, projection: &str, _: Option<Past>) -> Result<Folded<Digest>, Problem> {
+        self.call(format!("digest {projection}"));
+        known(projection)?;
+        Ok(self.folded(Digest { digest: "ab".into(), rows: 1, positions: positions() }))
+    }
+
+    fn rebuild(&self, projection: &str, by: &str) -> Result<RebuildStatus, Problem> {
+        self.call(format!("startRebuild {projection} {by}"));
+        known(projection).map(|()| rebuild())
+    }
+
+    fn rebuild_status(&self, projection: &str) -> Result<RebuildStatus, Problem> {
+        self.call(format!("rebuildStatus {projection}"));
+        known(projection).map(|()| rebuild())
+    }
+
+    fn cancel_rebuild(&self, projection: &str, by: &str) -> Result<RebuildStatus, Problem> {
+        self.call(format!("cancelRebuild {projection} {by}"));
+        known(projection).map(|()| rebuild())
+    }
+
+    fn systems(&self) -> Vec<SystemStatus> {
+        self.call("systems");
+        vec![system("tree-of-life-system")]
+    }
+
+    fn system(&self, name: &str, subject: Option<&str>) -> Result<Option<SystemDetail>, Problem> {
+        self.call(format!("system {name} {subject:?}"));
+        Ok((name != "missing").then(|| SystemDetail { status: system(name), details: BTreeMap::from([("epoch".into(), json!(3))]) }))
+    }
+
+    fn control(&self, name: &str, control: Control, by: &str) -> Answer<'_, SystemStatus> {
+        self.call(format!("{}System {name} {by}", format!("{control:?}").to_lowercase()));
+        answer(if name == "missing" { Err(Problem::unknown_system(name)) } else { Ok(system(name)) })
+    }
+
+    fn dead_letters(&self, query: &DeadLetterQuery) -> Result<DeadLetterPage, Problem> {
+        self.call(format!("deadLetters {query:?}"));
+        cursor(query.cursor.as_deref())?;
+        Ok(DeadLetterPage { items: vec![DeadLetter { id: "d1".into(), ..DeadLetter::default() }], next_cursor: None })
+    }
+
+    fn redrive(&self, id: &str, by: &str) -> Answer<'_, Redriven> {
+        self.call(format!("redrive {id} {by}"));
+        answer(if id == "missing" { Err(Problem::unknown_dead_letter(id)) } else { Ok(Redriven { redriven: 1, ids: vec![id.into()], dry_run: false }) })
+    }
+
+    fn discard(&self, id: &str, reason: &str, by: &str) -> Answer<'_, DeadLetter> {
+        self.call(format!("discard {id} {reason} {by}"));
+        answer(Ok(DeadLetter { id: id.into(), ..DeadLetter::default() }))
+    }
+
+    fn redrive_all(&self, filter: RedriveFilter, by: &str) -> Answer<'_, Redriven> {
+        self.call(format!("redriveAll {filter:?} {by}"));
+        answer(Ok(Redriven { redriven: 0, ids: vec![], dry_run: filter.dry_run }))
+    }
+
+    fn stop(&self, reason: &str, by: &str) -> Answer<'_, StopState> {
+        self.call(format!("stop {reason} {by}"));
+        let since = Some(EventTime::from_secs(1));
+        answer(Ok(StopState { engaged: true, reason: Some(reason.into()), by: Some(by.into()), since, recorded: true, confirmed: vec![] }))
+    }
+
+    fn stop_state(&self) -> StopState {
+        self.call("stopState");
+        StopState::default()
+    }
+
+    fn release(&self, reason: &str, by: &str) -> Answer<'_, StopState> {
+        self.call(format!("release {reason} {by}"));
+        answer(Ok(StopState::default()))
+    }
+
+    fn readiness(&self) -> Readiness {
+        self.call("ready");
+        let ready = !*self.not_ready.lock().unwrap();
+        Readiness { ready, checks: vec![Check { name: "log".into(), ok: ready, detail: "broker 127.0.0.1:9092 does not answer".into() }] }
+    }
+
+    fn metrics(&self) -> String {
+        self.call("metrics");
+        "# HELP tol_up x\ntol_up 1\n".into()
+    }
+
+    fn version(&self) -> Version {
+        self.call("version");
+        Version { version: "0.1.0".into(), topics: vec![Topic { name: "facts.customer".into(), partitions: 8 }], ..Version::default() }
+    }
+}
+
+/// A node behind an `Arc`, as tests keep it.
+pub fn node() -> Arc<FakeNode> {
+    Arc::new(FakeNode::default())
+}

@@ -1,0 +1,10 @@
+//! The HTTP interface as a client sees it: a real server on a free port, over a node that records what it is asked.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod access;
+mod bad_input;
+mod client;
+mod documented;
+mod fake;
+mod queries;
+mod streams;
