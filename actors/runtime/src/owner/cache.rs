@@ -92,7 +92,6 @@ impl Cache {
         let prefix = format!("{}\u{0}{}\u{0}{partition}\u{0}", description.name, description.state_version).into_bytes();
         let token_key = key(b"token\0", b't', &[&prefix]);
         let meta_key = key(b"owner\0", b'm', &[&prefix]);
-        store.write(vec![Change::Put(Table::Meta, token_key.clone(), token.clone())], None)?;
         let meta = match store.get(Table::Meta, &meta_key)? {
             Some(bytes) => serde_json::from_slice(&bytes).unwrap_or_default(), // not readable: as if empty, the log fills it
             None => Meta::default(),
@@ -109,7 +108,16 @@ impl Cache {
             rows: BTreeMap::new(),
             cut: BTreeMap::new(),
         };
+        cache.take_token()?;
         Ok((cache, meta))
+    }
+
+    /// Writes the token: what any other owner writes from now on is refused.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn take_token(&self) -> Result<(), Error> {
+        Ok(self.store.write(vec![Change::Put(Table::Meta, self.token_key.clone(), self.token.clone())], None)?)
     }
 
     /// Empties the cache: it does not belong to this log (E10).

@@ -8,7 +8,7 @@ use tol_kafka::{Cursor, Record, TopicPartition};
 use tol_system::{Decision, EffectOutcome, Evolution, Input};
 
 use super::fold::{EFFECT_MARK, TIMER_MARK, apply, evolve, marks, panic_text, write_positions};
-use super::{Error, Moment, Owner, Waiting};
+use super::{Error, Moment, Mutation, Owner, Waiting};
 
 /// What led to a group of own events.
 #[derive(Clone, Debug)]
@@ -186,7 +186,7 @@ impl Owner {
     /// Decides one input: emits its group, retries it later (`false`), or parks it. `otherwise` is emitted where nothing else is.
     fn settle(&mut self, input: Input<'_>, cause: Cause, otherwise: Option<&'static str>, moment: Moment) -> Result<bool, Error> {
         let subject = input.subject().to_owned();
-        if self.is_parked(&subject)? {
+        if self.is_parked(&subject)? && !self.options.breaks(Mutation::ParkedOvertaken) {
             self.park(input, &cause, format!("waits behind an earlier input of {subject} that is parked"), 0, moment)?;
             return Ok(true);
         }

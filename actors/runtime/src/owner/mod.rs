@@ -10,7 +10,11 @@
 mod cache;
 mod decide;
 mod fold;
+mod mutation;
 mod parking;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -21,6 +25,7 @@ use tol_system::{AnySystem, Description, EffectOutcome};
 
 pub use cache::{Cache, Meta, PendingEffect, Positions};
 pub(crate) use fold::panic_text;
+pub(crate) use mutation::Mutation;
 pub use parking::{Parked, Recorded};
 
 use crate::store::Store;
@@ -70,11 +75,24 @@ pub struct Options {
     pub checkpoint_inputs: u64,
     /// Bytes asked for at one read of an input.
     pub read_bytes: usize,
+    /// A rule to leave out, so that tests see the simulation notice it.
+    #[cfg(test)]
+    pub(crate) mutation: Option<Mutation>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { partitions: 8, attempts: 3, retry_ms: 50, group_events: 1_000, batch_events: 2_000, checkpoint_inputs: 20_000, read_bytes: 256 * 1024 }
+        Self {
+            partitions: 8,
+            attempts: 3,
+            retry_ms: 50,
+            group_events: 1_000,
+            batch_events: 2_000,
+            checkpoint_inputs: 20_000,
+            read_bytes: 256 * 1024,
+            #[cfg(test)]
+            mutation: None,
+        }
     }
 }
 
@@ -346,15 +364,21 @@ impl Owner {
                 return Err(failed.unwrap_or(Error::Stopped(stop)));
             }
         }
-        self.meta.own = self.writer.reader().cursor();
+        self.meta.own = self.stored(self.writer.reader());
         let cut = self.cache.cut()?;
-        self.cache.commit(cut, &self.meta)?;
+        self.write(cut)?;
         self.positions = self.meta.inputs.clone();
         self.recorded = self.meta.inputs.clone();
         if self.writer.is_active() {
             self.begin()?;
         }
         Ok(())
+    }
+
+    /// What a reader has done with (E5).
+    fn stored(&self, reader: &Reader) -> Cursor {
+        let cursor = reader.cursor();
+        if self.options.breaks(Mutation::HeldSkipped) { Cursor { position: reader.next(), ..cursor } } else { cursor }
     }
 
     /// It just became active: inputs go on where the log says (E5), pending effects run again.
@@ -364,7 +388,10 @@ impl Owner {
         self.readers.clear();
         for (topic, partition) in self.input_partitions() {
             let partition = TopicPartition::new(topic, partition);
-            let cursor = self.meta.inputs.get(&partition).copied().unwrap_or_default();
+            let mut cursor = self.meta.inputs.get(&partition).copied().unwrap_or_default();
+            if self.options.breaks(Mutation::FilterForgotten) {
+                cursor = Cursor { position: cursor.position, ..Cursor::default() };
+            }
             self.readers.insert(partition.clone(), Reader::resume(partition, cursor));
         }
         for (request_id, effect) in self.cache.effects()? {
@@ -455,6 +482,14 @@ impl Owner {
             Ok(appended) => appended.first().ok_or(&tol_kafka::Error::Closed),
             Err(error) => Err(error),
         };
+        let believed;
+        let single = match single {
+            Ok(appended) if self.options.breaks(Mutation::AcknowledgedAnywhere) => {
+                believed = self.writer.as_expected(appended);
+                Ok(&believed)
+            }
+            other => other,
+        };
         match self.writer.acknowledged(number, single) {
             Outcome::Outdated => Ok(()),
             Outcome::Lost(problem) => {
@@ -468,16 +503,23 @@ impl Owner {
     fn commit(&mut self, cursor: Cursor) -> Result<(), Error> {
         let Some((_, built, cut, inputs)) = self.in_flight.take() else { return Ok(()) };
         self.meta.own = cursor;
-        self.meta.inputs = inputs;
+        self.meta.inputs = if self.options.breaks(Mutation::PositionsOfLater) { self.positions.clone() } else { inputs };
         self.meta.last_id = built.last_id;
         self.meta.last_position = cursor.position - 1;
-        self.cache.commit(cut, &self.meta)?;
+        self.write(cut)?;
         // E7: everything below rests on the commit.
         self.counts.emitted += built.records.len() as u64;
         self.actions.extend(built.effects.into_iter().map(|(id, effect)| Action::StartEffect(id, effect)));
         self.actions.extend(built.dead_letters.into_iter().map(|parked| Action::DeadLetter(Box::new(parked))));
         self.actions.extend(built.answers.into_iter().map(|(ticket, count)| Action::Answer(ticket, Ok(count))));
         Ok(())
+    }
+
+    fn write(&mut self, cut: cache::Cut) -> Result<(), Error> {
+        if self.options.breaks(Mutation::TokenIgnored) {
+            self.cache.take_token()?;
+        }
+        self.cache.commit(cut, &self.meta)
     }
 
     /// E6: everything not committed is dropped, and the partition claimed anew.
@@ -489,7 +531,9 @@ impl Owner {
 
     fn give_up(&mut self, problem: &str) {
         self.last_problem = Some(problem.to_owned());
-        self.cache.drop_overlay();
+        if !self.options.breaks(Mutation::OverlayKept) {
+            self.cache.drop_overlay();
+        }
         let dropped = [std::mem::take(&mut self.building), self.in_flight.take().map(|(_, built, ..)| built).unwrap_or_default()];
         let tickets = dropped.into_iter().flat_map(|built| built.answers).map(|(ticket, _)| ticket);
         let redriving = self.redriving.drain(..).filter_map(|(_, ticket, _)| ticket);
@@ -546,9 +590,16 @@ impl Owner {
         }
         let mut built = std::mem::take(&mut self.building);
         let records = std::mem::take(&mut built.records);
-        let cut = self.cache.cut()?;
+        let mut cut = self.cache.cut()?;
         let inputs = self.recorded.clone();
         built.consumed = records.len() as u64;
+        if self.options.breaks(Mutation::CacheFirst) {
+            self.write(cut)?;
+            cut = cache::Cut::default();
+        }
+        if self.options.breaks(Mutation::EffectsFirst) {
+            self.actions.extend(std::mem::take(&mut built.effects).into_iter().map(|(id, effect)| Action::StartEffect(id, effect)));
+        }
         let (number, append) = self.writer.append(records);
         self.in_flight = Some((number, built, cut, inputs));
         self.actions.push(Action::Append(number, append));

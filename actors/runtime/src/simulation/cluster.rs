@@ -11,6 +11,7 @@ use tol_kafka::{EventLog, Faults, MemoryClient, MemoryLog, TopicPartition, Topic
 use tol_system::EffectOutcome;
 
 use super::feed::{Feed, Splitting};
+use super::oracle;
 use super::rules::{self, Kind};
 use super::systems::{World, system};
 use crate::driver::{Driver, Output};
@@ -104,6 +105,7 @@ impl Cluster {
             batch_events: random.random_range(1..=8),
             checkpoint_inputs: random.random_range(3..=30),
             read_bytes: random.random_range(1..=4000),
+            ..Options::default()
         });
         let feed_log: Arc<dyn EventLog> = log.client("feed");
         let feeds = (0..partitions).map(|partition| Feed::new(TopicPartition::new(rules::FACTS, partition), feed_log.clone())).collect();
@@ -255,6 +257,12 @@ impl Cluster {
                 Output::StartEffect(request, _) => {
                     if !self.starts.insert((request.clone(), instance, epoch)) {
                         return Err(format!("{key:?}: effect {request} started twice by one owner"));
+                    }
+                    // E7, against the model's reading of the log as it is now.
+                    let own = TopicPartition::new(format!("{}.events", key.0.name()), key.1);
+                    let counts = oracle::accepted(&self.log, &own).is_ok_and(|groups| groups.iter().flatten().any(|event| event.id == request));
+                    if !counts && self.log.health().ready {
+                        return Err(format!("{key:?}: effect {request} started before its request was committed"));
                     }
                     self.effects.push(Started { node, key, instance, request });
                 }
