@@ -68,14 +68,19 @@ async fn serve(config: Config, metrics: PrometheusHandle, registered: Vec<Regist
 
     let (failed, mut failure) = tokio::sync::mpsc::channel::<anyhow::Error>(1);
     let opening = node.clone();
-    let threads = std::thread::Builder::new().name("opening".to_owned()).spawn(move || match open(&opening, registered) {
-        Ok(threads) => threads,
-        Err(error) => {
-            opening.say(format!("failed: {error:#}"));
-            let _ = failed.blocking_send(error);
-            // Keeps the channel open for what fails later.
-            Vec::new()
-        }
+    let system = actix::System::current();
+    let threads = std::thread::Builder::new().name("opening".to_owned()).spawn(move || {
+        // Arbiters are made for the system of the thread that makes them.
+        actix::System::set_current(system);
+        let opened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| open(&opening, registered)));
+        let error = match opened {
+            Ok(Ok(threads)) => return threads,
+            Ok(Err(error)) => error,
+            Err(_) => anyhow::anyhow!("opening the node panicked; the message is above"),
+        };
+        opening.say(format!("failed: {error:#}"));
+        let _ = failed.blocking_send(error);
+        Vec::new()
     })?;
     let outcome = tokio::select! {
         signal = stop_signal() => { tracing::info!(signal, "stopping"); Ok(()) }
