@@ -46,6 +46,19 @@ pub struct PendingEffect {
     pub correlation: String,
 }
 
+/// A timer whose time has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DueTimer {
+    /// When it was due.
+    pub due: EventTime,
+    /// The subject it was set for.
+    pub subject: String,
+    /// Its name.
+    pub id: String,
+    /// The event that set it.
+    pub set_by: String,
+}
+
 /// The cache of one owner.
 pub struct Cache {
     system: Arc<dyn AnySystem>,
@@ -212,26 +225,23 @@ impl Cache {
         Ok(system.copy_state(self.state(subject)?))
     }
 
-    /// Sets, moves or cancels a timer.
+    /// Sets, moves or cancels a timer. `set` is when it is due and the id of the event that set it, which tells this firing from another
+    /// of the same name at the same time.
     ///
     /// # Errors
     /// The store failed.
-    pub fn set_timer(&mut self, subject: &str, id: &str, due: Option<EventTime>) -> Result<(), Error> {
+    pub fn set_timer(&mut self, subject: &str, id: &str, set: Option<(EventTime, &str)>) -> Result<(), Error> {
         let by_name = key(&self.prefix, b'u', &[subject.as_bytes(), id.as_bytes()]);
         if let Some(old) = self.row(&by_name)? {
             let old_due: [u8; 8] = old.as_slice().try_into().map_err(|_| Error::Internal("a timer's row is not 8 bytes"))?;
             self.rows.insert(self.timer_key(old_due, subject, id), None);
         }
-        match due {
-            Some(due) => {
-                let bytes = ordered(due);
-                self.rows.insert(self.timer_key(bytes, subject, id), Some(Vec::new()));
-                self.rows.insert(by_name, Some(bytes.to_vec()));
-            }
-            None => {
-                self.rows.insert(by_name, None);
-            }
-        }
+        let row = set.map(|(due, setter)| {
+            let due = ordered(due);
+            self.rows.insert(self.timer_key(due, subject, id), Some(setter.as_bytes().to_vec()));
+            due.to_vec()
+        });
+        self.rows.insert(by_name, row);
         Ok(())
     }
 
@@ -247,9 +257,9 @@ impl Cache {
     ///
     /// # Errors
     /// The store failed.
-    pub fn due_timer(&self, now: EventTime) -> Result<Option<(EventTime, String, String)>, Error> {
+    pub fn due_timer(&self, now: EventTime) -> Result<Option<DueTimer>, Error> {
         let prefix = key(&self.prefix, b't', &[]);
-        let Some((row, _)) = self.rows_below(&prefix, 1)?.into_iter().next() else { return Ok(None) };
+        let Some((row, setter)) = self.rows_below(&prefix, 1)?.into_iter().next() else { return Ok(None) };
         let malformed = Error::Internal("a timer's key does not read");
         let rest = row.get(prefix.len()..).ok_or(malformed)?;
         let (due, name) = rest.split_at_checked(8).ok_or(Error::Internal("a timer's key is too short"))?;
@@ -259,7 +269,8 @@ impl Cache {
         }
         let name = std::str::from_utf8(name).map_err(|_| Error::Internal("a timer's name is not UTF-8"))?;
         let (subject, id) = name.split_once('\0').ok_or(Error::Internal("a timer's key has no id"))?;
-        Ok(Some((due, subject.to_owned(), id.to_owned())))
+        let set_by = String::from_utf8(setter).map_err(|_| Error::Internal("a timer's setter is not UTF-8"))?;
+        Ok(Some(DueTimer { due, subject: subject.to_owned(), id: id.to_owned(), set_by }))
     }
 
     /// Adds or removes a pending effect.

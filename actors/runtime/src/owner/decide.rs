@@ -7,6 +7,7 @@ use tol_events::{Attribute, Event, EventTime, id, reserved};
 use tol_kafka::{Cursor, Record, TopicPartition};
 use tol_system::{Decision, EffectOutcome, Evolution, Input};
 
+use super::cache::DueTimer;
 use super::fold::{EFFECT_MARK, TIMER_MARK, apply, evolve, marks, panic_text, write_positions};
 use super::{Error, Moment, Mutation, Owner, Waiting};
 
@@ -145,13 +146,14 @@ impl Owner {
 
     /// Fires every timer that is due at a tick, in (due, subject, id) order.
     fn decide_timers(&mut self, now: EventTime, partition: &TopicPartition, after: Cursor, moment: Moment) -> Result<bool, Error> {
-        while let Some((due, subject, timer)) = self.cache.due_timer(now)? {
+        while let Some(DueTimer { due, subject, id: timer, set_by }) = self.cache.due_timer(now)? {
             if self.building.records.len() >= self.options.batch_events || moment.now_ms < self.retry.1 {
                 return Ok(false);
             }
             let cause = Cause {
                 source: "timer".to_owned(),
-                id: format!("{subject}\u{0}{timer}\u{0}{due}"),
+                // With what set it: a timer may be set again for a time at which it fired already.
+                id: format!("{subject}\u{0}{timer}\u{0}{due}\u{0}{set_by}"),
                 correlation: format!("timer/{subject}/{timer}"),
                 trace: None,
                 time: due,

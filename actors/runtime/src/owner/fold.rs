@@ -67,7 +67,7 @@ pub(super) fn evolve(system: &dyn AnySystem, state: &mut State, event: EventView
 /// Stores the timers and the effect an event asked for. Returns the effect, for the shell to run once it is committed.
 pub(super) fn apply(cache: &mut Cache, event: EventView<'_>, evolution: Evolution) -> Result<Option<(String, PendingEffect)>, Error> {
     for timer in evolution.timers {
-        cache.set_timer(event.subject(), &timer.id, timer.due)?;
+        cache.set_timer(event.subject(), &timer.id, timer.due.map(|due| (due, event.id())))?;
     }
     let Some(request) = evolution.effect else { return Ok(None) };
     let pending = PendingEffect { subject: event.subject().to_owned(), request, correlation: event.correlation_id().to_owned() };

@@ -23,7 +23,7 @@ use tol_events::{EventTime, id};
 use tol_kafka::{Append, Appended, Batch, Cursor, Delivery, Position, Reader, Record, TopicPartition};
 use tol_system::{AnySystem, Description, EffectOutcome};
 
-pub use cache::{Cache, Meta, PendingEffect, Positions};
+pub use cache::{Cache, DueTimer, Meta, PendingEffect, Positions};
 pub(crate) use fold::panic_text;
 pub(crate) use mutation::Mutation;
 pub use parking::{Parked, Recorded};

@@ -105,7 +105,8 @@ impl Cluster {
             batch_events: random.random_range(1..=8),
             checkpoint_inputs: random.random_range(3..=30),
             read_bytes: random.random_range(1..=4000),
-            ..Options::default()
+            #[cfg(test)]
+            mutation: None,
         });
         let feed_log: Arc<dyn EventLog> = log.client("feed");
         let feeds = (0..partitions).map(|partition| Feed::new(TopicPartition::new(rules::FACTS, partition), feed_log.clone())).collect();
@@ -171,7 +172,6 @@ impl Cluster {
             let event_type = if self.random.random_bool(0.5) { rules::COUNT_WANTED } else { rules::JOB_WANTED };
             let event_type = if self.random.random_bool(0.1) { "sim.nobody_wants.v1" } else { event_type };
             let id = format!("f{number}-{}", self.random.random::<u32>());
-            // Times differ in their last digits, so that no two timers of one name are due together.
             let event = Event::new(id, "/shop", event_type, &subject).at(EventTime::from_micros(EPOCH_MICROS + i64::from(number) * 20_001));
             self.feeds[id::partition_of(&subject, self.partitions) as usize].push(event);
         }

@@ -98,7 +98,7 @@ struct Model<'a> {
     subjects: u64,
     inputs: &'a BTreeMap<String, Source>,
     memory: BTreeMap<String, Memory>,
-    timers: BTreeMap<(i64, String, String), ()>,
+    timers: BTreeMap<(i64, String, String), String>,
     effects: BTreeMap<String, String>,
     parked: BTreeMap<String, VecDeque<Parked>>,
     used: BTreeSet<String>,
@@ -110,6 +110,7 @@ struct Model<'a> {
 /// What a run's log held, for the report and for the checks that need more than the log.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Findings {
+    ids: BTreeSet<String>,
     pub events: usize,
     pub parked: usize,
     pub redriven: usize,
@@ -124,13 +125,12 @@ impl Model<'_> {
         self.timers.keys().find(|(_, s, id)| s == subject && id == timer).map(|(due, ..)| *due)
     }
 
-    fn set_timer(&mut self, subject: &str, timer: &str, due: Option<i64>) {
-        if let Some(old) = self.timer_of(subject, timer) {
-            self.timers.remove(&(old, subject.to_owned(), timer.to_owned()));
+    fn set_timer(&mut self, subject: &str, timer: &str, due: Option<(i64, &str)>) -> Option<String> {
+        let old = self.timer_of(subject, timer).and_then(|old| self.timers.remove(&(old, subject.to_owned(), timer.to_owned())));
+        if let Some((due, setter)) = due {
+            self.timers.insert((due, subject.to_owned(), timer.to_owned()), setter.to_owned());
         }
-        if let Some(due) = due {
-            self.timers.insert((due, subject.to_owned(), timer.to_owned()), ());
-        }
+        old
     }
 
     /// The input that a group names, taken from what waits; and how its events' ids are derived.
@@ -141,10 +141,10 @@ impl Model<'_> {
             if *earliest < due {
                 return Err(format!("timer {timer} of {} fired before an earlier one", first.subject));
             }
-            self.set_timer(&first.subject, timer, None);
+            let setter = self.set_timer(&first.subject, timer, None).unwrap_or_default();
             let cause = Cause::Timer { subject: first.subject.clone(), id: timer.clone(), due };
             let due_text = tol_events::EventTime::from_micros(due).to_string();
-            return Ok((cause, "timer".to_owned(), format!("{}\u{0}{timer}\u{0}{due_text}", first.subject)));
+            return Ok((cause, "timer".to_owned(), format!("{}\u{0}{timer}\u{0}{due_text}\u{0}{setter}", first.subject)));
         }
         if let Some(request) = first.extensions.get("effectid") {
             let subject = self.effects.remove(request).ok_or_else(|| format!("effect {request} settled but was not pending"))?;
@@ -190,6 +190,9 @@ impl Model<'_> {
     fn group(&mut self, group: &[Told], findings: &mut Findings) -> Result<(), String> {
         let [first, rest @ ..] = group else { return Err("an empty group".to_owned()) };
         for (place, event) in group.iter().enumerate() {
+            if !findings.ids.insert(event.id.clone()) {
+                return Err(format!("id {} twice", event.id));
+            }
             if event.index != (place as u32 + 1, group.len() as u32) || event.subject != first.subject {
                 return Err(format!("{} does not fit its group", event.id));
             }
@@ -290,7 +293,7 @@ impl Model<'_> {
             findings.events += 1;
             self.memory.insert(subject.to_owned(), planned.told.after.clone());
             if let Some(timer) = &planned.told.timer {
-                self.set_timer(subject, timer, planned.told.due);
+                self.set_timer(subject, timer, planned.told.due.map(|due| (due, event.id.as_str())));
             }
             if event.event_type == rules::WORK_REQUESTED {
                 self.effects.insert(event.id.clone(), subject.to_owned());

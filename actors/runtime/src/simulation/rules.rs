@@ -194,7 +194,8 @@ pub(super) fn plan(kind: Kind, subjects: u64, before: &Memory, cause: &Cause) ->
             }
         }
         (Kind::Worker, Cause::Event { time, .. }) => {
-            let due = |salt: u64| Some(time + 1 + ((hash >> (16 + salt)) % 40) as i64 * 50_000);
+            // Coarse, so that a timer is now and then set for a time at which it fired before.
+            let due = |salt: u64| Some((time / 500_000 + ((hash >> (16 + salt)) % 5) as i64) * 500_000);
             match hash % 6 {
                 0 => {}
                 1 | 2 => add(TIMER_SET, None, Some((timer(0), due(0))), None),
@@ -215,7 +216,7 @@ pub(super) fn plan(kind: Kind, subjects: u64, before: &Memory, cause: &Cause) ->
             1 | 2 => add(RANG, None, None, None),
             3 => {
                 add(RANG, None, None, None);
-                add(TIMER_SET, None, Some((id.clone(), Some(due + 700_013))), None);
+                add(TIMER_SET, None, Some((id.clone(), Some(due + 500_000))), None);
             }
             _ => {
                 add(RANG, None, None, None);
