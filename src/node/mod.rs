@@ -6,6 +6,7 @@
 //! * [`outlet`] — effects, dead-letter copies and observations on their way out
 //! * [`inbox`] — facts that Kafka publishers wrote
 //! * [`start`] — opening and closing
+//! * [`testing`] — a node in a test's process, with systems of the test's own
 //! * [`api`] — what HTTP asks for
 
 mod api;
@@ -16,6 +17,7 @@ mod publish;
 pub mod registry;
 mod start;
 mod stream;
+pub mod testing;
 
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;

@@ -30,15 +30,24 @@ use super::{Node, Open, control, inbox, registry};
 /// # Errors
 /// What kept it from starting, or ended it.
 pub fn run(config: Config) -> anyhow::Result<()> {
+    start_tracing();
     std::fs::create_dir_all(&config.node.data).with_context(|| format!("the data folder {} cannot be made; choose another with --data", config.node.data.display()))?;
     let _lock = lock_folder(&config.node.data)?;
     let registered = registry::register(&config)?;
     let metrics = metrics_recorder()?;
-    actix::System::new().block_on(serve(config, metrics, registered))
+    let data = config.node.data.clone();
+    actix::System::new().block_on(serve(config, metrics, registered, |url| println!("tol listens on {url} (data in {})", data.display()), stop_signal()))
+}
+
+/// Log lines go to standard error; `RUST_LOG` chooses which (default: `info`).
+fn start_tracing() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    // Refused when a test set one already.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
 }
 
 /// One process a folder.
-fn lock_folder(folder: &Path) -> anyhow::Result<File> {
+pub(super) fn lock_folder(folder: &Path) -> anyhow::Result<File> {
     let path = folder.join("lock");
     let file = File::create(&path).with_context(|| format!("{} cannot be written; check the folder's owner", path.display()))?;
     if file.try_lock().is_err() {
@@ -47,7 +56,7 @@ fn lock_folder(folder: &Path) -> anyhow::Result<File> {
     Ok(file)
 }
 
-fn metrics_recorder() -> anyhow::Result<PrometheusHandle> {
+pub(super) fn metrics_recorder() -> anyhow::Result<PrometheusHandle> {
     let seconds = [0.000_01, 0.000_1, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
     PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &seconds)?
@@ -55,7 +64,14 @@ fn metrics_recorder() -> anyhow::Result<PrometheusHandle> {
         .context("the metrics recorder could not be installed")
 }
 
-async fn serve(config: Config, metrics: PrometheusHandle, registered: Vec<Registered>) -> anyhow::Result<()> {
+/// Opens a node, tells `listens` its URL once it listens, and closes it when `ended` says why.
+pub(super) async fn serve(
+    config: Config,
+    metrics: PrometheusHandle,
+    registered: Vec<Registered>,
+    listens: impl FnOnce(&str),
+    ended: impl Future<Output = &'static str>,
+) -> anyhow::Result<()> {
     let node = Arc::new(Node::new(config.clone(), metrics));
     let options = crate::http::HttpOptions::from(&config);
     let (server, address) = crate::http::serve(options, node.clone()).await.with_context(|| format!("cannot listen on {}", config.http.listen))?;
@@ -64,7 +80,7 @@ async fn serve(config: Config, metrics: PrometheusHandle, registered: Vec<Regist
     let handle = server.handle();
     let server = actix_rt::spawn(server);
     tracing::info!(url, "listening");
-    println!("tol listens on {url} (data in {})", config.node.data.display());
+    listens(&url);
 
     let (failed, mut failure) = tokio::sync::mpsc::channel::<anyhow::Error>(1);
     let opening = node.clone();
@@ -83,7 +99,7 @@ async fn serve(config: Config, metrics: PrometheusHandle, registered: Vec<Regist
         Vec::new()
     })?;
     let outcome = tokio::select! {
-        signal = stop_signal() => { tracing::info!(signal, "stopping"); Ok(()) }
+        signal = ended => { tracing::info!(signal, "stopping"); Ok(()) }
         Some(error) = failure.recv() => Err(error),
     };
     node.say("stopping");

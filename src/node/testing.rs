@@ -1,0 +1,94 @@
+//! A whole node inside a test's process: the same log, store, admission, supervision and HTTP as `tol run`, with systems of the
+//! test's own beside the registered ones. What a test needs no system of its own for is better tested against the binary.
+
+use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use anyhow::Context as _;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tol_config::Config;
+use tol_runtime::supervision::Registered;
+
+use super::{registry, start};
+
+/// A running node; dropped, it is closed.
+#[derive(Debug)]
+pub struct TestNode {
+    url: String,
+    end: Option<tokio::sync::oneshot::Sender<()>>,
+    thread: Option<JoinHandle<anyhow::Result<()>>>,
+}
+
+impl TestNode {
+    /// Starts a node with the registered systems and `more`, and waits until it listens. It may still be opening: ask `/readyz`.
+    ///
+    /// # Errors
+    /// What kept it from listening.
+    pub fn start(config: Config, more: Vec<Registered>) -> anyhow::Result<Self> {
+        let (told, listens) = mpsc::channel();
+        let (end, ended) = tokio::sync::oneshot::channel();
+        let thread = std::thread::Builder::new().name("node".to_owned()).spawn(move || {
+            std::fs::create_dir_all(&config.node.data)?;
+            let _lock = start::lock_folder(&config.node.data)?;
+            let mut registered = registry::register(&config)?;
+            registered.extend(more);
+            let metrics = recorder()?;
+            let ended = async move {
+                let _ = ended.await;
+                "the test's end"
+            };
+            let system = actix::System::new();
+            let outcome = system.block_on(start::serve(config, metrics, registered, |url| drop(told.send(url.to_owned())), ended));
+            actix::System::current().stop();
+            outcome
+        })?;
+        match listens.recv() {
+            Ok(url) => Ok(Self { url, end: Some(end), thread: Some(thread) }),
+            Err(_) => match thread.join() {
+                Ok(outcome) => Err(outcome.err().unwrap_or_else(|| anyhow::anyhow!("the node ended before it listened"))),
+                Err(_) => Err(anyhow::anyhow!("the node panicked before it listened")),
+            },
+        }
+    }
+
+    /// Where it listens.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Whether its main thread runs.
+    pub fn is_running(&self) -> bool {
+        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+
+    /// Closes it.
+    ///
+    /// # Errors
+    /// What ended it before.
+    pub fn stop(mut self) -> anyhow::Result<()> {
+        self.close().unwrap_or(Ok(()))
+    }
+
+    fn close(&mut self) -> Option<anyhow::Result<()>> {
+        drop(self.end.take());
+        let joined = self.thread.take()?.join();
+        Some(joined.unwrap_or_else(|_| Err(anyhow::anyhow!("the node panicked"))))
+    }
+}
+
+impl Drop for TestNode {
+    fn drop(&mut self) {
+        let _ = self.close();
+    }
+}
+
+/// A process has one recorder, however many nodes a test starts.
+fn recorder() -> anyhow::Result<PrometheusHandle> {
+    static RECORDER: Mutex<Option<PrometheusHandle>> = Mutex::new(None);
+    let mut recorder = RECORDER.lock().unwrap_or_else(PoisonError::into_inner);
+    if recorder.is_none() {
+        *recorder = Some(start::metrics_recorder().context("a test process has one recorder")?);
+    }
+    recorder.clone().context("the recorder was just installed")
+}
