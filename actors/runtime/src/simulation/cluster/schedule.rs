@@ -1,285 +1,17 @@
-//! Nodes with their drivers, and the seeded schedule that steps, crashes, moves and stops them.
+//! What may happen at each step of a storm, and how everything comes to its end afterwards.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
-use tol_events::{Attribute, Event, EventTime, id, reserved};
-use tol_kafka::{EventLog, Faults, MemoryClient, MemoryLog, TopicPartition, TopicSpec};
+use rand::Rng;
+use tol_events::{Attribute, Event, reserved};
+use tol_kafka::Faults;
 use tol_system::EffectOutcome;
 
-use super::feed::{Feed, Splitting};
-use super::oracle;
-use super::rules::{self, Kind};
-use super::systems::{World, system};
-use crate::driver::{Driver, Output};
-use crate::owner::{Error, Moment, Options};
-use crate::store::MemoryStore;
-
-/// A system's partition.
-pub(super) type Key = (Kind, u32);
-
-/// Noon of some day; simulated time begins here.
-const EPOCH_MICROS: i64 = 1_750_000_000_000_000;
-
-struct Running {
-    driver: Driver,
-    /// Tells it from every other driver there ever is.
-    instance: u64,
-}
-
-pub(super) struct Node {
-    name: String,
-    client: Arc<MemoryClient>,
-    log: Arc<dyn EventLog>,
-    pub store: Arc<MemoryStore>,
-    up: bool,
-    stopped: bool,
-    drivers: BTreeMap<Key, Running>,
-    /// Owners that hung and wake up on the same node, with their cache taken over.
-    hung: Vec<(Key, Running)>,
-}
-
-/// An effect that was started.
-struct Started {
-    node: usize,
-    key: Key,
-    instance: u64,
-    request: String,
-}
-
-pub(super) struct Cluster {
-    pub log: MemoryLog,
-    pub random: ChaCha8Rng,
-    pub world: Arc<World>,
-    pub partitions: u32,
-    options: Options,
-    pub nodes: Vec<Node>,
-    feeds: Vec<Feed>,
-    clock: Feed,
-    now_ms: u64,
-    /// Which node owns a partition number.
-    assignment: Vec<usize>,
-    /// Nodes that were not told yet that a partition number is theirs no more.
-    untold: Vec<(usize, u32)>,
-    effects: Vec<Started>,
-    /// Every start: request, driver, epoch.
-    starts: BTreeSet<(String, u64, u64)>,
-    pub runs: BTreeMap<String, u32>,
-    instances: u64,
-    tickets: u64,
-    open_tickets: BTreeMap<u64, (u64, Option<String>)>,
-    /// Dead letters whose discard was answered with 1.
-    pub discarded: Vec<String>,
-    faults: Faults,
-    verbose: bool,
-    storm_of_crashes: bool,
-}
-
-type Outcome = Result<(), String>;
+use super::super::rules::{self, Kind};
+use super::{Cluster, Key, Outcome, Running, Started};
 
 impl Cluster {
-    pub(super) fn new(seed: u64, verbose: bool, options_of: impl FnOnce(Options) -> Options) -> Self {
-        let mut random = ChaCha8Rng::seed_from_u64(seed);
-        let kafka = random.random_bool(0.6);
-        let mut faults = if kafka { Faults::kafka_storm() } else { Faults::embedded_storm() };
-        if random.random_bool(0.3) {
-            faults = Faults { lost_ack: 0.0, failed: 0.0, ..faults };
-        }
-        let log = MemoryLog::new(random.random(), faults.clone());
-        let partitions = random.random_range(1..=3);
-        let topics = [rules::FACTS, "sim-counter.events", "sim-chain.events", "sim-worker.events"];
-        let spec = |name: &str, partitions| TopicSpec { name: name.to_owned(), partitions, retention: None };
-        let mut specs: Vec<TopicSpec> = topics.iter().map(|name| spec(name, partitions)).collect();
-        specs.push(spec("clock", 1));
-        // A log that was just made is reachable.
-        let _ = log.ensure_topics(&specs);
-        let subjects = random.random_range(2..=8);
-        let options = options_of(Options {
-            partitions,
-            attempts: random.random_range(1..=3),
-            retry_ms: 10,
-            group_events: 100,
-            batch_events: random.random_range(1..=8),
-            checkpoint_inputs: random.random_range(3..=30),
-            read_bytes: random.random_range(1..=4000),
-            #[cfg(test)]
-            mutation: None,
-        });
-        let feed_log: Arc<dyn EventLog> = log.client("feed");
-        let feeds = (0..partitions).map(|partition| Feed::new(TopicPartition::new(rules::FACTS, partition), feed_log.clone())).collect();
-        let clock = Feed::new(TopicPartition::new("clock", 0), feed_log);
-        let world = Arc::new(World::new(subjects));
-        let count = random.random_range(1..=3);
-        let mut cluster = Self {
-            log,
-            world,
-            partitions,
-            options,
-            nodes: Vec::new(),
-            feeds,
-            clock,
-            now_ms: 0,
-            assignment: (0..partitions).map(|_| random.random_range(0..count)).collect(),
-            untold: Vec::new(),
-            effects: Vec::new(),
-            starts: BTreeSet::new(),
-            runs: BTreeMap::new(),
-            instances: 0,
-            tickets: 0,
-            open_tickets: BTreeMap::new(),
-            discarded: Vec::new(),
-            faults,
-            verbose,
-            storm_of_crashes: random.random_bool(0.3),
-            random,
-        };
-        for number in 0..count {
-            let client = cluster.log.client(format!("n{number}"));
-            let log = cluster.wrap(client.clone());
-            let node = Node {
-                name: format!("n{number}"),
-                client,
-                log,
-                store: Arc::new(MemoryStore::new(200)),
-                up: true,
-                stopped: false,
-                drivers: BTreeMap::new(),
-                hung: Vec::new(),
-            };
-            cluster.nodes.push(node);
-        }
-        cluster
-    }
-
-    fn wrap(&mut self, client: Arc<MemoryClient>) -> Arc<dyn EventLog> {
-        Arc::new(Splitting::new(client, self.random.random()))
-    }
-
-    fn say(&self, text: impl FnOnce() -> String) {
-        if self.verbose {
-            println!("{:>6} {}", self.now_ms, text());
-        }
-    }
-
-    /// Facts for the run.
-    fn fill(&mut self) {
-        let facts = self.random.random_range(10..50);
-        for number in 0..facts {
-            let subject = rules::subject(self.random.random_range(0..self.world.subjects));
-            let event_type = if self.random.random_bool(0.5) { rules::COUNT_WANTED } else { rules::JOB_WANTED };
-            let event_type = if self.random.random_bool(0.1) { "sim.nobody_wants.v1" } else { event_type };
-            let id = format!("f{number}-{}", self.random.random::<u32>());
-            let event = Event::new(id, "/shop", event_type, &subject).at(EventTime::from_micros(EPOCH_MICROS + i64::from(number) * 20_001));
-            self.feeds[id::partition_of(&subject, self.partitions) as usize].push(event);
-        }
-    }
-
-    fn open(&mut self, node: usize, key: Key) -> Outcome {
-        self.instances += 1;
-        let seed = self.random.random();
-        let target = &self.nodes[node];
-        let driver = Driver::open(
-            system(key.0, &self.world),
-            key.1,
-            &target.name,
-            target.log.clone(),
-            target.store.clone(),
-            self.options.clone(),
-            seed,
-            Arc::new(|| {}),
-        )
-        .map_err(|error| format!("open: {error}"))?;
-        let mut running = Running { driver, instance: self.instances };
-        running.driver.owner_mut().assign(self.assignment[key.1 as usize] == node);
-        if let Some(old) = self.nodes[node].drivers.insert(key, running) {
-            self.nodes[node].hung.push((key, old));
-        }
-        Ok(())
-    }
-
-    fn open_all(&mut self, node: usize) -> Outcome {
-        for kind in Kind::ALL {
-            for partition in 0..self.partitions {
-                // Those that only follow are not always there.
-                if self.assignment[partition as usize] == node || self.random.random_bool(0.3) {
-                    self.open(node, (kind, partition))?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn moment(&self, node: usize) -> Moment {
-        Moment { now_ms: self.now_ms, wall: self.wall(), stopped: self.nodes[node].stopped }
-    }
-
-    fn wall(&self) -> EventTime {
-        EventTime::from_micros(EPOCH_MICROS + self.now_ms as i64 * 1000)
-    }
-
-    /// Steps one driver; whether it moved.
-    fn step_driver(&mut self, node: usize, key: Key, hung: Option<usize>) -> Result<bool, String> {
-        let moment = self.moment(node);
-        self.world.stopped.store(moment.stopped, Ordering::Relaxed);
-        self.world.hung.store(hung.is_some(), Ordering::Relaxed);
-        let place = &mut self.nodes[node];
-        let running = match hung {
-            Some(at) => &mut place.hung[at].1,
-            None => match place.drivers.get_mut(&key) {
-                Some(running) => running,
-                None => return Ok(false),
-            },
-        };
-        let instance = running.instance;
-        let result = running.driver.step(moment);
-        let epoch = running.driver.owner().reader().epoch();
-        self.world.stopped.store(false, Ordering::Relaxed);
-        let progress = match result {
-            Ok(progress) => progress,
-            Err(Error::Store(crate::store::Error::TokenLost(_))) if hung.is_some() => {
-                self.say(|| format!("n{node} {key:?} driver {instance} lost its token"));
-                if let Some(at) = hung {
-                    self.nodes[node].hung.remove(at);
-                }
-                self.open_tickets.retain(|_, (owner, _)| *owner != instance);
-                return Ok(true);
-            }
-            Err(error) => return Err(format!("n{node} {key:?}: the owner ended: {error}")),
-        };
-        if progress.moved {
-            self.say(|| format!("n{node} {key:?} driver {instance} stepped: {:?}", progress.outputs));
-        }
-        for output in progress.outputs {
-            match output {
-                Output::StartEffect(request, _) => {
-                    if !self.starts.insert((request.clone(), instance, epoch)) {
-                        return Err(format!("{key:?}: effect {request} started twice by one owner"));
-                    }
-                    // E7, against the model's reading of the log as it is now.
-                    let own = TopicPartition::new(format!("{}.events", key.0.name()), key.1);
-                    let counts = oracle::accepted(&self.log, &own).is_ok_and(|groups| groups.iter().flatten().any(|event| event.id == request));
-                    if !counts && self.log.health().ready {
-                        return Err(format!("{key:?}: effect {request} started before its request was committed"));
-                    }
-                    self.effects.push(Started { node, key, instance, request });
-                }
-                Output::DeadLetter(_) => {}
-                Output::Answer(ticket, answer) => {
-                    let Some((_, dead_letter)) = self.open_tickets.remove(&ticket) else {
-                        return Err(format!("ticket {ticket} was answered twice or never asked for"));
-                    };
-                    if let (Some(dead_letter), Ok(1)) = (dead_letter, &answer) {
-                        self.discarded.push(dead_letter);
-                    }
-                }
-            }
-        }
-        Ok(progress.moved)
-    }
-
     fn crash(&mut self, node: usize) {
         self.say(|| format!("n{node} crashes"));
         let lost = if self.random.random_bool(0.5) { self.random.random_range(0..60) } else { 0 };
@@ -477,7 +209,7 @@ impl Cluster {
     }
 
     /// Everything that may go wrong goes wrong.
-    pub(super) fn storm(&mut self, steps: usize) -> Result<(), (usize, String)> {
+    pub(in super::super) fn storm(&mut self, steps: usize) -> Result<(), (usize, String)> {
         self.fill();
         for node in 0..self.nodes.len() {
             self.open_all(node).map_err(|problem| (0, problem))?;
@@ -489,7 +221,7 @@ impl Cluster {
     }
 
     /// Nothing goes wrong any more, and everything comes to its end.
-    pub(super) fn heal(&mut self) -> Outcome {
+    pub(in super::super) fn heal(&mut self) -> Outcome {
         self.say(|| "healed".to_owned());
         self.world.healed.store(true, Ordering::Relaxed);
         self.log.set_reachable(true);
@@ -564,29 +296,5 @@ impl Cluster {
             }
         }
         Err("does not come to rest although nothing goes wrong any more".to_owned())
-    }
-
-    /// The active owner of a partition: its node and its driver.
-    pub(super) fn owner(&self, key: Key) -> Result<(usize, &Driver), String> {
-        let node = self.assignment[key.1 as usize];
-        match self.nodes[node].drivers.get(&key) {
-            Some(running) if running.driver.owner().phase() == &crate::writer::Phase::Active => Ok((node, &running.driver)),
-            _ => Err(format!("{key:?} has no active owner")),
-        }
-    }
-
-    /// A driver that only follows, on a store of its own.
-    pub(super) fn replay(&self, key: Key, store: Arc<MemoryStore>) -> Result<Driver, String> {
-        let log: Arc<dyn EventLog> = Arc::new(self.log.clone());
-        let mut driver = Driver::open(system(key.0, &self.world), key.1, "replay", log, store, self.options.clone(), 1, Arc::new(|| {}))
-            .map_err(|error| error.to_string())?;
-        let moment = Moment { now_ms: self.now_ms, wall: self.wall(), stopped: false };
-        while driver.step(moment).map_err(|error| format!("replay of {key:?}: {error}"))?.moved {}
-        Ok(driver)
-    }
-
-    /// Requests of effects that were started.
-    pub(super) fn started(&self) -> BTreeSet<&str> {
-        self.starts.iter().map(|(request, ..)| request.as_str()).collect()
     }
 }

@@ -1,0 +1,71 @@
+//! Limits of an owner, and why it ends.
+
+use tol_kafka::{Position, TopicPartition};
+
+#[cfg(test)]
+use super::Mutation;
+
+/// Limits of one owner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// How many partitions every subject-keyed topic has.
+    pub partitions: u32,
+    /// Tries of an input before it is parked.
+    pub attempts: u32,
+    /// Wait before the second try, doubled for each further one, in milliseconds.
+    pub retry_ms: u64,
+    /// Most events one input may lead to (E4: groups are bounded).
+    pub group_events: usize,
+    /// Most events in one append.
+    pub batch_events: usize,
+    /// Inputs that led to nothing before their positions are recorded in a checkpoint (E8).
+    pub checkpoint_inputs: u64,
+    /// Bytes asked for at one read of an input.
+    pub read_bytes: usize,
+    /// A rule to leave out, so that tests see the simulation notice it.
+    #[cfg(test)]
+    pub(crate) mutation: Option<Mutation>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            partitions: 8,
+            attempts: 3,
+            retry_ms: 50,
+            group_events: 1_000,
+            batch_events: 2_000,
+            checkpoint_inputs: 20_000,
+            read_bytes: 256 * 1024,
+            #[cfg(test)]
+            mutation: None,
+        }
+    }
+}
+
+/// Why an owner ends.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The store failed, or another owner took the cache (E10).
+    #[error(transparent)]
+    Store(#[from] crate::store::Error),
+    /// A topic cannot be read on.
+    #[error(transparent)]
+    Stopped(#[from] tol_kafka::Stop),
+    /// The system refused its own state.
+    #[error("{0}")]
+    System(#[from] tol_system::Error),
+    /// An own event cannot be folded: the partition stops, nothing is skipped.
+    #[error("{partition} position {position}: {problem}; run a version of the system that can fold it")]
+    Fold {
+        /// The own partition.
+        partition: TopicPartition,
+        /// The event's position.
+        position: Position,
+        /// What the system said.
+        problem: String,
+    },
+    /// A mistake in this program.
+    #[error("internal: {0}; please report it")]
+    Internal(&'static str),
+}
