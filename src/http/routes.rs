@@ -97,7 +97,7 @@ impl Route {
     pub(crate) fn all_problems(&self) -> Vec<Kind> {
         let mut kinds = self.problems.to_vec();
         if self.scope.is_some() {
-            kinds.extend([Kind::MissingKey, Kind::InvalidKey, Kind::MissingScope, Kind::ForbiddenOrigin, Kind::Internal]);
+            kinds.extend([Kind::MissingKey, Kind::InvalidKey, Kind::MissingScope, Kind::ForbiddenOrigin, Kind::NotReady, Kind::Internal]);
         }
         if self.query_parameters().next().is_some() {
             kinds.push(Kind::InvalidParameter);

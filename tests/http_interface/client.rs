@@ -88,9 +88,9 @@ impl Server {
         let mut stream = TcpStream::connect(self.address).unwrap();
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        stream.write_all(head.as_bytes()).unwrap();
-        // The server may answer before it has read everything.
-        let _ = stream.write_all(body);
+        // In one write: a server that answers before the body has come keeps the connection for a second to read it.
+        // It may also answer, and close, before it has read a long one.
+        let _ = stream.write_all(&[head.as_bytes(), body].concat());
         let mut whole = Vec::new();
         stream.read_to_end(&mut whole).unwrap();
         let end = whole.windows(4).position(|window| window == b"\r\n\r\n").expect("an answer") + 4;
