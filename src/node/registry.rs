@@ -17,9 +17,16 @@ const SYSTEMS: [Make; 3] = [
 ];
 
 fn hub_configuration(config: &Config) -> tol_tree_of_life_system::Configuration {
-    let targets = config.systems.iter().filter_map(|(name, settings)| Some((name.clone(), f64::from(settings.uptime_target_ppm()?) / 1e6)));
+    // Each system's own target, unless the configuration has another.
+    let own = [
+        erase(tol_tree_of_life_system::TreeOfLifeSystem::default()).describe(),
+        erase(tol_revenue_agent_system::RevenueAgentSystem).describe(),
+        erase(tol_intelligent_ci_cd_orchestrator::IntelligentCiCdOrchestrator).describe(),
+    ];
+    let own = own.iter().map(|description| (description.name.to_owned(), description.uptime_target));
+    let configured = config.systems.iter().filter_map(|(name, settings)| Some((name.clone(), f64::from(settings.uptime_target_ppm()?) / 1e6)));
     // The configuration was validated when it was loaded; what the hub would refuse falls back to the defaults by tier.
-    tol_tree_of_life_system::Configuration::new(targets).unwrap_or_default()
+    tol_tree_of_life_system::Configuration::new(own.chain(configured)).unwrap_or_default()
 }
 
 /// All systems, made anew.

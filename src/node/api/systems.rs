@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
+use tol_events::EventTime;
 use tol_kafka::TopicPartition;
 use tol_runtime::supervision::machine::State;
 use tol_runtime::supervision::{Command, root};
@@ -62,11 +63,19 @@ fn status(open: &Open, status: &root::SystemStatus) -> SystemStatus {
 /// The hub's ledger of a system.
 fn uptime(open: &Open, name: &str, target: f64) -> Option<Uptime> {
     let report = observe(open, "tree-of-life-system", &format!("system/{name}"))?;
+    let as_of = report.get("as_of").and_then(Value::as_str).and_then(EventTime::parse)?;
+    // The ledger ends at the last observation; what has lasted since is added to the phase it is in.
+    let lasted = EventTime::from(chrono::Utc::now()).micros_since(as_of).max(0);
+    let phase = report.get("phase").and_then(Value::as_str).unwrap_or_default();
+    let micros = |field: &str| {
+        let until_then = report.pointer(&format!("/total/{field}")).and_then(Value::as_i64).unwrap_or(0);
+        if phase == field { until_then + lasted } else { until_then }
+    };
+    let (up, down, planned) = (micros("up"), micros("down"), micros("planned_down"));
     let ppm = |share: f64| (share * 1e6).round() as u32;
-    let seconds = |field: &str| report.pointer(&format!("/total/{field}")).and_then(Value::as_u64).unwrap_or(0) / 1_000_000;
-    let availability = report.pointer("/total/availability").and_then(Value::as_f64).unwrap_or(1.0);
-    let since = report.get("since").and_then(Value::as_str).and_then(tol_events::EventTime::parse);
-    Some(Uptime { target_ppm: ppm(target), ppm: ppm(availability), down_s: seconds("down_micros"), planned_down_s: seconds("planned_micros"), since })
+    let availability = if up + down == 0 { 1.0 } else { up as f64 / (up + down) as f64 };
+    let since = Some(as_of.plus_micros(-(up + down + planned - lasted)));
+    Some(Uptime { target_ppm: ppm(target), ppm: ppm(availability), down_s: down as u64 / 1_000_000, planned_down_s: planned as u64 / 1_000_000, since })
 }
 
 /// Asks a system for its state about a subject. `None` when it is away. Blocking.
