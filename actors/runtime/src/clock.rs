@@ -9,9 +9,9 @@ use tol_kafka::{Appended, Cursor, Delivery, EventLog, Position, Record, TopicPar
 
 use crate::owner::{Error, Moment};
 use crate::store::{Change, Store, Table};
-use crate::writer::{Identity, Outcome, Phase, Writer};
+use crate::writer::{Identity, Outcome, Phase, Sent, Writer};
 
-type Answer = (Option<u64>, Result<Vec<Appended>, tol_kafka::Error>);
+type Answer = (Sent, Result<Vec<Appended>, tol_kafka::Error>);
 
 /// Writes ticks while this node owns partition 0.
 pub struct Ticker {
@@ -57,8 +57,8 @@ impl Ticker {
     /// The store failed or the topic cannot be read on.
     pub fn step(&mut self, owns: bool, moment: Moment) -> Result<(), Error> {
         let answers = std::mem::take(&mut *self.answers.lock().unwrap_or_else(PoisonError::into_inner));
-        for (number, answer) in answers {
-            self.answered(number, answer)?;
+        for (sent, answer) in answers {
+            self.answered(sent, answer)?;
         }
         if !owns {
             self.writer.release(self.committed);
@@ -87,25 +87,30 @@ impl Ticker {
         event.set(Attribute::Epoch, epoch.to_string()).set(Attribute::Sequence, sequence.to_string()).set(Attribute::RecordedTime, wall.to_string());
         event.data = b"{}".to_vec();
         let (number, append) = self.writer.append(vec![Record::from_event(&event)]);
-        self.send(Some(number), append);
+        self.send(Sent::Batch(number), append);
     }
 
-    fn send(&self, number: Option<u64>, append: tol_kafka::Append) {
+    fn send(&self, sent: Sent, append: tol_kafka::Append) {
         let answers = self.answers.clone();
-        self.log.append(vec![append], Box::new(move |answer| answers.lock().unwrap_or_else(PoisonError::into_inner).push_back((number, answer))));
+        self.log.append(vec![append], Box::new(move |answer| answers.lock().unwrap_or_else(PoisonError::into_inner).push_back((sent, answer))));
     }
 
-    fn answered(&mut self, number: Option<u64>, answer: Result<Vec<Appended>, tol_kafka::Error>) -> Result<(), Error> {
+    fn answered(&mut self, sent: Sent, answer: Result<Vec<Appended>, tol_kafka::Error>) -> Result<(), Error> {
         let single = match &answer {
             Ok(appended) => appended.first().ok_or(&tol_kafka::Error::Closed),
             Err(error) => Err(error),
         };
-        let Some(number) = number else {
-            match single {
-                Ok(appended) => self.claim_position = appended.positions.first().copied(),
-                Err(_) => self.writer.release(self.committed),
+        let number = match sent {
+            Sent::Batch(number) => number,
+            // One to an earlier claim says nothing about this one.
+            Sent::Claim(number) if number != self.claims => return Ok(()),
+            Sent::Claim(_) => {
+                match single {
+                    Ok(appended) => self.claim_position = appended.positions.first().copied(),
+                    Err(_) => self.writer.release(self.committed),
+                }
+                return Ok(());
             }
-            return Ok(());
         };
         match self.writer.acknowledged(number, single) {
             Outcome::Committed(cursor) => {
@@ -138,7 +143,7 @@ impl Ticker {
             self.claims += 1;
             self.claim_position = None;
             let claim = self.writer.claim(self.committed, format!("{}-{}", self.nonce, self.claims), moment.wall);
-            self.send(None, claim);
+            self.send(Sent::Claim(self.claims), claim);
         }
         Ok(())
     }

@@ -36,6 +36,15 @@ pub enum Phase {
     Active,
 }
 
+/// What was handed to the log, so that its answer is not taken for another's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// The claim of that number.
+    Claim(u64),
+    /// The batch of that number.
+    Batch(u64),
+}
+
 /// What an acknowledgement means (E6).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {

@@ -35,7 +35,7 @@ pub enum Action {
     /// Hand to the log, answer with [`Gate::appended`].
     Append(u64, Append),
     /// Hand to the log, answer with [`Gate::claimed`].
-    Claim(Append),
+    Claim(u64, Append),
     /// A candidate of this ticket lies durably at this position. `fresh` tells it from a duplicate.
     Admitted {
         /// Whose.
@@ -239,9 +239,9 @@ impl Gate {
         Some(Action::Admitted { ticket, position: seen.position, fresh: false })
     }
 
-    /// The log's answer to the claim.
-    pub fn claimed(&mut self, answer: Result<&Appended, &tol_kafka::Error>) {
-        if matches!(self.writer.phase(), Phase::Claiming { .. }) {
+    /// The log's answer to claim `number`; one to an earlier claim says nothing about this one.
+    pub fn claimed(&mut self, number: u64, answer: Result<&Appended, &tol_kafka::Error>) {
+        if number == self.claims && matches!(self.writer.phase(), Phase::Claiming { .. }) {
             match answer {
                 Ok(appended) => self.claim_position = appended.positions.first().copied(),
                 Err(_) => self.lose(),
@@ -323,7 +323,7 @@ impl Gate {
             self.claim_position = None;
             self.claim_at_ms = moment.now_ms + (10u64 << self.lost.min(8));
             let nonce = id::derived("nonce", &format!("{:016x}", self.nonce_seed), &self.partition().to_string(), self.claims as u32).to_string();
-            actions.push(Action::Claim(self.writer.claim(self.committed, nonce, moment.wall)));
+            actions.push(Action::Claim(self.claims, self.writer.claim(self.committed, nonce, moment.wall)));
         }
         if self.writer.is_active() && self.in_flight.is_none() && !self.building.is_empty() {
             let rest = self.building.split_off(self.building.len().min(self.batch_events));

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{JoinHandle, Thread};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use tol_kafka::{Append, Appended, EventLog, Position, TopicPartition};
@@ -13,6 +13,7 @@ use tol_kafka::{Append, Appended, EventLog, Position, TopicPartition};
 use super::{Action, Candidate, Gate, Seen, SeenKey};
 use crate::owner::{Error, Moment};
 use crate::store::Store;
+use crate::writer::Sent;
 
 /// What was stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -70,6 +71,7 @@ struct Request {
     candidates: Vec<Candidate>,
     ids: Vec<String>,
     respond: Respond,
+    since: Instant,
 }
 
 #[derive(Default)]
@@ -98,7 +100,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 /// The log's answers to one call: which appends of which gates, and what became of them.
 struct Answer {
-    sent: Vec<(TopicPartition, Option<u64>)>,
+    sent: Vec<(TopicPartition, Sent)>,
     answer: Result<Vec<Appended>, tol_kafka::Error>,
 }
 
@@ -125,7 +127,7 @@ impl AdmissionHandle {
                 return respond(Err(Refusal::Busy(waiting)));
             }
             *events += count;
-            queue.push_back(Request { candidates, ids, respond });
+            queue.push_back(Request { candidates, ids, respond, since: Instant::now() });
         }
         self.shared.wake();
     }
@@ -185,6 +187,9 @@ pub fn start(log: Arc<dyn EventLog>, store: Arc<dyn Store>, node: &str, nonce_se
     Ok((handle, thread))
 }
 
+/// A partition's candidates and followers after a loss.
+type Unsettled = (TopicPartition, Vec<Candidate>, Vec<(SeenKey, u64)>);
+
 struct Service {
     gates: BTreeMap<TopicPartition, Gate>,
     log: Arc<dyn EventLog>,
@@ -195,7 +200,7 @@ struct Service {
     /// Gates whose memory was compared with the log.
     checked: BTreeSet<TopicPartition>,
     /// Dropped by a lost claim, to be offered again.
-    unsettled: Vec<(TopicPartition, Vec<Candidate>, Vec<(SeenKey, u64)>)>,
+    unsettled: Vec<Unsettled>,
 }
 
 impl Service {
@@ -244,18 +249,18 @@ impl Service {
         let answers = std::mem::take(&mut *lock(&self.shared.answers));
         let moved = !answers.is_empty();
         for Answer { sent, answer } in answers {
-            for (index, (partition, number)) in sent.into_iter().enumerate() {
+            for (index, (partition, sent)) in sent.into_iter().enumerate() {
                 let Some(gate) = self.gates.get_mut(&partition) else { continue };
                 let single = match &answer {
                     Ok(appended) => appended.get(index).ok_or(&tol_kafka::Error::Closed),
                     Err(error) => Err(error),
                 };
-                let actions = match number {
-                    None => {
-                        gate.claimed(single);
+                let actions = match sent {
+                    Sent::Claim(number) => {
+                        gate.claimed(number, single);
                         Vec::new()
                     }
-                    Some(number) => gate.appended(number, single)?,
+                    Sent::Batch(number) => gate.appended(number, single)?,
                 };
                 if !gate.is_active() {
                     let (candidates, followers) = gate.take_unsettled();
@@ -332,7 +337,7 @@ impl Service {
     }
 
     fn take_request(&mut self, request: Request, moment: Moment) -> Result<(), Error> {
-        let Request { candidates, ids, respond } = request;
+        let Request { candidates, ids, respond, .. } = request;
         let known = self.lookup(&candidates)?;
         let mut within: HashMap<SeenKey, u64> = HashMap::with_capacity(candidates.len());
         for (index, (candidate, seen)) in candidates.iter().zip(&known).enumerate() {
@@ -394,13 +399,13 @@ impl Service {
     }
 
     fn step_gates(&mut self, moment: Moment) -> Result<bool, Error> {
-        let mut calls: Vec<(TopicPartition, Option<u64>, Append)> = Vec::new();
+        let mut calls: Vec<(TopicPartition, Sent, Append)> = Vec::new();
         let mut answered = Vec::new();
         for (partition, gate) in &mut self.gates {
             for action in gate.step(moment) {
                 match action {
-                    Action::Append(number, append) => calls.push((partition.clone(), Some(number), append)),
-                    Action::Claim(append) => calls.push((partition.clone(), None, append)),
+                    Action::Append(number, append) => calls.push((partition.clone(), Sent::Batch(number), append)),
+                    Action::Claim(number, append) => calls.push((partition.clone(), Sent::Claim(number), append)),
                     admitted @ Action::Admitted { .. } => answered.push((partition.clone(), admitted)),
                 }
             }
@@ -409,7 +414,7 @@ impl Service {
         for (partition, action) in answered {
             self.answer(&partition, vec![action]);
         }
-        let (claims, batches): (Vec<_>, Vec<_>) = calls.into_iter().partition(|(_, number, _)| number.is_none());
+        let (claims, batches): (Vec<_>, Vec<_>) = calls.into_iter().partition(|(_, sent, _)| matches!(sent, Sent::Claim(_)));
         for claim in claims {
             self.send(vec![claim]);
         }
@@ -423,8 +428,8 @@ impl Service {
         Ok(moved)
     }
 
-    fn send(&self, calls: Vec<(TopicPartition, Option<u64>, Append)>) {
-        let (sent, appends): (Vec<_>, Vec<_>) = calls.into_iter().map(|(partition, number, append)| ((partition, number), append)).unzip();
+    fn send(&self, calls: Vec<(TopicPartition, Sent, Append)>) {
+        let (sent, appends): (Vec<_>, Vec<_>) = calls.into_iter().map(|(partition, sent, append)| ((partition, sent), append)).unzip();
         let shared = self.shared.clone();
         self.log.append(
             appends,
@@ -456,6 +461,15 @@ impl Service {
     }
 
     fn expire(&mut self, moment: Moment) {
+        // Requests that no gate takes (not claimed yet, log away) do not wait for ever either.
+        let patience = Duration::from_millis(self.options.timeout_ms);
+        loop {
+            let mut queue = lock(&self.shared.queue);
+            let Some(request) = queue.pop_front_if(|request| request.since.elapsed() > patience) else { break };
+            drop(queue);
+            *lock(&self.shared.waiting_events) -= request.candidates.len();
+            (request.respond)(Err(Refusal::Unavailable(self.log.health().detail)));
+        }
         let late: Vec<u64> = self.waiters.iter().filter(|(_, waiter)| moment.now_ms >= waiter.deadline_ms).map(|(ticket, _)| *ticket).collect();
         for ticket in late {
             if let Some(waiter) = self.waiters.remove(&ticket) {

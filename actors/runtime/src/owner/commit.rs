@@ -54,7 +54,7 @@ impl Owner {
         self.meta.last_position = cursor.position - 1;
         self.write(cut)?;
         // E7: everything below rests on the commit.
-        self.counts.emitted += built.records.len() as u64;
+        self.counts.emitted += built.events;
         self.actions.extend(built.effects.into_iter().map(|(id, effect)| Action::StartEffect(id, effect)));
         self.actions.extend(built.dead_letters.into_iter().map(|parked| Action::DeadLetter(Box::new(parked))));
         self.actions.extend(built.answers.into_iter().map(|(ticket, count)| Action::Answer(ticket, Ok(count))));
@@ -114,7 +114,7 @@ impl Owner {
         let records = std::mem::take(&mut built.records);
         let mut cut = self.cache.cut()?;
         let inputs = self.recorded.clone();
-        built.consumed = records.len() as u64;
+        built.events = records.len() as u64;
         if self.options.breaks(Mutation::CacheFirst) {
             self.write(cut)?;
             cut = cache::Cut::default();

@@ -287,6 +287,9 @@ impl Owner {
                 }
                 event.extensions.extend(cause.marks.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
             }
+            if tol_events::registry::known(draft.event_type).is_some() {
+                event.set(Attribute::DataSchema, tol_events::domain::schema_uri(draft.event_type));
+            }
             event.data = draft.data;
             let encoded = event.encode();
             let mut evolution = Evolution::default();

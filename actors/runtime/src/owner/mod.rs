@@ -84,7 +84,8 @@ struct Building {
     dead_letters: Vec<Parked>,
     answers: Vec<(Ticket, u64)>,
     last_id: String,
-    consumed: u64,
+    /// How many records it had when it was cut.
+    events: u64,
 }
 
 /// What an owner did so far, for metrics.

@@ -244,8 +244,8 @@ impl Owner {
     }
 
     /// Whether inputs of this subject are parked, so that later ones wait behind them.
-    pub(super) fn is_parked(&self, subject: &str) -> Result<bool, Error> {
-        Ok(!self.cache.parked_of(subject, 1)?.is_empty())
+    pub(super) fn is_parked(&mut self, subject: &str) -> Result<bool, Error> {
+        self.cache.is_parked(subject)
     }
 }
 

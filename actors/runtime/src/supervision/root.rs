@@ -92,11 +92,22 @@ struct Child {
     paused: bool,
 }
 
+/// A running generation and the topics that wake it.
+type Reading = (Arc<SystemShared>, BTreeSet<String>);
+
 #[derive(Default)]
 struct Board {
     statuses: Mutex<BTreeMap<String, SystemStatus>>,
     addresses: Mutex<BTreeMap<String, Addr<SystemActor>>>,
-    shared: Mutex<BTreeMap<String, (Arc<SystemShared>, BTreeSet<String>)>>,
+    shared: Mutex<BTreeMap<String, Reading>>,
+}
+
+impl Board {
+    /// Nobody asks a generation that has ended: a hung one would take the question and never answer.
+    fn forget(&self, name: &str) {
+        lock(&self.addresses).remove(name);
+        lock(&self.shared).remove(name);
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -242,6 +253,7 @@ impl Root {
         let Some(child) = self.children.get_mut(name) else { return };
         tracing::warn!(system = name, error, "system failed");
         end(child);
+        self.board.forget(name);
         (self.options.observer)(name, Observation::Failed { error: error.clone() });
         if child.machine.failed(error.clone(), now_ms) == Some(Verdict::Degraded) {
             tracing::error!(system = name, error, "system is degraded");
@@ -340,6 +352,9 @@ impl Handler<Ordered> for Root {
     fn handle(&mut self, Ordered { system, order }: Ordered, _: &mut Self::Context) {
         let now_ms = self.now_ms();
         let Some(child) = self.children.get_mut(&system) else { return };
+        if matches!(order, Order::Restart | Order::Stop) {
+            self.board.forget(&system);
+        }
         match order {
             Order::Pause | Order::Resume => {
                 child.paused = order == Order::Pause;
