@@ -77,7 +77,12 @@ fn begin(open: &Open, inbox: &TopicPartition, stored: Position) -> Result<Positi
         return Ok(stored.max(bounds.earliest));
     }
     let gap = serde_json::json!({ "partition": inbox.partition, "from": stored, "to": bounds.earliest });
-    let event = Event::new(format!("inbox-gap-{}-{stored}-{}", inbox.partition, bounds.earliest), "/systems/tree-of-life-system", reserved::INBOX_GAP, "system/tree-of-life-system");
+    let event = Event::new(
+        format!("inbox-gap-{}-{stored}-{}", inbox.partition, bounds.earliest),
+        "/systems/tree-of-life-system",
+        reserved::INBOX_GAP,
+        "system/tree-of-life-system",
+    );
     let event = event.with_data(&gap).map_err(|error| error.to_string())?;
     let candidate = Candidate::new(event, None, open.partitions, None, chrono::Utc::now().into());
     publish_and_wait(open, vec![candidate], vec!["inbox-gap".to_owned()]).map_err(|refusal| refusal.to_string())?;
@@ -94,9 +99,9 @@ fn take_batch(open: &Open, batch: &Batch, from: Position, cluster: &str) -> Resu
     for record in records.iter().filter(|record| record.position >= from) {
         let default_id = || id::of_inbox_position(cluster, partition, record.position).to_string();
         let decoded = binding::kafka::decode(record.headers.iter().copied(), record.value, Some(&default_id));
-        let prepared = decoded
-            .map_err(|error| error.to_string())
-            .and_then(|event| publish::prepare(vec![event], Some((partition, record.position)), open.keys.as_ref(), open.partitions, now).map_err(|problem| problem.detail));
+        let prepared = decoded.map_err(|error| error.to_string()).and_then(|event| {
+            publish::prepare(vec![event], Some((partition, record.position)), open.keys.as_ref(), open.partitions, now).map_err(|problem| problem.detail)
+        });
         match prepared {
             Ok((candidate, id)) => {
                 candidates.extend(candidate);

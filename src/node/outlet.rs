@@ -26,7 +26,8 @@ impl Outlet for NodeOutlet {
     }
 
     fn dead_letter(&self, parked: &Parked) {
-        let mut event = Event::new(parked.id.clone(), format!("/systems/{}", parked.system), tol_events::reserved::INPUT_PARKED, parked.subject.clone()).at(parked.time);
+        let mut event =
+            Event::new(parked.id.clone(), format!("/systems/{}", parked.system), tol_events::reserved::INPUT_PARKED, parked.subject.clone()).at(parked.time);
         event.set(Attribute::CorrelationId, parked.correlation.clone());
         let Ok(data) = serde_json::to_vec(parked) else { return };
         event.data = data;
@@ -51,7 +52,9 @@ pub(crate) fn observe(admission: &AdmissionHandle, node: &str, partitions: u32, 
     let node = std::borrow::Cow::Borrowed(node);
     let event = match observation {
         Observation::Started => supervision::SystemStartedObserved { system: name, node, planned: true }.to_event(id, source),
-        Observation::Restarted { attempt } => supervision::SystemRestartedObserved { system: name, node, attempt: u32::try_from(attempt).unwrap_or(u32::MAX), backoff_ms: 0 }.to_event(id, source),
+        Observation::Restarted { attempt } => {
+            supervision::SystemRestartedObserved { system: name, node, attempt: u32::try_from(attempt).unwrap_or(u32::MAX), backoff_ms: 0 }.to_event(id, source)
+        }
         Observation::Failed { error } => supervision::SystemFailedObserved { system: name, node, error: error.into() }.to_event(id, source),
         Observation::Degraded { reason } => supervision::SystemDegradedObserved { system: name, node, reason: reason.into() }.to_event(id, source),
         Observation::Recovered => supervision::SystemRecoveredObserved { system: name, node }.to_event(id, source),

@@ -10,7 +10,13 @@ use tol_runtime::admission::candidate::keyed_content_hash;
 use crate::http::problem::{Kind, Problem};
 
 /// Validates and encrypts; all or none. `inbox` tells where each came from.
-pub(crate) fn prepare(events: Vec<Event>, inbox: Option<(u32, Position)>, keys: &dyn KeyStore, partitions: u32, now: EventTime) -> Result<(Vec<Candidate>, Vec<String>), Problem> {
+pub(crate) fn prepare(
+    events: Vec<Event>,
+    inbox: Option<(u32, Position)>,
+    keys: &dyn KeyStore,
+    partitions: u32,
+    now: EventTime,
+) -> Result<(Vec<Candidate>, Vec<String>), Problem> {
     let mut candidates = Vec::with_capacity(events.len());
     let mut ids = Vec::with_capacity(events.len());
     let mut validities = Vec::with_capacity(events.len());
@@ -24,7 +30,8 @@ pub(crate) fn prepare(events: Vec<Event>, inbox: Option<(u32, Position)>, keys: 
         let mut keyed = None;
         if let Some(known) = validity {
             if event.get(Attribute::DataSchema).is_empty() {
-                event.set(Attribute::DataSchema, tol_events::domain::schema_uri(known.name));
+                let schema = tol_events::domain::schema_uri(event.get(Attribute::Type));
+                event.set(Attribute::DataSchema, schema);
             }
             if !known.personal.is_empty() {
                 let subject = event.get(Attribute::Subject).to_owned();
@@ -68,7 +75,12 @@ fn check(index: usize, event: &Event) -> Result<Option<&'static registry::KnownT
 
 /// One sync for all new subjects of a batch, before the first fact that uses a key.
 fn ensure_keys(events: &[Event], validities: &[Option<&'static registry::KnownType>], keys: &dyn KeyStore) -> Result<(), Problem> {
-    let subjects: Vec<&str> = events.iter().zip(validities).filter(|(_, known)| known.is_some_and(|known| !known.personal.is_empty())).map(|(event, _)| event.get(Attribute::Subject)).collect();
+    let subjects: Vec<&str> = events
+        .iter()
+        .zip(validities)
+        .filter(|(_, known)| known.is_some_and(|known| !known.personal.is_empty()))
+        .map(|(event, _)| event.get(Attribute::Subject))
+        .collect();
     if subjects.is_empty() {
         return Ok(());
     }

@@ -31,7 +31,8 @@ use super::{Node, Open, control, inbox, registry};
 /// What kept it from starting, or ended it.
 pub fn run(config: Config) -> anyhow::Result<()> {
     start_tracing();
-    std::fs::create_dir_all(&config.node.data).with_context(|| format!("the data folder {} cannot be made; choose another with --data", config.node.data.display()))?;
+    std::fs::create_dir_all(&config.node.data)
+        .with_context(|| format!("the data folder {} cannot be made; choose another with --data", config.node.data.display()))?;
     let _lock = lock_folder(&config.node.data)?;
     let registered = registry::register(&config)?;
     let metrics = metrics_recorder()?;
@@ -152,7 +153,11 @@ fn open(node: &Arc<Node>, registered: Vec<Registered>) -> anyhow::Result<Threads
     };
     let (admission, admission_thread) = admission::service::start(log.clone(), store.clone(), &url, nonce.as_u64_pair().0, admission_options)?;
 
-    let mut engine = ProjectionEngine::new(log.clone(), store.clone(), EngineOptions { rebuild_bytes: config.projections.rebuild_memory_bytes as usize, ..EngineOptions::default() })?;
+    let mut engine = ProjectionEngine::new(
+        log.clone(),
+        store.clone(),
+        EngineOptions { rebuild_bytes: config.projections.rebuild_memory_bytes as usize, ..EngineOptions::default() },
+    )?;
     engine.register(tol_projections::customers::Customers);
     engine.register(tol_projections::revenue::RevenueByMonth);
     engine.register(tol_projections::deployments::ServiceDeployments);
@@ -172,7 +177,7 @@ fn open(node: &Arc<Node>, registered: Vec<Registered>) -> anyhow::Result<Threads
     };
     let limits = Limits {
         restarts: config.supervision.restart_limit as usize,
-        window_ms: u64::from(config.supervision.restart_window_s) * 1_000,
+        window_ms: config.supervision.restart_window_s * 1_000,
         backoff_ms: config.supervision.backoff_initial_ms,
         backoff_max_ms: config.supervision.backoff_max_ms,
         hung_after_ms: config.supervision.hung_after_ms,
@@ -188,7 +193,9 @@ fn open(node: &Arc<Node>, registered: Vec<Registered>) -> anyhow::Result<Threads
     let line = Arc::new(control::ControlLine::new(log.clone(), node.gate.clone(), config.node.name.clone()));
     let mut ticker = Ticker::open(log.clone(), store.clone(), &url, nonce.to_string(), config.clock.tick_ms)?;
     let (control_line, started, lease_ms, metrics) = (line.clone(), node.started, config.stop.lease_ms, node.metrics.clone());
-    let control_thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || control::run(&control_line, &mut ticker, started, lease_ms, &|| metrics.run_upkeep()))?;
+    let control_thread = std::thread::Builder::new()
+        .name("control".to_owned())
+        .spawn(move || control::run(&control_line, &mut ticker, started, lease_ms, &|| metrics.run_upkeep()))?;
 
     let waker = root.clone();
     log.watch(Arc::new(move |partition| waker.wake_readers_of(&partition.topic)));
@@ -241,7 +248,7 @@ fn open_log(node: &Node) -> anyhow::Result<Arc<dyn EventLog>> {
         return Ok(log);
     }
     let options = EmbeddedOptions { segment_bytes: config.log.segment_bytes, sync: config.log.sync, ..EmbeddedOptions::default() };
-    let (log, report) = EmbeddedLog::open(&node.data().join("log"), options)?;
+    let (log, report) = EmbeddedLog::open(node.data().join("log"), options)?;
     if report.cut.is_some() {
         tracing::warn!(?report, "the log's torn tail was cut off; what was acknowledged lies before it");
     }
@@ -292,7 +299,9 @@ fn open_keys(node: &Node) -> anyhow::Result<Arc<dyn KeyStore>> {
                 file.sync_all()?;
                 File::open(&folder)?.sync_all()?;
             }
-            let bytes: [u8; 32] = std::fs::read(&path)?.try_into().map_err(|_| anyhow::anyhow!("{} does not hold 32 bytes; restore it, without it personal data cannot be read", path.display()))?;
+            let bytes: [u8; 32] = std::fs::read(&path)?
+                .try_into()
+                .map_err(|_| anyhow::anyhow!("{} does not hold 32 bytes; restore it, without it personal data cannot be read", path.display()))?;
             Key::new(bytes)
         }
     };

@@ -67,7 +67,12 @@ fn follow(open: &Open, mut followed: BTreeMap<TopicPartition, Followed>, filter:
                 let from = one.from;
                 let read = one.reader.read(&batch, &mut |delivery| {
                     if let Delivery::Group { events, .. } = delivery {
-                        out.extend(events.iter().filter(|(position, event)| *position >= from && wanted(filter, *event)).map(|(position, event)| (*position, event.to_event())));
+                        out.extend(
+                            events
+                                .iter()
+                                .filter(|(position, event)| *position >= from && wanted(filter, *event))
+                                .map(|(position, event)| (*position, event.to_event())),
+                        );
                     }
                     Ok(())
                 });
@@ -115,5 +120,8 @@ fn parse_token(text: &str) -> Result<BTreeMap<TopicPartition, Position>, Problem
         let (at, position) = part.rsplit_once(':')?;
         Some((at.parse().ok()?, position.parse().ok()?))
     };
-    text.split(',').map(part).collect::<Option<_>>().ok_or_else(|| Problem::new(Kind::InvalidCursor, "Last-Event-ID is not one that this stream gave; leave it out to follow from now on"))
+    text.split(',')
+        .map(part)
+        .collect::<Option<_>>()
+        .ok_or_else(|| Problem::new(Kind::InvalidCursor, "Last-Event-ID is not one that this stream gave; leave it out to follow from now on"))
 }

@@ -46,9 +46,27 @@ impl Ticker {
         if identity != log.identity() || beyond {
             (committed, last) = (Cursor::default(), EventTime::default());
         }
-        let identity = Identity { source: "/systems/tree-of-life-system".into(), node: node.into(), code_version: env!("CARGO_PKG_VERSION").into(), config_hash: "clock".into() };
+        let identity = Identity {
+            source: "/systems/tree-of-life-system".into(),
+            node: node.into(),
+            code_version: env!("CARGO_PKG_VERSION").into(),
+            config_hash: "clock".into(),
+        };
         let writer = Writer::new(partition, committed, identity);
-        Ok(Self { writer, log, store, tick_ms: tick_ms.max(10), nonce, claims: 0, claim_position: None, last, anchor: None, next_ms: 0, committed, answers: Arc::default() })
+        Ok(Self {
+            writer,
+            log,
+            store,
+            tick_ms: tick_ms.max(10),
+            nonce,
+            claims: 0,
+            claim_position: None,
+            last,
+            anchor: None,
+            next_ms: 0,
+            committed,
+            answers: Arc::default(),
+        })
     }
 
     /// Does what is due.

@@ -27,7 +27,8 @@ impl Runner for HttpRunner {
     fn run(&self, key: &str, payload: &Value) -> Result<Value, String> {
         let url = payload.get("url").and_then(Value::as_str).ok_or("the payload has no url")?;
         let agent = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(10))).build().new_agent();
-        let mut response = agent.post(url).header("Idempotency-Key", key).send_json(payload.get("body").unwrap_or(&Value::Null)).map_err(|error| error.to_string())?;
+        let mut response =
+            agent.post(url).header("Idempotency-Key", key).send_json(payload.get("body").unwrap_or(&Value::Null)).map_err(|error| error.to_string())?;
         let text = response.body_mut().read_to_string().map_err(|error| error.to_string())?;
         Ok(serde_json::json!({ "status": response.status().as_u16(), "body": text }))
     }

@@ -39,7 +39,14 @@ struct Inner {
 impl Default for StopGate {
     fn default() -> Self {
         let state = StopState { engaged: false, reason: None, by: None, since: None };
-        Self { inner: Arc::new(Inner { engaged: AtomicBool::new(false), informed: AtomicBool::new(false), lease_until_ms: AtomicU64::new(0), state: Mutex::new(state) }) }
+        Self {
+            inner: Arc::new(Inner {
+                engaged: AtomicBool::new(false),
+                informed: AtomicBool::new(false),
+                lease_until_ms: AtomicU64::new(0),
+                state: Mutex::new(state),
+            }),
+        }
     }
 }
 
@@ -112,7 +119,8 @@ mod tests {
         assert!(gate.is_closed());
         gate.renew(100);
         assert!(!gate.is_closed() && gate.may_act(99) && !gate.may_act(100));
-        let said = |event_type| Event::new("1", "/nodes/a", event_type, "node/a").with_data(&serde_json::json!({"reason": "fire", "by": "ann"})).unwrap().encode();
+        let said =
+            |event_type| Event::new("1", "/nodes/a", event_type, "node/a").with_data(&serde_json::json!({"reason": "fire", "by": "ann"})).unwrap().encode();
         gate.fold(said(reserved::STOP_ENGAGED).view());
         assert!(gate.is_closed() && !gate.may_act(1));
         assert_eq!(gate.state().reason.as_deref(), Some("fire"));

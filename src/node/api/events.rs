@@ -73,17 +73,30 @@ fn logged(open: &Open, located: Located) -> LoggedEvent {
 }
 
 pub(super) fn search(open: &Open, query: &SearchQuery) -> Result<EventPage, Problem> {
-    let query = IndexQuery {
+    // A prefix of types has no posting list of its own: what matches the rest is looked through.
+    let prefix = query.filter.event_type.as_deref().and_then(|wanted| wanted.strip_suffix('*'));
+    let mut index_query = IndexQuery {
         subject: query.filter.subject.clone(),
-        event_type: query.filter.event_type.clone(),
+        event_type: if prefix.is_some() { None } else { query.filter.event_type.clone() },
         correlation: query.filter.correlation.clone(),
         from: query.from,
         to: query.to,
         limit: query.limit,
         cursor: query.cursor.clone(),
     };
-    let page = open.index.search(&query).map_err(|error| failed(&error))?;
-    Ok(EventPage { items: page.items.into_iter().map(|located| logged(open, located)).collect(), next_cursor: page.next_cursor })
+    let mut items = Vec::new();
+    // One answer looks at a bounded number of pages; an empty one with a cursor says: go on.
+    for _ in 0..20 {
+        let page = open.index.search(&index_query).map_err(|error| failed(&error))?;
+        let matching = page.items.into_iter().filter(|located| prefix.is_none_or(|prefix| located.event.get(Attribute::Type).starts_with(prefix)));
+        items.extend(matching.map(|located| logged(open, located)));
+        index_query.cursor = page.next_cursor;
+        if prefix.is_none() || index_query.cursor.is_none() || items.len() >= query.limit {
+            break;
+        }
+        index_query.limit = query.limit - items.len();
+    }
+    Ok(EventPage { items, next_cursor: index_query.cursor })
 }
 
 pub(super) fn timeline(open: &Open, subject: &str, limit: usize, cursor: Option<&str>) -> Result<EventPage, Problem> {
@@ -93,7 +106,11 @@ pub(super) fn timeline(open: &Open, subject: &str, limit: usize, cursor: Option<
 
 pub(super) fn by_id(open: &Open, id: &str, source: Option<&str>) -> Result<Vec<LoggedEvent>, Problem> {
     let found = open.index.by_id(id).map_err(|error| failed(&error))?;
-    Ok(found.into_iter().filter(|located| source.is_none_or(|source| located.event.get(Attribute::Source) == source)).map(|located| logged(open, located)).collect())
+    Ok(found
+        .into_iter()
+        .filter(|located| source.is_none_or(|source| located.event.get(Attribute::Source) == source))
+        .map(|located| logged(open, located))
+        .collect())
 }
 
 pub(super) fn trace(open: &Open, correlation: &str) -> Result<Trace, Problem> {

@@ -16,8 +16,9 @@ use tol_kafka::{Position, TopicPartition};
 
 use super::{Node, Open};
 use crate::http::api::{
-    Answer, Control, DeadLetter, DeadLetterPage, DeadLetterQuery, Digest, EventFilter, EventPage, Folded, LoggedEvent, NodeApi, Past, ProjectionStatus, Published, Readiness, RebuildStatus,
-    RedriveFilter, Redriven, Row, RowPage, RowsQuery, SearchQuery, StopState, StreamedEvent, SystemDetail, SystemStatus, Trace, Version,
+    Answer, Control, DeadLetter, DeadLetterPage, DeadLetterQuery, Digest, EventFilter, EventPage, Folded, LoggedEvent, NodeApi, Past, ProjectionStatus,
+    Published, Readiness, RebuildStatus, RedriveFilter, Redriven, Row, RowPage, RowsQuery, SearchQuery, StopState, StreamedEvent, SystemDetail, SystemStatus,
+    Trace, Version,
 };
 use crate::http::problem::{Kind, Problem};
 

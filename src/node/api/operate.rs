@@ -74,7 +74,9 @@ pub(super) fn dead_letters(open: &Open, query: &DeadLetterQuery) -> Result<DeadL
             place.ok_or_else(|| Problem::new(Kind::InvalidCursor, "the cursor names a dead letter that is gone; begin again without it"))? + 1
         }
     };
-    let behind = |parked: &Parked| all.iter().filter(|other| other.system == parked.system && other.subject == parked.subject && other.order > parked.order).count() as u64;
+    let behind = |parked: &Parked| {
+        all.iter().filter(|other| other.system == parked.system && other.subject == parked.subject && other.order > parked.order).count() as u64
+    };
     let items: Vec<DeadLetter> = all.iter().skip(skip).take(query.limit).map(|parked| dead_letter(parked, behind(parked))).collect();
     let more = skip + items.len() < all.len();
     let next_cursor = items.last().filter(|_| more).map(|last| last.id.clone());
@@ -130,10 +132,12 @@ async fn redrive_subjects(open: &Open, parked: Vec<Parked>) -> Result<Redriven, 
         }
     }
     let after: std::collections::BTreeSet<String> = parked_everywhere(open, None).await?.into_iter().map(|parked| parked.id).collect();
-    let ids: Vec<String> = before.into_iter().filter(|old| subjects.contains(&(old.system.clone(), old.subject.clone())) && !after.contains(&old.id)).map(|old| old.id).collect();
+    let ids: Vec<String> =
+        before.into_iter().filter(|old| subjects.contains(&(old.system.clone(), old.subject.clone())) && !after.contains(&old.id)).map(|old| old.id).collect();
     match refused {
         Some((subject, problem)) if ids.is_empty() => {
-            Err(Problem::new(Kind::WrongState, format!("{subject} failed again and stays parked: {problem}; mend the cause, or discard it")).with("subject", subject))
+            Err(Problem::new(Kind::WrongState, format!("{subject} failed again and stays parked: {problem}; mend the cause, or discard it"))
+                .with("subject", subject))
         }
         _ => Ok(Redriven { redriven: ids.len() as u64, ids, dry_run: false }),
     }
@@ -196,13 +200,20 @@ pub(super) fn readiness(node: &Node) -> Readiness {
         return Readiness { ready: false, checks: vec![check("node", false, node.phase())] };
     };
     let health = open.log.health();
-    let failed: Vec<String> = open.engine.status().into_iter().filter_map(|status| status.failed.map(|problem| format!("{}: {problem}", status.name))).collect();
+    let failed: Vec<String> =
+        open.engine.status().into_iter().filter_map(|status| status.failed.map(|problem| format!("{}: {problem}", status.name))).collect();
     let admission = open.admission.failed();
+    let (assigned, active) = open.admission.gates();
     let informed = open.control.rounds.load(Ordering::Relaxed) > 0;
     let checks = vec![
         check("node", true, node.phase()),
         check("log", health.ready, health.detail),
         check("admission", admission.is_none(), admission.unwrap_or_else(|| "ok".to_owned())),
+        check(
+            "partitions",
+            assigned.is_some_and(|assigned| active >= assigned),
+            format!("{active} of {} partitions of facts are claimed", assigned.map_or("?".to_owned(), |count| count.to_string())),
+        ),
         check("control", informed, if informed { "ok".to_owned() } else { "control was not read yet".to_owned() }),
         check("projections", failed.is_empty(), if failed.is_empty() { "ok".to_owned() } else { failed.join("; ") }),
     ];
@@ -213,11 +224,6 @@ pub(super) fn metrics(node: &Node) -> String {
     if let Some(open) = node.open.get() {
         // Gauges that are measured when they are asked for.
         let _ = super::systems::all(open);
-        for status in open.engine.status() {
-            metrics::gauge!("tol_projection_lag_events", "projection" => status.name).set(status.lag as f64);
-            metrics::gauge!("tol_projection_position", "projection" => status.name).set(status.positions.values().sum::<u64>() as f64);
-            metrics::gauge!("tol_projection_rebuild_progress_ratio", "projection" => status.name).set(status.rebuild.progress);
-        }
     }
     node.metrics.render()
 }

@@ -68,7 +68,7 @@ pub(super) async fn wait_for(open: &Open, name: String, positions: Vec<(TopicPar
     let topic = open.engine.topic(&name).map_err(|error| problem(&name, &error))?;
     let mut direct: Vec<(TopicPartition, Position)> = Vec::new();
     for (partition, position) in positions {
-        if &*partition.topic == topic {
+        if *partition.topic == *topic {
             direct.push((partition, position));
             continue;
         }
@@ -95,7 +95,13 @@ pub(super) async fn wait_for(open: &Open, name: String, positions: Vec<(TopicPar
     }
 }
 
-async fn covering(open: &Open, system: &str, partition: &TopicPartition, position: Position, deadline: tokio::time::Instant) -> Option<(TopicPartition, Position)> {
+async fn covering(
+    open: &Open,
+    system: &str,
+    partition: &TopicPartition,
+    position: Position,
+    deadline: tokio::time::Instant,
+) -> Option<(TopicPartition, Position)> {
     while tokio::time::Instant::now() < deadline {
         let (sender, answer) = oneshot::channel();
         let asked = open.root.command(system, Command::Covering(partition.clone(), position, Box::new(move |covering| drop(sender.send(covering)))));

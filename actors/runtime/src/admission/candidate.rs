@@ -48,7 +48,15 @@ impl Candidate {
     /// Routes and hashes a validated event. `keyed_content` is the content hash of an event whose personal fields were encrypted.
     /// Numbering attributes that the sender set are dropped: they are admission's to give.
     pub fn new(mut event: Event, keyed_content: Option<u64>, partitions: u32, inbox: Option<(u32, Position)>, now: EventTime) -> Self {
-        for attribute in [Attribute::Sequence, Attribute::Epoch, Attribute::InputPosition, Attribute::InputIndex, Attribute::RecordedTime, Attribute::InboxPosition, Attribute::TimeFlag] {
+        for attribute in [
+            Attribute::Sequence,
+            Attribute::Epoch,
+            Attribute::InputPosition,
+            Attribute::InputIndex,
+            Attribute::RecordedTime,
+            Attribute::InboxPosition,
+            Attribute::TimeFlag,
+        ] {
             event.unset(attribute);
         }
         event.extensions.remove(CONTENT_HASH);

@@ -82,6 +82,8 @@ struct Shared {
     assigned: Mutex<Option<BTreeSet<u32>>>,
     stop: AtomicBool,
     beat: std::sync::atomic::AtomicU64,
+    /// Gates this node is to own, once it was told; and those whose claim is valid.
+    gates: Mutex<(Option<usize>, usize)>,
     failed: Mutex<Option<String>>,
     thread: Mutex<Option<Thread>>,
 }
@@ -138,6 +140,11 @@ impl AdmissionHandle {
         self.shared.wake();
     }
 
+    /// How many gates this node is to own (once it was told), and how many of them take facts.
+    pub fn gates(&self) -> (Option<usize>, usize) {
+        *lock(&self.shared.gates)
+    }
+
     /// Counts the thread's rounds, so that a watcher sees whether it hangs.
     pub fn heartbeat(&self) -> u64 {
         self.shared.beat.load(Ordering::Relaxed)
@@ -166,7 +173,13 @@ struct Waiter {
 ///
 /// # Errors
 /// The store failed or the thread did not start.
-pub fn start(log: Arc<dyn EventLog>, store: Arc<dyn Store>, node: &str, nonce_seed: u64, options: AdmissionOptions) -> Result<(AdmissionHandle, JoinHandle<()>), Error> {
+pub fn start(
+    log: Arc<dyn EventLog>,
+    store: Arc<dyn Store>,
+    node: &str,
+    nonce_seed: u64,
+    options: AdmissionOptions,
+) -> Result<(AdmissionHandle, JoinHandle<()>), Error> {
     let identity = log.identity();
     let mut gates = BTreeMap::new();
     for topic in tol_events::id::FACTS_TOPICS {
@@ -178,7 +191,8 @@ pub fn start(log: Arc<dyn EventLog>, store: Arc<dyn Store>, node: &str, nonce_se
     }
     let shared = Arc::new(Shared::default());
     let handle = AdmissionHandle { shared: shared.clone(), options: options.clone() };
-    let mut service = Service { gates, log, shared: shared.clone(), options, waiters: HashMap::new(), next_ticket: 0, checked: BTreeSet::new(), unsettled: Vec::new() };
+    let mut service =
+        Service { gates, log, shared: shared.clone(), options, waiters: HashMap::new(), next_ticket: 0, checked: BTreeSet::new(), unsettled: Vec::new() };
     let thread = std::thread::Builder::new()
         .name("admission".to_owned())
         .spawn(move || service.run())
@@ -234,6 +248,8 @@ impl Service {
             for (partition, gate) in &mut self.gates {
                 gate.assign(assigned.contains(&partition.partition));
             }
+            let count = self.gates.keys().filter(|partition| assigned.contains(&partition.partition)).count();
+            lock(&self.shared.gates).0 = Some(count);
             moved = true;
         }
         moved |= self.take_answers()?;
@@ -242,6 +258,7 @@ impl Service {
         moved |= self.take_requests(moment)?;
         moved |= self.step_gates(moment)?;
         self.expire(moment);
+        lock(&self.shared.gates).1 = self.gates.values().filter(|gate| gate.is_active()).count();
         Ok(moved)
     }
 

@@ -160,17 +160,22 @@ impl SystemActor {
             });
             let nonce_seed = uuid::Uuid::new_v4().as_u64_pair().0;
             let store = environment.store.clone();
-            drivers.push(Driver::open(system.clone(), partition, &environment.node, environment.log.clone(), store, environment.options.clone(), nonce_seed, wake)?);
+            drivers.push(Driver::open(
+                system.clone(),
+                partition,
+                &environment.node,
+                environment.log.clone(),
+                store,
+                environment.options.clone(),
+                nonce_seed,
+                wake,
+            )?);
         }
         Ok(Self { description: system.describe(), drivers, environment, shared, replies: BTreeMap::new(), next_ticket: 0 })
     }
 
     fn moment(&self) -> Moment {
-        Moment {
-            now_ms: self.environment.started.elapsed().as_millis() as u64,
-            wall: chrono::Utc::now().into(),
-            stopped: self.environment.gate.is_closed(),
-        }
+        Moment { now_ms: self.environment.started.elapsed().as_millis() as u64, wall: chrono::Utc::now().into(), stopped: self.environment.gate.is_closed() }
     }
 
     /// Steps every partition until nothing moves or the turn is over; whether there is more to do.
@@ -311,7 +316,8 @@ impl Handler<Command> for SystemActor {
                 }
             }
             Command::Discard(id, reason, reply) => {
-                let holder = self.drivers.iter().position(|driver| driver.owner().parked(usize::MAX / 2).is_ok_and(|all| all.iter().any(|parked| parked.id == id)));
+                let holder =
+                    self.drivers.iter().position(|driver| driver.owner().parked(usize::MAX / 2).is_ok_and(|all| all.iter().any(|parked| parked.id == id)));
                 let Some(index) = holder else { return reply(Ok(0)) };
                 let ticket = self.ticket(reply);
                 if let Err(error) = self.drivers[index].owner_mut().discard(&id, &reason, ticket, moment)

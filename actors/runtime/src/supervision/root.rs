@@ -206,6 +206,8 @@ impl Root {
             })
             .collect();
         let root = Root { children, environment, options, assigned: BTreeSet::new(), board: board.clone() };
+        // Whoever asks before the first tick is told that they wait, not that there are none.
+        root.publish();
         let address = Root::start_in_arbiter(&arbiter.handle(), move |_| root);
         (RootHandle { board, address }, arbiter)
     }
@@ -225,7 +227,12 @@ impl Root {
 
     fn watch(&mut self, name: &str, now_ms: u64) {
         let ready = self.children.get(name).is_some_and(|child| {
-            child.registered.description.depends_on.iter().all(|other| self.children.get(*other).is_none_or(|other| matches!(other.machine.state(), State::Running | State::Probing)))
+            child
+                .registered
+                .description
+                .depends_on
+                .iter()
+                .all(|other| self.children.get(*other).is_none_or(|other| matches!(other.machine.state(), State::Running | State::Probing)))
         });
         let Some(child) = self.children.get_mut(name) else { return };
         let failed = child.shared.failed.lock().unwrap_or_else(PoisonError::into_inner).take();
