@@ -166,6 +166,11 @@ fn open(node: &Arc<Node>, registered: Vec<Registered>) -> anyhow::Result<Threads
     index.start();
 
     let outlet = Arc::new(NodeOutlet { log: log.clone(), pool: OnceLock::new(), partitions: config.log.partitions });
+    let retries = registered.iter().map(|system| {
+        let settings = config.system(system.description.name);
+        (system.description.name.to_owned(), (settings.retry_attempts.max(1), settings.retry_backoff_initial_ms))
+    });
+    let retries = retries.collect();
     let environment = Environment {
         log: log.clone(),
         store: store.clone(),
@@ -173,6 +178,7 @@ fn open(node: &Arc<Node>, registered: Vec<Registered>) -> anyhow::Result<Threads
         gate: node.gate.clone(),
         outlet: outlet.clone(),
         options: Options { partitions: config.log.partitions, ..Options::default() },
+        retries,
         started: node.started,
     };
     let limits = Limits {

@@ -130,6 +130,8 @@ pub struct Environment {
     pub outlet: Arc<dyn Outlet>,
     /// Limits of owners.
     pub options: Options,
+    /// Tries of an input and the wait before the second, where a system has its own.
+    pub retries: BTreeMap<String, (u32, u64)>,
     /// Zero of the monotonic clock.
     pub started: Instant,
 }
@@ -151,6 +153,10 @@ impl SystemActor {
     /// The store failed.
     pub fn new(system: Arc<dyn AnySystem>, environment: Environment, shared: Arc<SystemShared>) -> Result<Self, crate::owner::Error> {
         let mut drivers = Vec::new();
+        let mut options = environment.options.clone();
+        if let Some((attempts, retry_ms)) = environment.retries.get(system.describe().name) {
+            (options.attempts, options.retry_ms) = (*attempts, *retry_ms);
+        }
         for partition in 0..environment.options.partitions {
             let waker = Arc::downgrade(&shared);
             let wake = Arc::new(move || {
@@ -166,7 +172,7 @@ impl SystemActor {
                 &environment.node,
                 environment.log.clone(),
                 store,
-                environment.options.clone(),
+                options.clone(),
                 nonce_seed,
                 wake,
             )?);
