@@ -129,10 +129,6 @@ pub struct SystemSettings {
     pub retry_attempts: u32,
     /// Wait before the first retry, milliseconds; doubles.
     pub retry_backoff_initial_ms: u64,
-    /// Longest wait between retries, milliseconds.
-    pub retry_backoff_max_ms: u64,
-    /// Inputs that wait at most before its readers are paused.
-    pub mailbox: u32,
     /// The system's own settings, described in its README.
     pub settings: BTreeMap<String, serde_json::Value>,
 }
@@ -144,8 +140,6 @@ impl Default for SystemSettings {
             uptime_target: None,
             retry_attempts: 5,
             retry_backoff_initial_ms: 50,
-            retry_backoff_max_ms: 5_000,
-            mailbox: 64,
             settings: BTreeMap::new(),
         }
     }
@@ -163,8 +157,6 @@ pub struct Supervision {
     pub backoff_initial_ms: u64,
     /// Longest wait before a restart, milliseconds.
     pub backoff_max_ms: u64,
-    /// How often a system must give a sign of life, milliseconds.
-    pub heartbeat_ms: u64,
     /// Silence after which a system counts as hung and is replaced, milliseconds.
     pub hung_after_ms: u64,
     /// Hung threads after which the process exits and says why.
@@ -178,7 +170,6 @@ impl Default for Supervision {
             restart_window_s: 60,
             backoff_initial_ms: 200,
             backoff_max_ms: 30_000,
-            heartbeat_ms: 1_000,
             hung_after_ms: 10_000,
             max_abandoned: 3,
         }
@@ -189,8 +180,6 @@ impl Default for Supervision {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Projections {
-    /// Events folded at most before rows are written.
-    pub flush_events: u64,
     /// Block cache shared by all projections, bytes.
     pub cache_bytes: u64,
     /// Rows held in memory at most while rebuilding, bytes.
@@ -199,7 +188,7 @@ pub struct Projections {
 
 impl Default for Projections {
     fn default() -> Self {
-        Self { flush_events: 10_000, cache_bytes: 64 << 20, rebuild_memory_bytes: 256 << 20 }
+        Self { cache_bytes: 64 << 20, rebuild_memory_bytes: 256 << 20 }
     }
 }
 
