@@ -52,7 +52,7 @@ pub trait NodeApi: Send + Sync + 'static {
     /// `InvalidCursor`.
     fn timeline(&self, subject: &str, limit: usize, cursor: Option<&str>) -> Result<EventPage, Problem>;
 
-    /// All projections.
+    /// All projections. Blocking.
     fn projections(&self) -> Vec<ProjectionStatus>;
     /// Waits until the projection holds all the positions (inclusive); false when `timeout` passes first.
     fn wait_for(&self, projection: &str, positions: Vec<(TopicPartition, Position)>, timeout: Duration) -> Answer<'_, bool>;

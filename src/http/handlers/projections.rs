@@ -11,7 +11,7 @@ use crate::http::parameters::Query;
 use crate::http::problem::{Kind, Problem};
 
 pub(crate) async fn all(state: State) -> Outcome {
-    json(&state.api.projections())
+    json(&ask(&state, |node| Ok(node.projections())).await?)
 }
 
 /// Waits for what `min_position` asks for.

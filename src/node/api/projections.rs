@@ -47,18 +47,21 @@ pub(super) fn rebuild_status(status: tol_projections::RebuildStatus) -> RebuildS
 }
 
 pub(super) fn statuses(open: &Open) -> Vec<ProjectionStatus> {
-    let statuses = open.engine.status().into_iter();
-    statuses
-        .map(|status| ProjectionStatus {
+    let of = |status: tol_projections::ProjectionStatus| {
+        let positions = parsed(status.positions);
+        // Measured against the log as it ends now: a projection knows only the ends it has seen.
+        let lag_in = |(partition, next): (&TopicPartition, &Position)| open.log.bounds(partition).map_or(0, |bounds| bounds.end.saturating_sub(*next));
+        ProjectionStatus {
             name: status.name.to_owned(),
             version: status.version,
             generation: status.generation,
-            lag: status.lag,
-            positions: parsed(status.positions),
+            lag: positions.iter().map(lag_in).sum(),
+            positions,
             rebuild: rebuild_status(status.rebuild),
             failed: status.failed,
-        })
-        .collect()
+        }
+    };
+    open.engine.status().into_iter().map(of).collect()
 }
 
 /// Waits until a projection holds positions. A position of a topic that the projection is not folded from is first translated:

@@ -31,11 +31,13 @@ fn state_of(status: &root::SystemStatus) -> &'static str {
 /// Records of its inputs that a system has not decided: the ends of what it reads, less where it stands.
 fn lag_of(open: &Open, status: &root::SystemStatus) -> u64 {
     let mut lag = 0;
-    for snapshot in &status.partitions {
+    for number in 0..open.partitions {
+        // One that did not run yet has decided nothing.
+        let snapshot = status.partitions.iter().find(|snapshot| snapshot.partition == number);
         for spec in &status.description.inputs {
-            let partition = TopicPartition::new(spec.topic, snapshot.partition);
+            let partition = TopicPartition::new(spec.topic, number);
             let Ok(bounds) = open.log.bounds(&partition) else { continue };
-            let done = snapshot.inputs.get(&partition.to_string()).copied().unwrap_or(0);
+            let done = snapshot.and_then(|snapshot| snapshot.inputs.get(&partition.to_string()).copied()).unwrap_or(0);
             lag += bounds.end.saturating_sub(done);
         }
     }
