@@ -5,11 +5,6 @@ SHELL := /bin/bash
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tol
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 export PATH := $(CACHE)/tools:$(PATH):$(HOME)/.cargo/bin
-# bindgen finds libclang by itself on most machines; where there are several, the newest is taken.
-LIBCLANG_FOUND := $(lastword $(sort $(dir $(wildcard /usr/lib/llvm-*/lib/libclang*.so*))))
-ifneq ($(LIBCLANG_FOUND),)
-export LIBCLANG_PATH ?= $(LIBCLANG_FOUND)
-endif
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test run build lint bench conformance kafka-up kafka-down check-config
