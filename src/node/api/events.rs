@@ -44,6 +44,7 @@ fn refused(open: &Open, refusal: Refusal, sources: &[String]) -> Problem {
     match refusal {
         Refusal::Conflict { index, id, at } => Problem::id_conflict(index, sources.get(index).map_or("", String::as_str), &id).with("at", at),
         Refusal::Busy(_) => Problem::unavailable(refusal.to_string(), 1),
+        Refusal::Unavailable(why) if why.contains("No space left") => Problem::new(Kind::DiskFull, why),
         Refusal::Unavailable(_) => {
             let detail = open.log.health().detail;
             if detail.contains("full") { Problem::new(Kind::DiskFull, detail) } else { Problem::unavailable(refusal.to_string(), 1) }

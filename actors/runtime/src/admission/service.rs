@@ -102,6 +102,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 /// The log's answers to one call: which appends of which gates, and what became of them.
 struct Answer {
+    generation: u64,
     sent: Vec<(TopicPartition, Sent)>,
     answer: Result<Vec<Appended>, tol_kafka::Error>,
 }
@@ -150,7 +151,7 @@ impl AdmissionHandle {
         self.shared.beat.load(Ordering::Relaxed)
     }
 
-    /// Why admission ended, if it did.
+    /// Why admission takes nothing now, if it does not.
     pub fn failed(&self) -> Option<String> {
         lock(&self.shared.failed).clone()
     }
@@ -180,19 +181,23 @@ pub fn start(
     nonce_seed: u64,
     options: AdmissionOptions,
 ) -> Result<(AdmissionHandle, JoinHandle<()>), Error> {
-    let identity = log.identity();
-    let mut gates = BTreeMap::new();
-    for topic in tol_events::id::FACTS_TOPICS {
-        for partition in 0..options.partitions {
-            let partition = TopicPartition::new(topic, partition);
-            let gate = Gate::open(partition.clone(), node, &identity, store.clone(), nonce_seed, options.batch_events)?;
-            gates.insert(partition, gate);
-        }
-    }
+    let opener = Opener { identity: log.identity(), node: node.to_owned(), store, nonce_seed };
+    let gates = opener.open(0, &options)?;
     let shared = Arc::new(Shared::default());
     let handle = AdmissionHandle { shared: shared.clone(), options: options.clone() };
-    let mut service =
-        Service { gates, log, shared: shared.clone(), options, waiters: HashMap::new(), next_ticket: 0, checked: BTreeSet::new(), unsettled: Vec::new() };
+    let mut service = Service {
+        gates,
+        log,
+        shared: shared.clone(),
+        options,
+        waiters: HashMap::new(),
+        next_ticket: 0,
+        checked: BTreeSet::new(),
+        unsettled: Vec::new(),
+        opener,
+        generation: 0,
+        assigned: BTreeSet::new(),
+    };
     let thread = std::thread::Builder::new()
         .name("admission".to_owned())
         .spawn(move || service.run())
@@ -215,6 +220,34 @@ struct Service {
     checked: BTreeSet<TopicPartition>,
     /// Dropped by a lost claim, to be offered again.
     unsettled: Vec<Unsettled>,
+    opener: Opener,
+    /// Times the gates were opened anew: answers to an earlier generation mean nothing to this one.
+    generation: u64,
+    assigned: BTreeSet<u32>,
+}
+
+/// What gates are opened with.
+struct Opener {
+    identity: String,
+    node: String,
+    store: Arc<dyn Store>,
+    nonce_seed: u64,
+}
+
+impl Opener {
+    fn open(&self, generation: u64, options: &AdmissionOptions) -> Result<BTreeMap<TopicPartition, Gate>, Error> {
+        let mut gates = BTreeMap::new();
+        // No two claims share a nonce.
+        let nonce_seed = self.nonce_seed.wrapping_add(generation.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        for topic in tol_events::id::FACTS_TOPICS {
+            for partition in 0..options.partitions {
+                let partition = TopicPartition::new(topic, partition);
+                let gate = Gate::open(partition.clone(), &self.node, &self.identity, self.store.clone(), nonce_seed, options.batch_events)?;
+                gates.insert(partition, gate);
+            }
+        }
+        Ok(gates)
+    }
 }
 
 impl Service {
@@ -226,18 +259,53 @@ impl Service {
             match self.round(moment) {
                 Ok(true) => {}
                 Ok(false) => std::thread::park_timeout(Duration::from_millis(if self.waiters.is_empty() { 100 } else { 10 })),
+                Err(error @ Error::Store(crate::store::Error::Failed(_))) => self.begin_anew(&error),
                 Err(error) => {
                     tracing::error!(%error, "admission ended");
+                    self.refuse_all(&error.to_string());
                     *lock(&self.shared.failed) = Some(error.to_string());
                     break;
                 }
             }
         }
+        self.refuse_all("the node is stopping");
+    }
+
+    fn refuse_all(&mut self, why: &str) {
         for (_, waiter) in self.waiters.drain() {
-            (waiter.respond)(Err(Refusal::Unavailable("the node is stopping".to_owned())));
+            (waiter.respond)(Err(Refusal::Unavailable(why.to_owned())));
         }
-        for request in lock(&self.shared.queue).drain(..) {
-            (request.respond)(Err(Refusal::Unavailable("the node is stopping".to_owned())));
+        let requests: Vec<Request> = lock(&self.shared.queue).drain(..).collect();
+        for request in requests {
+            *lock(&self.shared.waiting_events) -= request.candidates.len();
+            (request.respond)(Err(Refusal::Unavailable(why.to_owned())));
+        }
+    }
+
+    /// The store failed (a full disk, say): what the gates know may not be what is stored. They are opened and claimed anew, as soon as that
+    /// goes; until then requests are refused, and repeats of those that were under way are told apart by what the log says.
+    fn begin_anew(&mut self, error: &Error) {
+        tracing::error!(%error, "admission begins anew");
+        *lock(&self.shared.failed) = Some(error.to_string());
+        self.generation += 1;
+        self.checked.clear();
+        self.unsettled.clear();
+        let mut why = error.to_string();
+        while !self.shared.stop.load(Ordering::Acquire) {
+            self.shared.beat.fetch_add(1, Ordering::Relaxed);
+            self.refuse_all(&why);
+            match self.opener.open(self.generation, &self.options) {
+                Ok(gates) => {
+                    self.gates = gates;
+                    for (partition, gate) in &mut self.gates {
+                        gate.assign(self.assigned.contains(&partition.partition));
+                    }
+                    *lock(&self.shared.failed) = None;
+                    return;
+                }
+                Err(again) => why = again.to_string(),
+            }
+            std::thread::park_timeout(Duration::from_millis(250));
         }
     }
 
@@ -250,6 +318,7 @@ impl Service {
             }
             let count = self.gates.keys().filter(|partition| assigned.contains(&partition.partition)).count();
             lock(&self.shared.gates).0 = Some(count);
+            self.assigned = assigned;
             moved = true;
         }
         moved |= self.take_answers()?;
@@ -265,7 +334,10 @@ impl Service {
     fn take_answers(&mut self) -> Result<bool, Error> {
         let answers = std::mem::take(&mut *lock(&self.shared.answers));
         let moved = !answers.is_empty();
-        for Answer { sent, answer } in answers {
+        for Answer { generation, sent, answer } in answers {
+            if generation != self.generation {
+                continue;
+            }
             for (index, (partition, sent)) in sent.into_iter().enumerate() {
                 let Some(gate) = self.gates.get_mut(&partition) else { continue };
                 let single = match &answer {
@@ -447,11 +519,11 @@ impl Service {
 
     fn send(&self, calls: Vec<(TopicPartition, Sent, Append)>) {
         let (sent, appends): (Vec<_>, Vec<_>) = calls.into_iter().map(|(partition, sent, append)| ((partition, sent), append)).unzip();
-        let shared = self.shared.clone();
+        let (shared, generation) = (self.shared.clone(), self.generation);
         self.log.append(
             appends,
             Box::new(move |answer| {
-                lock(&shared.answers).push_back(Answer { sent, answer });
+                lock(&shared.answers).push_back(Answer { generation, sent, answer });
                 shared.wake();
             }),
         );
