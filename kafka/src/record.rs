@@ -76,6 +76,19 @@ impl Record {
         record
     }
 
+    fn repeats_a_header(&self) -> bool {
+        let mut attributes = 0u32;
+        self.headers.iter().enumerate().any(|(place, (name, _))| match name {
+            HeaderName::Attribute(attribute) => {
+                let bit = 1 << (*attribute as u32);
+                let seen = attributes & bit != 0;
+                attributes |= bit;
+                seen
+            }
+            HeaderName::Other(_) => self.headers.iter().take(place).any(|(earlier, _)| earlier == name),
+        })
+    }
+
     fn put(&mut self, bytes: &[u8]) -> Span {
         let span = Span { start: self.buffer.len() as u32, len: bytes.len() as u32 };
         self.buffer.extend_from_slice(bytes);
@@ -182,14 +195,14 @@ impl Batch {
             HeaderName::Other(other) => (Attribute::COUNT + names.iter().position(|n| *n == &**other).unwrap_or_default()) as u64,
         };
         let constants: Vec<&(HeaderName, Span)> = match records {
-            [first, rest @ ..] if !rest.is_empty() => first
+            // A header that some record has twice cannot stand for the batch; so rare that none is then tried.
+            [first, rest @ ..] if !rest.is_empty() && !records.iter().any(Record::repeats_a_header) => first
                 .headers
                 .iter()
                 .enumerate()
                 .filter(|(place, (name, span))| {
                     let value = span.of(&first.buffer);
-                    let once = first.headers.iter().filter(|(other, _)| other == name).count() == 1;
-                    once && rest.iter().all(|record| {
+                    rest.iter().all(|record| {
                         // Same place first: batches are nearly always uniform.
                         match record.headers.get(*place) {
                             Some((other, span)) if other == name => span.of(&record.buffer) == value,
@@ -455,6 +468,17 @@ mod tests {
             let _ = batch.records();
             for index in 0..20 { if let Some(event) = batch.event(index) { let _ = (event.id(), event.data(), event.extensions().count()); } }
         }
+    }
+
+    #[test]
+    fn a_header_that_one_record_repeats_is_kept_twice() {
+        let mut once = Record::default();
+        once.header("x", b"");
+        let mut twice = Record::default();
+        twice.header("x", b"").header("x", b"");
+        let batch = batch(&[once, twice]);
+        let counts: Vec<usize> = batch.records().unwrap().iter().map(|record| record.headers.len()).collect();
+        assert_eq!(counts, [1, 2]);
     }
 
     #[test]
