@@ -37,7 +37,14 @@ impl Default for Options {
 /// Publishes for a while, then waits until everybody has read it.
 pub fn measure(node: &NodeOptions, options: &Options, report: &mut Report) -> anyhow::Result<()> {
     let node = Node::start(node)?;
-    let feed = Feed { connections: options.connections, batch: options.batch, mix: options.mix, customers: options.customers, events: u64::MAX, at_most: Duration::from_secs(2) };
+    let feed = Feed {
+        connections: options.connections,
+        batch: options.batch,
+        mix: options.mix,
+        customers: options.customers,
+        events: u64::MAX,
+        at_most: Duration::from_secs(2),
+    };
     // Ids of later runs against the same node must be new.
     let first = chrono::Utc::now().timestamp_micros() as u64;
     let warm = publish(&node, first, feed)?;

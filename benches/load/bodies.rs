@@ -42,7 +42,7 @@ impl Batch {
                 Mix::Orders => true,
                 Mix::Both => number % 2 == 1,
             };
-            let text = event(order);
+            let text = event(order, number as u64);
             let base = body.len();
             let places = |wanted: &str| text.match_indices(wanted).map(|(at, _)| base + at).collect::<Vec<_>>();
             let (ids, customers) = (places(&"i".repeat(ID_DIGITS)), places(&"c".repeat(CUSTOMER_DIGITS)));
@@ -50,10 +50,8 @@ impl Batch {
             body.extend_from_slice(text.as_bytes());
         }
         body.push(b']');
-        let head = format!(
-            "POST /events HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/cloudevents-batch+json\r\ncontent-length: {}\r\n\r\n",
-            body.len()
-        );
+        let head =
+            format!("POST /events HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/cloudevents-batch+json\r\ncontent-length: {}\r\n\r\n", body.len());
         for slot in &mut slots {
             slot.ids.iter_mut().chain(&mut slot.customers).for_each(|at| *at += head.len());
         }
@@ -98,8 +96,9 @@ pub fn customer_of(number: u64, customers: u32) -> u32 {
     ((mixed >> 32) * u64::from(customers) >> 32) as u32
 }
 
-/// One event of [`EVENT_BYTES`] with `iiii…` for ids and `cccccccc` for the customer.
-fn event(order: bool) -> String {
+/// One event of [`EVENT_BYTES`] with `iiii…` for ids and `cccccccc` for the customer. It is filled with what does not compress well:
+/// facts do not repeat each other letter by letter.
+fn event(order: bool, seed: u64) -> String {
     let (id, customer) = ("i".repeat(ID_DIGITS), "c".repeat(CUSTOMER_DIGITS));
     let (kind, before, after) = if order {
         let data = format!(r#"{{"order_id":"{id}"#);
@@ -112,6 +111,11 @@ fn event(order: bool) -> String {
         r#"{{"specversion":"1.0","id":"{id}","source":"/shop","type":"{kind}","subject":"customer/{customer}","time":"2026-01-02T03:04:05.678Z","data":"#
     );
     let size = head.len() + before.len() + after.len() + 1;
-    let filling = "-abdefgh".chars().cycle().take(EVENT_BYTES.saturating_sub(size)).collect::<String>();
+    let mut random = seed;
+    let letters = std::iter::repeat_with(|| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        char::from(b"0123456789abdefg"[(random >> 60) as usize])
+    });
+    let filling = std::iter::once('-').chain(letters).take(EVENT_BYTES.saturating_sub(size)).collect::<String>();
     format!("{head}{before}{filling}{after}}}")
 }

@@ -16,7 +16,8 @@ pub fn facts() -> Vec<(&'static str, String)> {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let load: String = read("/proc/loadavg").split(' ').take(2).collect::<Vec<_>>().join(" ");
     let commit = std::process::Command::new("git").args(["describe", "--always", "--dirty", "--exclude=*"]).output();
-    let commit = commit.ok().filter(|output| output.status.success()).map_or("unknown".to_owned(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    let commit =
+        commit.ok().filter(|output| output.status.success()).map_or("unknown".to_owned(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
     vec![
         ("processor", model.unwrap_or_else(|| "unknown".to_owned())),
         ("cores", format!("{cores}, shared by node and load program")),

@@ -32,7 +32,8 @@ pub fn measure(node: &NodeOptions, options: &Options, report: &mut Report) -> an
     sleep(REST);
     let idle = megabytes(node.pid, "VmRSS");
     report.row("memory, idle", "< 150 MB", format!("{idle:.0} MB"), format!("VmRSS {} s after it was ready", REST.as_secs()));
-    let feed = Feed { connections: 4, batch: 500, mix: Mix::Orders, customers: options.customers, events: u64::from(options.customers), at_most: Duration::MAX };
+    let feed =
+        Feed { connections: 4, batch: 500, mix: Mix::Orders, customers: options.customers, events: u64::from(options.customers), at_most: Duration::MAX };
     let fed = publish(&node, 1, feed)?;
     let settled = node.settle()?;
     sleep(REST);

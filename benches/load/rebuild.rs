@@ -52,7 +52,13 @@ pub fn measure(node: &NodeOptions, options: &Options, report: &mut Report) -> an
     let feed = Feed { connections: 4, batch: 500, mix: options.mix, customers: options.customers, events: options.events, at_most: Duration::MAX };
     let fed = publish(&node, 1, feed)?;
     let settled = node.settle()?;
-    println!("\nfed {} events at {}/s, all read {:.1} s later, {:.0} MB of log", grouped(fed.events as f64), grouped(fed.rate()), settled.as_secs_f64(), node.log_bytes() as f64 / 1e6);
+    println!(
+        "\nfed {} events at {}/s, all read {:.1} s later, {:.0} MB of log",
+        grouped(fed.events as f64),
+        grouped(fed.rate()),
+        settled.as_secs_f64(),
+        node.log_bytes() as f64 / 1e6
+    );
 
     let mut client = node.client()?;
     let before = client.get_json("/projections/customers/digest")?;
@@ -137,7 +143,10 @@ fn read_and_decode(folder: &Path) -> anyhow::Result<(u64, f64)> {
         };
         let read = std::thread::scope(|scope| {
             let workers = [scope.spawn(worker), scope.spawn(worker)];
-            workers.into_iter().map(|worker| worker.join().map_err(|_| anyhow::anyhow!("a reader panicked"))?.map_err(anyhow::Error::from)).sum::<anyhow::Result<u64>>()
+            workers
+                .into_iter()
+                .map(|worker| worker.join().map_err(|_| anyhow::anyhow!("a reader panicked"))?.map_err(anyhow::Error::from))
+                .sum::<anyhow::Result<u64>>()
         })?;
         last = (read, read as f64 / began.elapsed().as_secs_f64());
     }

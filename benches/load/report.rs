@@ -40,7 +40,9 @@ impl Report {
         let facts: String = self.facts.iter().map(|(name, fact)| format!("- {name}: {fact}\n")).collect();
         let line = |row: &Row| format!("| {} | {} | {} | {} |\n", row.what, row.reach, row.measured, row.details);
         let rows: String = self.rows.iter().map(line).collect();
-        format!("# Results of {today}\n\nWritten by `scripts/bench`; what each row means is in [README.md](README.md).\n\n{facts}\n| what | reach | measured | details |\n|---|---|---|---|\n{rows}")
+        format!(
+            "# Results of {today}\n\nWritten by `scripts/bench`; what each row means is in [README.md](README.md).\n\n{facts}\n| what | reach | measured | details |\n|---|---|---|---|\n{rows}"
+        )
     }
 }
 
