@@ -93,7 +93,7 @@ pub fn customer_of(number: u64, customers: u32) -> u32 {
         return number as u32;
     }
     let mixed = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    ((mixed >> 32) * u64::from(customers) >> 32) as u32
+    (((mixed >> 32) * u64::from(customers)) >> 32) as u32
 }
 
 /// One event of [`EVENT_BYTES`] with `iiii…` for ids and `cccccccc` for the customer. It is filled with what does not compress well:

@@ -49,7 +49,7 @@ pub fn ask(node: &Node, connections: usize, customers: u32, between: Option<Dura
         let (mut asked, mut random, mut due) = (Asked::default(), seed, Instant::now());
         while !stop.load(Ordering::Relaxed) {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            let customer = ((random >> 32) * u64::from(customers) >> 32) as u32;
+            let customer = (((random >> 32) * u64::from(customers)) >> 32) as u32;
             request[at..at + 8].copy_from_slice(&customer_key(customer));
             match between {
                 Some(between) => {

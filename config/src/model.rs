@@ -135,13 +135,7 @@ pub struct SystemSettings {
 
 impl Default for SystemSettings {
     fn default() -> Self {
-        Self {
-            enabled: true,
-            uptime_target: None,
-            retry_attempts: 5,
-            retry_backoff_initial_ms: 50,
-            settings: BTreeMap::new(),
-        }
+        Self { enabled: true, uptime_target: None, retry_attempts: 5, retry_backoff_initial_ms: 50, settings: BTreeMap::new() }
     }
 }
 
@@ -159,20 +153,13 @@ pub struct Supervision {
     pub backoff_max_ms: u64,
     /// Silence after which a system counts as hung and is replaced, milliseconds.
     pub hung_after_ms: u64,
-    /// Hung threads after which the process exits and says why.
+    /// Hung threads of one system after which it stays degraded until an operator restarts it.
     pub max_abandoned: u32,
 }
 
 impl Default for Supervision {
     fn default() -> Self {
-        Self {
-            restart_limit: 5,
-            restart_window_s: 60,
-            backoff_initial_ms: 200,
-            backoff_max_ms: 30_000,
-            hung_after_ms: 10_000,
-            max_abandoned: 3,
-        }
+        Self { restart_limit: 5, restart_window_s: 60, backoff_initial_ms: 200, backoff_max_ms: 30_000, hung_after_ms: 10_000, max_abandoned: 3 }
     }
 }
 

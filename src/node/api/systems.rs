@@ -69,9 +69,15 @@ fn uptime(open: &Open, name: &str, target: f64) -> Option<Uptime> {
     // The ledger ends at the last observation; what has lasted since is added to the phase it is in.
     let lasted = EventTime::from(chrono::Utc::now()).micros_since(as_of).max(0);
     let phase = report.get("phase").and_then(Value::as_str).unwrap_or_default();
+    let counted_as = match phase {
+        "up" => "up",
+        "stopped_as_planned" => "planned_down",
+        "unknown" => "",
+        _ => "down",
+    };
     let micros = |field: &str| {
         let until_then = report.pointer(&format!("/total/{field}")).and_then(Value::as_i64).unwrap_or(0);
-        if phase == field { until_then + lasted } else { until_then }
+        if counted_as == field { until_then + lasted } else { until_then }
     };
     let (up, down, planned) = (micros("up"), micros("down"), micros("planned_down"));
     let ppm = |share: f64| (share * 1e6).round() as u32;

@@ -166,16 +166,7 @@ impl SystemActor {
             });
             let nonce_seed = uuid::Uuid::new_v4().as_u64_pair().0;
             let store = environment.store.clone();
-            drivers.push(Driver::open(
-                system.clone(),
-                partition,
-                &environment.node,
-                environment.log.clone(),
-                store,
-                options.clone(),
-                nonce_seed,
-                wake,
-            )?);
+            drivers.push(Driver::open(system.clone(), partition, &environment.node, environment.log.clone(), store, options.clone(), nonce_seed, wake)?);
         }
         Ok(Self { description: system.describe(), drivers, environment, shared, replies: BTreeMap::new(), next_ticket: 0 })
     }
