@@ -54,9 +54,7 @@ pub fn measure(node: &NodeOptions, options: &Options, report: &mut Report) -> an
     let (own, used) = (share(cpu_seconds(std::process::id()) - own), share(cpu_seconds(node.pid) - used));
     let busiest = busiest(&threads, &thread_seconds(node.pid), fed.took);
     let drained = node.settle()?;
-    let (p50, p99) = match fed.times.percentiles([0.5, 0.99]) {
-        [p50, p99] => (p50, p99),
-    };
+    let [p50, p99] = fed.times.percentiles([0.5, 0.99]);
     report.row(
         format!("durable append through `POST /events`, batches of {}, {EVENT_BYTES}-byte events", options.batch),
         "≥ 150,000 events/s",
