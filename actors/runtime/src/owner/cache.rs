@@ -15,7 +15,7 @@ use super::Error;
 use crate::store::{Change, Row, Store, Table};
 
 /// States kept decoded; above this the clean ones are forgotten.
-const DECODED_STATES: usize = 100_000;
+const DECODED_STATES: usize = 10_000;
 
 /// Input positions, by partition, in an order that is the same everywhere.
 pub type Positions = BTreeMap<TopicPartition, Cursor>;
