@@ -47,6 +47,25 @@ pub enum Action {
     },
 }
 
+/// What a gate wants written to the store, under its token (E10).
+pub struct Memory {
+    /// Whose.
+    pub partition: TopicPartition,
+    changes: Vec<Change>,
+    token_key: Vec<u8>,
+    token: Vec<u8>,
+}
+
+impl Memory {
+    /// Writes it.
+    ///
+    /// # Errors
+    /// The store failed or the token was lost.
+    pub fn write(self, store: &dyn Store) -> Result<(), crate::store::Error> {
+        store.write(self.changes, Some((&self.token_key, &self.token)))
+    }
+}
+
 /// The one writer of one partition of facts.
 pub struct Gate {
     writer: Writer,
@@ -65,6 +84,10 @@ pub struct Gate {
     nonce_seed: u64,
     /// Numbered and not committed: by key, where it will lie.
     recent: HashMap<SeenKey, Seen>,
+    /// Committed and answered, not yet handed to the store.
+    unstored: HashMap<SeenKey, Seen>,
+    /// Handed to the store by [`Gate::take_unstored`], not yet there.
+    storing: HashMap<SeenKey, Seen>,
     building: Vec<Candidate>,
     in_flight: Option<(u64, Vec<Candidate>)>,
     /// Those who asked for something that is in `recent` (E7): key, ticket.
@@ -109,6 +132,8 @@ impl Gate {
             lost: 0,
             nonce_seed,
             recent: HashMap::new(),
+            unstored: HashMap::new(),
+            storing: HashMap::new(),
             building: Vec::new(),
             in_flight: None,
             followers: Vec::new(),
@@ -147,6 +172,11 @@ impl Gate {
     /// Candidates not yet committed.
     pub fn pending(&self) -> usize {
         self.building.len() + self.in_flight.as_ref().map_or(0, |(_, candidates)| candidates.len())
+    }
+
+    /// Committed candidates that are not in the store yet.
+    pub fn unstored(&self) -> usize {
+        self.unstored.len() + self.storing.len()
     }
 
     /// This node is to own the partition (or no more).
@@ -195,11 +225,15 @@ impl Gate {
     }
 
     fn write(&self, mut changes: Vec<Change>) -> Result<(), Error> {
+        changes.push(self.cursor_change()?);
+        Ok(self.store.write(changes, Some((&self.token_key, &self.token)))?)
+    }
+
+    fn cursor_change(&self) -> Result<Change, Error> {
         let mut inbox: Vec<(u32, u64)> = self.inbox.iter().map(|(partition, position)| (*partition, *position)).collect();
         inbox.sort_unstable();
         let row = serde_json::to_vec(&(&self.log, self.committed, inbox)).map_err(|_| Error::Internal("a cursor does not serialise"))?;
-        changes.push(Change::Put(Table::Meta, self.cursor_key.clone(), row));
-        Ok(self.store.write(changes, Some((&self.token_key, &self.token)))?)
+        Ok(Change::Put(Table::Meta, self.cursor_key.clone(), row))
     }
 
     /// What is known of these keys, committed or on its way. In the order asked for.
@@ -210,7 +244,8 @@ impl Gate {
         let rows: Vec<Vec<u8>> = keys.iter().map(|key| seen_key(&self.prefix, *key)).collect();
         let borrowed: Vec<&[u8]> = rows.iter().map(Vec::as_slice).collect();
         let stored = self.store.multi_get(Table::Seen, &borrowed)?;
-        Ok(keys.iter().zip(stored).map(|(key, row)| self.recent.get(key).copied().or_else(|| row.and_then(|row| read_seen(&row)))).collect())
+        let known = |key: &SeenKey| self.recent.get(key).or_else(|| self.unstored.get(key)).or_else(|| self.storing.get(key)).copied();
+        Ok(keys.iter().zip(stored).map(|(key, row)| known(key).or_else(|| row.and_then(|row| read_seen(&row)))).collect())
     }
 
     /// What is on its way under this key.
@@ -265,19 +300,15 @@ impl Gate {
         let Some((_, candidates)) = self.in_flight.take() else { return Ok(Vec::new()) };
         let first = cursor.position - candidates.len() as u64;
         self.committed = cursor;
-        let mut changes = Vec::with_capacity(candidates.len() + 1);
         let mut actions = Vec::with_capacity(candidates.len());
         for (offset, candidate) in candidates.iter().enumerate() {
             let position = first + offset as u64;
-            changes.push(seen_change(&self.prefix, candidate.key, Seen { position, content: candidate.content }));
+            self.recent.remove(&candidate.key);
+            self.unstored.insert(candidate.key, Seen { position, content: candidate.content });
             if let Some((partition, at)) = candidate.inbox {
                 self.inbox.insert(partition, at);
             }
             actions.push(Action::Admitted { ticket: candidate.ticket, position, fresh: true });
-        }
-        self.write(changes)?;
-        for candidate in &candidates {
-            self.recent.remove(&candidate.key);
         }
         // E7: whoever asked for one of these is answered now.
         let recent = &self.recent;
@@ -289,6 +320,29 @@ impl Gate {
             }
         }
         Ok(actions)
+    }
+
+    /// What was committed since the last call, to be written by another thread. The log holds it already, and fills the memory up
+    /// where this does not happen, so nobody's answer waits for it. One write at a time: [`Gate::stored`] ends it.
+    ///
+    /// # Errors
+    /// It does not serialise.
+    pub fn take_unstored(&mut self) -> Result<Option<Memory>, Error> {
+        if self.unstored.is_empty() || !self.storing.is_empty() {
+            return Ok(None);
+        }
+        self.storing = std::mem::take(&mut self.unstored);
+        // In the order of the keys: neighbours cost the store's memtable less than keys in any order.
+        let mut rows: Vec<(SeenKey, Seen)> = self.storing.iter().map(|(key, seen)| (*key, *seen)).collect();
+        rows.sort_unstable_by_key(|(key, _)| *key);
+        let mut changes: Vec<Change> = rows.into_iter().map(|(key, seen)| seen_change(&self.prefix, key, seen)).collect();
+        changes.push(self.cursor_change()?);
+        Ok(Some(Memory { partition: self.partition().clone(), changes, token_key: self.token_key.clone(), token: self.token.clone() }))
+    }
+
+    /// What [`Gate::take_unstored`] gave is in the store.
+    pub fn stored(&mut self) {
+        self.storing.clear();
     }
 
     fn lose(&mut self) {

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use tol_kafka::{Append, Appended, EventLog, Position, TopicPartition};
 
-use super::{Action, Candidate, Gate, Seen, SeenKey};
+use super::{Action, Candidate, Gate, Memory, Seen, SeenKey};
 use crate::owner::{Error, Moment};
 use crate::store::Store;
 use crate::writer::Sent;
@@ -86,6 +87,8 @@ struct Shared {
     gates: Mutex<(Option<usize>, usize)>,
     failed: Mutex<Option<String>>,
     thread: Mutex<Option<Thread>>,
+    /// What became of what was handed to the thread that writes the memory.
+    remembered: Mutex<Vec<Remembered>>,
 }
 
 impl Shared {
@@ -98,6 +101,13 @@ impl Shared {
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What became of one write of a gate's memory.
+struct Remembered {
+    generation: u64,
+    partition: TopicPartition,
+    outcome: Result<(), crate::store::Error>,
 }
 
 /// The log's answers to one call: which appends of which gates, and what became of them.
@@ -194,9 +204,10 @@ pub fn start(
         next_ticket: 0,
         checked: BTreeSet::new(),
         unsettled: Vec::new(),
-        opener,
         generation: 0,
         assigned: BTreeSet::new(),
+        memories: start_remembering(opener.store.clone(), shared.clone())?,
+        opener,
     };
     let thread = std::thread::Builder::new()
         .name("admission".to_owned())
@@ -224,6 +235,23 @@ struct Service {
     /// Times the gates were opened anew: answers to an earlier generation mean nothing to this one.
     generation: u64,
     assigned: BTreeSet<u32>,
+    /// To the thread that writes the memory, with the generation; at most one a gate is under way.
+    memories: Sender<(u64, Memory)>,
+}
+
+/// Starts the thread that writes the memory of the gates. It ends with the admission thread, which holds the other end.
+fn start_remembering(store: Arc<dyn Store>, shared: Arc<Shared>) -> Result<Sender<(u64, Memory)>, Error> {
+    let (sender, memories) = std::sync::mpsc::channel::<(u64, Memory)>();
+    let remember = move || {
+        for (generation, memory) in memories {
+            let partition = memory.partition.clone();
+            let outcome = memory.write(store.as_ref());
+            lock(&shared.remembered).push(Remembered { generation, partition, outcome });
+            shared.wake();
+        }
+    };
+    let thread = std::thread::Builder::new().name("admission-mem".to_owned()).spawn(remember);
+    thread.map(|_| sender).map_err(|_| Error::Internal("the thread that writes admission's memory did not start"))
 }
 
 /// What gates are opened with.
@@ -326,9 +354,30 @@ impl Service {
         self.offer_again()?;
         moved |= self.take_requests(moment)?;
         moved |= self.step_gates(moment)?;
+        self.remember()?;
         self.expire(moment);
         lock(&self.shared.gates).1 = self.gates.values().filter(|gate| gate.is_active()).count();
         Ok(moved)
+    }
+
+    /// Hands what was committed to the thread that writes the memory, and takes note of what it has written.
+    fn remember(&mut self) -> Result<(), Error> {
+        for Remembered { generation, partition, outcome } in std::mem::take(&mut *lock(&self.shared.remembered)) {
+            // Gates that were opened anew have another token: what their predecessors wrote late was refused.
+            if generation != self.generation {
+                continue;
+            }
+            outcome?;
+            if let Some(gate) = self.gates.get_mut(&partition) {
+                gate.stored();
+            }
+        }
+        for gate in self.gates.values_mut() {
+            if let Some(memory) = gate.take_unstored()? {
+                self.memories.send((self.generation, memory)).map_err(|_| Error::Internal("the thread that writes admission's memory ended"))?;
+            }
+        }
+        Ok(())
     }
 
     fn take_answers(&mut self) -> Result<bool, Error> {
@@ -366,6 +415,10 @@ impl Service {
     fn read_own(&mut self) -> Result<bool, Error> {
         let mut moved = false;
         for (partition, gate) in &mut self.gates {
+            // What is being written carries an older cursor; the log is read on after it.
+            if gate.unstored() > 0 {
+                continue;
+            }
             let Some(position) = gate.read_own_from() else { continue };
             if !self.checked.contains(partition) {
                 let Ok(bounds) = self.log.bounds(partition) else { continue };
@@ -411,7 +464,9 @@ impl Service {
     fn take_requests(&mut self, moment: Moment) -> Result<bool, Error> {
         let mut moved = false;
         // A gate that builds much already lets requests wait: the queue is the bound.
-        while self.gates.values().map(Gate::pending).sum::<usize>() < self.options.batch_events * 2 {
+        while self.gates.values().map(Gate::pending).sum::<usize>() < self.options.batch_events * 2
+            && self.gates.values().map(Gate::unstored).sum::<usize>() < self.options.queue_events
+        {
             let Some(request) = lock(&self.shared.queue).pop_front() else { break };
             let ready = request.candidates.iter().all(|candidate| self.gates.get(&candidate.to).is_some_and(Gate::is_active)) && self.unsettled.is_empty();
             if !ready {
