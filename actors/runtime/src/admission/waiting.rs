@@ -1,0 +1,161 @@
+//! Requests that a [`Machine`] took, until they are answered.
+
+use std::collections::{BTreeMap, HashMap};
+
+use tol_kafka::TopicPartition;
+
+use super::gate::GateAction;
+use super::machine::{Action, Machine};
+use super::request::{Published, Refusal, Request};
+use super::{Candidate, Gate, Seen, SeenKey};
+use crate::owner::{Error, Moment};
+
+/// Who waits for how many facts.
+pub(super) struct Waiter<R> {
+    pub(super) remaining: usize,
+    pub(super) published: Published,
+    pub(super) reply: R,
+    pub(super) deadline_ms: u64,
+}
+
+/// A partition's candidates and followers after a loss.
+pub(super) type Unsettled = (TopicPartition, Vec<Candidate>, Vec<(SeenKey, u64)>);
+
+impl<R> Machine<R> {
+    /// What a lost claim dropped is offered again as soon as its gate is active: what landed after all is then known.
+    pub(super) fn offer_again(&mut self) -> Result<(), Error> {
+        for (partition, candidates, followers) in std::mem::take(&mut self.unsettled) {
+            let Some(gate) = self.gates.get_mut(&partition) else { continue };
+            if !gate.is_active() {
+                self.unsettled.push((partition, candidates, followers));
+                continue;
+            }
+            let mut actions = Vec::new();
+            for candidate in candidates {
+                match gate.lookup(&[candidate.key])?.first().copied().flatten() {
+                    Some(seen) => actions.push(GateAction::Admitted { ticket: candidate.ticket, position: seen.position, fresh: true }),
+                    None => gate.admit(candidate),
+                }
+            }
+            for (key, ticket) in followers {
+                if let Some(seen) = gate.lookup(&[key])?.first().copied().flatten() {
+                    actions.extend(gate.follow(key, seen, ticket));
+                }
+            }
+            self.answer(&partition, actions);
+        }
+        Ok(())
+    }
+
+    pub(super) fn take_requests(&mut self, moment: Moment) -> Result<bool, Error> {
+        let mut moved = false;
+        // A gate that builds much already lets requests wait: the queue is the bound.
+        while self.gates.values().map(Gate::pending).sum::<usize>() < self.options.batch_events * 2
+            && self.gates.values().map(Gate::unstored).sum::<usize>() < self.options.queue_events
+        {
+            let Some(request) = self.queue.front() else { break };
+            let ready = request.candidates.iter().all(|candidate| self.gates.get(&candidate.to).is_some_and(Gate::is_active)) && self.unsettled.is_empty();
+            let Some(request) = self.queue.pop_front_if(|_| ready) else { break };
+            moved = true;
+            self.queued_events -= request.candidates.len();
+            self.take_request(request, moment)?;
+        }
+        Ok(moved)
+    }
+
+    fn take_request(&mut self, request: Request<R>, moment: Moment) -> Result<(), Error> {
+        let Request { candidates, ids, reply, .. } = request;
+        let known = self.lookup(&candidates)?;
+        let mut within: HashMap<SeenKey, u64> = HashMap::with_capacity(candidates.len());
+        for (index, (candidate, seen)) in candidates.iter().zip(&known).enumerate() {
+            let earlier = seen.map(|seen| (seen.content, format!("{}@{}", candidate.to, seen.position)));
+            let same_request = within.get(&candidate.key).map(|content| (*content, "this request".to_owned()));
+            if let Some((content, at)) = earlier.or(same_request)
+                && content != candidate.content
+            {
+                let id = ids.get(index).cloned().unwrap_or_default();
+                self.actions.push(Action::Answer(reply, Err(Refusal::Conflict { index, id, at })));
+                return Ok(());
+            }
+            within.insert(candidate.key, candidate.content);
+        }
+        self.next_ticket += 1;
+        let ticket = self.next_ticket;
+        let waiter = Waiter { remaining: candidates.len(), published: Published::default(), reply, deadline_ms: moment.now_ms + self.options.timeout_ms };
+        self.waiters.insert(ticket, waiter);
+        let mut actions = Vec::new();
+        for (mut candidate, seen) in candidates.into_iter().zip(known) {
+            let partition = candidate.to.clone();
+            let Some(gate) = self.gates.get_mut(&partition) else { continue };
+            let seen = match seen {
+                Some(seen) => Some(seen),
+                // Two equal events in one request.
+                None => gate.recent_of(candidate.key),
+            };
+            let taken = candidate.inbox.is_some_and(|(inbox, at)| gate.inbox_position(inbox).is_some_and(|last| at <= last));
+            match seen {
+                Some(seen) => actions.extend(gate.follow(candidate.key, seen, ticket).map(|action| (partition, action))),
+                None if taken => actions.push((partition, GateAction::Admitted { ticket, position: 0, fresh: false })),
+                None => {
+                    candidate.ticket = ticket;
+                    gate.admit(candidate);
+                }
+            }
+        }
+        for (partition, action) in actions {
+            self.answer(&partition, [action]);
+        }
+        Ok(())
+    }
+
+    /// What is known of each candidate, with one look-up a gate.
+    fn lookup(&self, candidates: &[Candidate]) -> Result<Vec<Option<Seen>>, Error> {
+        let mut by_gate: BTreeMap<&TopicPartition, Vec<usize>> = BTreeMap::new();
+        for (index, candidate) in candidates.iter().enumerate() {
+            by_gate.entry(&candidate.to).or_default().push(index);
+        }
+        let mut known = vec![None; candidates.len()];
+        for (partition, indexes) in by_gate {
+            let keys: Vec<SeenKey> = indexes.iter().map(|index| candidates[*index].key).collect();
+            let Some(gate) = self.gates.get(partition) else { continue };
+            for (index, seen) in indexes.into_iter().zip(gate.lookup(&keys)?) {
+                known[index] = seen;
+            }
+        }
+        Ok(known)
+    }
+
+    pub(super) fn answer(&mut self, partition: &TopicPartition, actions: impl IntoIterator<Item = GateAction>) {
+        for action in actions {
+            let GateAction::Admitted { ticket, position, fresh } = action else { continue };
+            let Some(waiter) = self.waiters.get_mut(&ticket) else { continue };
+            waiter.remaining -= 1;
+            if fresh {
+                waiter.published.accepted += 1;
+            } else {
+                waiter.published.duplicates += 1;
+            }
+            let highest = waiter.published.positions.entry(partition.clone()).or_insert(position);
+            *highest = (*highest).max(position);
+            if waiter.remaining == 0
+                && let Some(waiter) = self.waiters.remove(&ticket)
+            {
+                self.actions.push(Action::Answer(waiter.reply, Ok(waiter.published)));
+            }
+        }
+    }
+
+    pub(super) fn expire(&mut self, moment: Moment) {
+        // Requests that no gate takes (not claimed yet, log away) do not wait for ever either.
+        let patience = self.options.timeout_ms;
+        while let Some(request) = self.queue.pop_front_if(|request| moment.now_ms > request.since_ms + patience) {
+            self.queued_events -= request.candidates.len();
+            self.actions.push(Action::Late(request.reply));
+        }
+        let mut late: Vec<u64> = self.waiters.iter().filter(|(_, waiter)| moment.now_ms >= waiter.deadline_ms).map(|(ticket, _)| *ticket).collect();
+        late.sort_unstable();
+        for waiter in late.iter().filter_map(|ticket| self.waiters.remove(ticket)).collect::<Vec<_>>() {
+            self.actions.push(Action::Late(waiter.reply));
+        }
+    }
+}
