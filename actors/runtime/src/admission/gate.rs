@@ -30,6 +30,16 @@ pub enum GateAction {
     },
 }
 
+/// Who asked for a fact that is on its way.
+pub struct Follower {
+    /// The fact.
+    pub key: SeenKey,
+    /// What was asked for.
+    pub content: u64,
+    /// Whose answer waits.
+    pub ticket: u64,
+}
+
 /// The one writer of one partition of facts.
 pub struct Gate {
     writer: Writer,
@@ -54,8 +64,8 @@ pub struct Gate {
     storing: HashMap<SeenKey, Seen>,
     building: Vec<Candidate>,
     in_flight: Option<(u64, Vec<Candidate>)>,
-    /// Those who asked for something that is in `recent` (E7): key, ticket.
-    followers: Vec<(SeenKey, u64)>,
+    /// Those who asked for something that is in `recent` (E7).
+    followers: Vec<Follower>,
     /// Last position taken from each inbox partition.
     inbox: HashMap<u32, Position>,
     batch_events: usize,
@@ -232,7 +242,7 @@ impl Gate {
     /// Answers `ticket` for a known key: now if it is committed, else with it (E7).
     pub fn follow(&mut self, key: SeenKey, seen: Seen, ticket: u64) -> Option<GateAction> {
         if self.recent.contains_key(&key) {
-            self.followers.push((key, ticket));
+            self.followers.push(Follower { key, content: seen.content, ticket });
             return None;
         }
         Some(GateAction::Admitted { ticket, position: seen.position, fresh: false })
@@ -276,9 +286,9 @@ impl Gate {
         }
         // E7: whoever asked for one of these is answered now.
         let recent = &self.recent;
-        let (waiting, done): (Vec<_>, Vec<_>) = std::mem::take(&mut self.followers).into_iter().partition(|(key, _)| recent.contains_key(key));
+        let (waiting, done): (Vec<_>, Vec<_>) = std::mem::take(&mut self.followers).into_iter().partition(|follower| recent.contains_key(&follower.key));
         self.followers = waiting;
-        for (key, ticket) in done {
+        for Follower { key, ticket, .. } in done {
             if let Some(offset) = candidates.iter().position(|candidate| candidate.key == key) {
                 actions.push(GateAction::Admitted { ticket, position: first + offset as u64, fresh: false });
             }
@@ -323,7 +333,7 @@ impl Gate {
     }
 
     /// After a loss: the candidates and followers that were not committed, to be offered again in order. Empty otherwise.
-    pub fn take_unsettled(&mut self) -> (Vec<Candidate>, Vec<(SeenKey, u64)>) {
+    pub fn take_unsettled(&mut self) -> (Vec<Candidate>, Vec<Follower>) {
         if self.writer.is_active() && !self.recent.is_empty() {
             return (Vec::new(), Vec::new());
         }

@@ -101,10 +101,23 @@ impl<R> Machine<R> {
 
     /// Which partition numbers this node owns now.
     pub fn assign(&mut self, assigned: BTreeSet<u32>) {
+        let mut dropped = Vec::new();
         for (partition, gate) in &mut self.gates {
-            gate.assign(assigned.contains(&partition.partition));
+            let kept = assigned.contains(&partition.partition);
+            gate.assign(kept);
+            if !kept {
+                dropped.push(gate.take_unsettled());
+            }
         }
+        let (kept, gone): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.unsettled).into_iter().partition(|(partition, ..)| assigned.contains(&partition.partition));
+        self.unsettled = kept;
+        dropped.extend(gone.into_iter().map(|(_, candidates, followers)| (candidates, followers)));
         self.assigned = Some(assigned);
+        for (candidates, followers) in dropped {
+            let tickets = candidates.into_iter().map(|candidate| candidate.ticket).chain(followers.into_iter().map(|follower| follower.ticket));
+            self.refuse(tickets, "the partition went to another node");
+        }
     }
 
     /// Takes a request; it waits until its gates take it. Whoever calls sees to the bound, by [`Machine::queued`].

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use tol_kafka::TopicPartition;
 
-use super::gate::GateAction;
+use super::gate::{Follower, GateAction};
 use super::machine::{Action, Machine};
 use super::request::{Published, Refusal, Request};
 use super::{Candidate, Gate, Seen, SeenKey};
@@ -19,7 +19,7 @@ pub(super) struct Waiter<R> {
 }
 
 /// A partition's candidates and followers after a loss.
-pub(super) type Unsettled = (TopicPartition, Vec<Candidate>, Vec<(SeenKey, u64)>);
+pub(super) type Unsettled = (TopicPartition, Vec<Candidate>, Vec<Follower>);
 
 impl<R> Machine<R> {
     /// What a lost claim dropped is offered again as soon as its gate is active: what landed after all is then known.
@@ -30,21 +30,33 @@ impl<R> Machine<R> {
                 self.unsettled.push((partition, candidates, followers));
                 continue;
             }
-            let mut actions = Vec::new();
+            let (mut actions, mut contradicted) = (Vec::new(), Vec::new());
             for candidate in candidates {
                 match gate.lookup(&[candidate.key])?.first().copied().flatten() {
+                    Some(seen) if seen.content != candidate.content => contradicted.push(candidate.ticket),
                     Some(seen) => actions.push(GateAction::Admitted { ticket: candidate.ticket, position: seen.position, fresh: true }),
                     None => gate.admit(candidate),
                 }
             }
-            for (key, ticket) in followers {
-                if let Some(seen) = gate.lookup(&[key])?.first().copied().flatten() {
-                    actions.extend(gate.follow(key, seen, ticket));
+            for Follower { key, content, ticket } in followers {
+                match gate.lookup(&[key])?.first().copied().flatten() {
+                    Some(seen) if seen.content != content => contradicted.push(ticket),
+                    Some(seen) => actions.extend(gate.follow(key, seen, ticket)),
+                    None => {}
                 }
             }
             self.answer(&partition, actions);
+            // Whoever sends again is told which.
+            self.refuse(contradicted, "another node stored other content under one of these ids meanwhile");
         }
         Ok(())
+    }
+
+    /// Answers those of these tickets that wait that they should send again.
+    pub(super) fn refuse(&mut self, tickets: impl IntoIterator<Item = u64>, why: &str) {
+        for waiter in tickets.into_iter().filter_map(|ticket| self.waiters.remove(&ticket)).collect::<Vec<_>>() {
+            self.actions.push(Action::Answer(waiter.reply, Err(Refusal::Unavailable(why.to_owned()))));
+        }
     }
 
     pub(super) fn take_requests(&mut self, moment: Moment) -> Result<bool, Error> {
@@ -56,16 +68,27 @@ impl<R> Machine<R> {
             let Some(request) = self.queue.front() else { break };
             let ready = request.candidates.iter().all(|candidate| self.gates.get(&candidate.to).is_some_and(Gate::is_active)) && self.unsettled.is_empty();
             let Some(request) = self.queue.pop_front_if(|_| ready) else { break };
+            let count = request.candidates.len();
+            if let Some(early) = self.take_request(request, moment)? {
+                self.queue.push_front(early);
+                break;
+            }
+            self.queued_events -= count;
             moved = true;
-            self.queued_events -= request.candidates.len();
-            self.take_request(request, moment)?;
         }
         Ok(moved)
     }
 
-    fn take_request(&mut self, request: Request<R>, moment: Moment) -> Result<(), Error> {
+    /// Takes a request, or gives it back where the answer would rest on something that is not committed.
+    fn take_request(&mut self, request: Request<R>, moment: Moment) -> Result<Option<Request<R>>, Error> {
+        let known = self.lookup(&request.candidates)?;
+        let on_its_way = |candidate: &Candidate| self.gates.get(&candidate.to).is_some_and(|gate| gate.recent_of(candidate.key).is_some());
+        let contradicts = |(candidate, seen): (&Candidate, &Option<Seen>)| seen.is_some_and(|seen| seen.content != candidate.content) && on_its_way(candidate);
+        // E7: what it contradicts may yet come to nothing.
+        if request.candidates.iter().zip(&known).any(contradicts) {
+            return Ok(Some(request));
+        }
         let Request { candidates, ids, reply, .. } = request;
-        let known = self.lookup(&candidates)?;
         let mut within: HashMap<SeenKey, u64> = HashMap::with_capacity(candidates.len());
         for (index, (candidate, seen)) in candidates.iter().zip(&known).enumerate() {
             let earlier = seen.map(|seen| (seen.content, format!("{}@{}", candidate.to, seen.position)));
@@ -75,7 +98,7 @@ impl<R> Machine<R> {
             {
                 let id = ids.get(index).cloned().unwrap_or_default();
                 self.actions.push(Action::Answer(reply, Err(Refusal::Conflict { index, id, at })));
-                return Ok(());
+                return Ok(None);
             }
             within.insert(candidate.key, candidate.content);
         }
@@ -105,7 +128,7 @@ impl<R> Machine<R> {
         for (partition, action) in actions {
             self.answer(&partition, [action]);
         }
-        Ok(())
+        Ok(None)
     }
 
     /// What is known of each candidate, with one look-up a gate.
