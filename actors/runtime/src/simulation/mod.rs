@@ -3,11 +3,13 @@
 //! * `rules` — what the test systems do, shared with the oracle
 //! * `systems` — the test systems
 //! * `feed` — writers of facts and the clock
+//! * `client` — publishers, and what they were told
 //! * `cluster` — nodes and the schedule
 //! * `oracle` — what must be in the log
 //!
 //! [`run`] lets everything go wrong, then nothing, and compares. `cargo run --release -p tol-runtime --example simulate` runs many seeds.
 
+mod client;
 mod cluster;
 mod feed;
 mod oracle;
@@ -61,6 +63,12 @@ pub struct Stats {
     pub claims: usize,
     /// Records that readers did not let through.
     pub dropped: u64,
+    /// Facts admitted.
+    pub facts: usize,
+    /// Refusals of other content under a known id.
+    pub refused: usize,
+    /// Requests that sent again what was stored.
+    pub repeated: usize,
 }
 
 impl std::ops::AddAssign for Stats {
@@ -74,6 +82,9 @@ impl std::ops::AddAssign for Stats {
         self.repeated_effects += other.repeated_effects;
         self.claims += other.claims;
         self.dropped += other.dropped;
+        self.facts += other.facts;
+        self.refused += other.refused;
+        self.repeated += other.repeated;
     }
 }
 
@@ -110,6 +121,11 @@ fn check(cluster: &Cluster) -> Result<Stats, String> {
         check_reader(&cluster.log, &TopicPartition::new(rules::FACTS, partition), &mut Stats::default())?;
     }
     check_reader(&cluster.log, &TopicPartition::new("clock", 0), &mut Stats::default())?;
+    if !cluster.is_plain() {
+        stats.facts = cluster.clients.check(&cluster.log)?;
+        stats.refused = cluster.clients.refused;
+        stats.repeated = cluster.clients.repeated;
+    }
     for request in cluster.started() {
         if !findings.requests.contains(request) {
             return Err(format!("effect {request} was started but its request does not count"));
@@ -145,7 +161,7 @@ fn check_replay(cluster: &Cluster, key: Key, memory: &BTreeMap<String, Memory>) 
     let (node, live) = cluster.owner(key)?;
     let store = Arc::new(MemoryStore::new(0));
     let replayed = cluster.replay(key, store.clone())?;
-    let (live_rows, replayed_rows) = (rows(&cluster.nodes[node].store, key)?, rows(&store, key)?);
+    let (live_rows, replayed_rows) = (rows(&cluster.nodes[node].store.inner, key)?, rows(&store, key)?);
     if live_rows != replayed_rows {
         let differs = live_rows.keys().chain(replayed_rows.keys()).find(|row| live_rows.get(*row) != replayed_rows.get(*row));
         let shown = differs.map(|row| String::from_utf8_lossy(row).replace('\u{0}', "/"));

@@ -16,15 +16,17 @@ pub(super) struct Told {
     pub sequence: u64,
     pub id: String,
     source: String,
-    event_type: String,
-    subject: String,
+    pub event_type: String,
+    pub subject: String,
     target: Option<String>,
-    time: i64,
+    pub time: i64,
     cause: String,
     inputs: String,
     index: (u32, u32),
     extensions: BTreeMap<String, String>,
-    data: Value,
+    /// Where in `inbox` it came from.
+    pub inbox: String,
+    pub data: Value,
 }
 
 impl Told {
@@ -66,6 +68,7 @@ pub(super) fn accepted(log: &MemoryLog, of: &TopicPartition) -> Result<Vec<Vec<T
                 inputs: event.attribute(Attribute::InputPosition).unwrap_or_default().to_owned(),
                 index,
                 extensions: event.extensions().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+                inbox: event.attribute(Attribute::InboxPosition).unwrap_or_default().to_owned(),
                 data: if event.data().is_empty() { Value::Null } else { event.data_as().map_err(|error| error.to_string())? },
             });
             if index.0 == index.1 {

@@ -9,15 +9,20 @@ use rand_chacha::ChaCha8Rng;
 use tol_events::{Event, EventTime, id};
 use tol_kafka::{EventLog, Faults, MemoryClient, MemoryLog, TopicPartition, TopicSpec};
 
+mod door;
 mod schedule;
 
+use super::client::Clients;
 use super::feed::{Feed, Splitting};
 use super::oracle;
 use super::rules::{self, Kind};
 use super::systems::{World, system};
+use crate::admission::{AdmissionOptions, Published, Refusal};
+use crate::clock::Ticker;
 use crate::driver::{Driver, Output};
 use crate::owner::{Error, Moment, Options};
 use crate::store::MemoryStore;
+use door::{Disk, Door, Pump};
 
 /// A system's partition.
 pub(super) type Key = (Kind, u32);
@@ -35,8 +40,17 @@ pub(super) struct Node {
     name: String,
     client: Arc<MemoryClient>,
     log: Arc<dyn EventLog>,
-    pub store: Arc<MemoryStore>,
+    pub store: Arc<Disk>,
     up: bool,
+    /// Partition numbers that it takes for its own.
+    told: BTreeSet<u32>,
+    door: Option<Door>,
+    /// Doors that hung and wake up, with their memory taken over.
+    hung_doors: Vec<Door>,
+    pumps: BTreeMap<u32, Pump>,
+    ticker: Option<Ticker>,
+    /// How much its wall clock is ahead.
+    skew_ms: i64,
     stopped: bool,
     drivers: BTreeMap<Key, Running>,
     /// Owners that hung and wake up on the same node, with their cache taken over.
@@ -58,8 +72,18 @@ pub(super) struct Cluster {
     pub partitions: u32,
     options: Options,
     pub nodes: Vec<Node>,
+    /// Facts and ticks come from plain writers, which repeat themselves and write as zombies more than admission ever would.
+    plain: bool,
     feeds: Vec<Feed>,
     clock: Feed,
+    pub clients: Clients,
+    door_options: AdmissionOptions,
+    /// Whether there is an `inbox`, and what was not written to it yet.
+    inbox: bool,
+    unwritten: Vec<usize>,
+    written_again: Arc<std::sync::Mutex<Vec<usize>>>,
+    answers: BTreeMap<u64, Result<Published, Refusal>>,
+    healing: bool,
     now_ms: u64,
     /// Which node owns a partition number.
     assignment: Vec<usize>,
@@ -91,9 +115,11 @@ impl Cluster {
         }
         let log = MemoryLog::new(random.random(), faults.clone());
         let partitions = random.random_range(1..=3);
-        let topics = [rules::FACTS, "sim-counter.events", "sim-chain.events", "sim-worker.events"];
+        let plain = random.random_bool(0.2);
+        let inbox = kafka && !plain;
+        let topics = id::FACTS_TOPICS.into_iter().chain(["sim-counter.events", "sim-chain.events", "sim-worker.events", "inbox"]);
         let spec = |name: &str, partitions| TopicSpec { name: name.to_owned(), partitions, retention: None };
-        let mut specs: Vec<TopicSpec> = topics.iter().map(|name| spec(name, partitions)).collect();
+        let mut specs: Vec<TopicSpec> = topics.map(|name| spec(name, partitions)).collect();
         specs.push(spec("clock", 1));
         // A log that was just made is reachable.
         let _ = log.ensure_topics(&specs);
@@ -114,7 +140,21 @@ impl Cluster {
         let clock = Feed::new(TopicPartition::new("clock", 0), feed_log);
         let world = Arc::new(World::new(subjects));
         let count = random.random_range(1..=3);
+        let mut clients = Clients::new(partitions);
+        let door_options = door::options(&mut random, partitions, kafka);
+        if !plain {
+            let facts = random.random_range(10..50);
+            clients.fill(&mut random, facts, subjects, inbox, EPOCH_MICROS);
+        }
         let mut cluster = Self {
+            plain,
+            unwritten: (0..clients.wishes.len()).filter(|at| clients.wishes[*at].by_inbox).collect(),
+            clients,
+            door_options,
+            inbox,
+            written_again: Arc::default(),
+            answers: BTreeMap::new(),
+            healing: false,
             log,
             world,
             partitions,
@@ -144,8 +184,14 @@ impl Cluster {
                 name: format!("n{number}"),
                 client,
                 log,
-                store: Arc::new(MemoryStore::new(200)),
+                store: Arc::new(Disk { inner: MemoryStore::new(200), full: false.into() }),
                 up: true,
+                told: BTreeSet::new(),
+                door: None,
+                hung_doors: Vec::new(),
+                pumps: BTreeMap::new(),
+                ticker: None,
+                skew_ms: cluster.random.random_range(-5_000..5_000),
                 stopped: false,
                 drivers: BTreeMap::new(),
                 hung: Vec::new(),
@@ -167,6 +213,9 @@ impl Cluster {
 
     /// Facts for the run.
     fn fill(&mut self) {
+        if !self.plain {
+            return;
+        }
         let facts = self.random.random_range(10..50);
         for number in 0..facts {
             let subject = rules::subject(self.random.random_range(0..self.world.subjects));
@@ -182,7 +231,7 @@ impl Cluster {
         self.instances += 1;
         let seed = self.random.random();
         let target = &self.nodes[node];
-        let driver = Driver::open(
+        let opened = Driver::open(
             system(key.0, &self.world),
             key.1,
             &target.name,
@@ -191,10 +240,15 @@ impl Cluster {
             self.options.clone(),
             seed,
             Arc::new(|| {}),
-        )
-        .map_err(|error| format!("open: {error}"))?;
+        );
+        let driver = match opened {
+            Ok(driver) => driver,
+            // The disk is full: somebody opens it again later.
+            Err(Error::Store(crate::store::Error::Failed(_))) => return Ok(()),
+            Err(error) => return Err(format!("open: {error}")),
+        };
         let mut running = Running { driver, instance: self.instances };
-        running.driver.owner_mut().assign(self.assignment[key.1 as usize] == node);
+        running.driver.owner_mut().assign(self.nodes[node].told.contains(&key.1));
         if let Some(old) = self.nodes[node].drivers.insert(key, running) {
             self.nodes[node].hung.push((key, old));
         }
@@ -202,6 +256,8 @@ impl Cluster {
     }
 
     fn open_all(&mut self, node: usize) -> Outcome {
+        self.nodes[node].told = (0..self.partitions).filter(|partition| self.assignment[*partition as usize] == node).collect();
+        self.open_door(node)?;
         for kind in Kind::ALL {
             for partition in 0..self.partitions {
                 // Those that only follow are not always there.
@@ -245,6 +301,16 @@ impl Cluster {
                 if let Some(at) = hung {
                     self.nodes[node].hung.remove(at);
                 }
+                self.open_tickets.retain(|_, (owner, _)| *owner != instance);
+                return Ok(true);
+            }
+            Err(Error::Store(crate::store::Error::Failed(_))) => {
+                self.say(|| format!("n{node} {key:?} driver {instance} ends: its disk is full"));
+                match hung {
+                    Some(at) => drop(self.nodes[node].hung.remove(at)),
+                    None => drop(self.nodes[node].drivers.remove(&key)),
+                }
+                self.effects.retain(|started| started.instance != instance);
                 self.open_tickets.retain(|_, (owner, _)| *owner != instance);
                 return Ok(true);
             }
@@ -298,6 +364,11 @@ impl Cluster {
         let moment = Moment { now_ms: self.now_ms, wall: self.wall(), stopped: false };
         while driver.step(moment).map_err(|error| format!("replay of {key:?}: {error}"))?.moved {}
         Ok(driver)
+    }
+
+    /// Whether facts come from plain writers instead of clients.
+    pub(super) fn is_plain(&self) -> bool {
+        self.plain
     }
 
     /// Requests of effects that were started.

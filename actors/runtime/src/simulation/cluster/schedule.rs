@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use rand::Rng;
 use tol_events::{Attribute, Event, reserved};
-use tol_kafka::Faults;
+use tol_kafka::{Faults, TopicPartition};
 use tol_system::EffectOutcome;
 
 use super::super::rules::{self, Kind};
@@ -23,9 +23,11 @@ impl Cluster {
         place.drivers.clear();
         place.hung.clear();
         place.up = false;
-        place.store.lose_tail(lost);
+        self.crash_door(node);
+        let place = &mut self.nodes[node];
+        place.store.inner.lose_tail(lost);
         if forget {
-            place.store.clear();
+            place.store.inner.clear();
         }
         self.effects.retain(|started| !gone.contains(&started.instance));
         self.open_tickets.retain(|_, (instance, _)| !gone.contains(instance));
@@ -59,6 +61,12 @@ impl Cluster {
         if !self.nodes[node].up {
             return Ok(());
         }
+        if assigned {
+            self.nodes[node].told.insert(partition);
+        } else {
+            self.nodes[node].told.remove(&partition);
+        }
+        self.tell_door(node);
         for kind in Kind::ALL {
             if let Some(running) = self.nodes[node].drivers.get_mut(&(kind, partition)) {
                 running.driver.owner_mut().assign(assigned);
@@ -138,10 +146,33 @@ impl Cluster {
     fn step(&mut self) -> Outcome {
         let rare = if self.storm_of_crashes { 30 } else { 6 };
         match self.random.random_range(0..1000) {
-            0..400 => {
+            0..300 => {
                 if let (node, Some(key)) = self.pick() {
                     self.step_driver(node, key, None)?;
                 }
+            }
+            300..370 if !self.plain => {
+                let node = self.random.random_range(0..self.nodes.len());
+                self.step_door(node, None)?;
+            }
+            370..380 => {
+                let node = self.random.random_range(0..self.nodes.len());
+                self.write_memory(node, None)?;
+            }
+            380..384 => {
+                let node = self.random.random_range(0..self.nodes.len());
+                if !self.nodes[node].hung_doors.is_empty() {
+                    let at = self.random.random_range(0..self.nodes[node].hung_doors.len());
+                    if self.random.random_bool(0.5) {
+                        self.step_door(node, Some(at))?
+                    } else {
+                        self.write_memory(node, Some(at))?
+                    };
+                }
+            }
+            384..400 => {
+                let node = self.random.random_range(0..self.nodes.len());
+                self.step_clock(node)?;
             }
             400..430 => {
                 let node = self.random.random_range(0..self.nodes.len());
@@ -153,6 +184,19 @@ impl Cluster {
             }
             430..700 => {
                 self.log.run_one();
+            }
+            700..760 if !self.plain => match self.random.random_range(0..6) {
+                0 => self.write_inbox(),
+                1 | 2 => {
+                    let node = self.random.random_range(0..self.nodes.len());
+                    self.pump(node)?;
+                }
+                _ => self.publish(),
+            },
+            760..790 if !self.plain => {
+                if let (node, Some(key)) = self.pick() {
+                    self.step_driver(node, key, None)?;
+                }
             }
             700..790 => {
                 let at = self.random.random_range(0..self.feeds.len());
@@ -188,6 +232,19 @@ impl Cluster {
                 self.tell(node, partition, false)?;
             }
             954..958 => self.move_partition()?,
+            958..960 if !self.plain => {
+                let node = self.random.random_range(0..self.nodes.len());
+                if self.nodes[node].up && self.random.random_bool(0.3) {
+                    self.say(|| format!("n{node} door is opened again"));
+                    self.open_door(node)?;
+                }
+            }
+            960..962 if self.random.random_bool(0.3) => {
+                let node = self.random.random_range(0..self.nodes.len());
+                let full = self.random.random_bool(0.4);
+                self.say(|| format!("n{node} disk full: {full}"));
+                self.nodes[node].store.full.store(full, Ordering::Relaxed);
+            }
             958..964 => {
                 if let (node, Some(key)) = self.pick()
                     && let Some(running) = self.nodes[node].drivers.get_mut(&key)
@@ -223,17 +280,25 @@ impl Cluster {
     /// Nothing goes wrong any more, and everything comes to its end.
     pub(in super::super) fn heal(&mut self) -> Outcome {
         self.say(|| "healed".to_owned());
+        self.healing = true;
         self.world.healed.store(true, Ordering::Relaxed);
         self.log.set_reachable(true);
         self.log.set_faults(Faults { lost_ack: 0.0, failed: 0.0, delayed_ack: 0.0, ..self.faults.clone() });
         for node in 0..self.nodes.len() {
             self.nodes[node].stopped = false;
+            self.nodes[node].store.full.store(false, Ordering::Relaxed);
+            for door in std::mem::take(&mut self.nodes[node].hung_doors) {
+                self.clients.forget_door(door.instance);
+            }
             let hung = std::mem::take(&mut self.nodes[node].hung);
             let gone: BTreeSet<u64> = hung.iter().map(|(_, running)| running.instance).collect();
             self.effects.retain(|started| !gone.contains(&started.instance));
             self.open_tickets.retain(|_, (instance, _)| !gone.contains(instance));
             if !self.nodes[node].up {
                 self.restart(node)?;
+            }
+            if self.nodes[node].door.is_none() {
+                self.open_door(node)?;
             }
             self.nodes[node].drivers.values_mut().for_each(|running| running.driver.owner_mut().pause(false));
         }
@@ -258,13 +323,44 @@ impl Cluster {
             }
             self.settle()?;
             self.now_ms += 60_000;
-            self.tick();
+            self.tick_beyond()?;
             self.settle()?;
         }
         match self.open_tickets.first_key_value() {
             Some((ticket, _)) => Err(format!("ticket {ticket} was never answered")),
             None => Ok(()),
         }
+    }
+
+    /// The clock shows a time at which everything is due.
+    fn tick_beyond(&mut self) -> Outcome {
+        if self.plain {
+            self.tick();
+            return Ok(());
+        }
+        let beyond = self.now_ms as i64 * 1000 + super::EPOCH_MICROS - 20_000_000;
+        for _ in 0..2_000 {
+            let ticks = super::super::oracle::accepted(&self.log, &TopicPartition::new("clock", 0))?;
+            if ticks.last().and_then(|group| group.last()).is_some_and(|tick| tick.time > beyond) {
+                return Ok(());
+            }
+            (0..self.nodes.len()).try_for_each(|node| self.step_clock(node))?;
+            self.log.run_all();
+            self.now_ms += 20;
+        }
+        Err("the clock stands still although nothing goes wrong any more".to_owned())
+    }
+
+    fn settle_doors(&mut self) -> Result<bool, String> {
+        let mut moved = !self.plain && (!self.clients.is_done() || !self.unwritten.is_empty());
+        for node in 0..self.nodes.len() {
+            moved |= self.step_door(node, None)?;
+            while self.write_memory(node, None)? {}
+            moved |= self.pump(node)?;
+        }
+        (0..3).for_each(|_| self.publish());
+        self.write_inbox();
+        Ok(moved)
     }
 
     fn settle(&mut self) -> Outcome {
@@ -275,6 +371,7 @@ impl Cluster {
                     moved |= self.step_driver(node, key, None)?;
                 }
             }
+            moved |= self.settle_doors()?;
             moved |= self.log.pending() > 0 || !self.effects.is_empty();
             self.log.run_all();
             for at in 0..self.feeds.len() {
