@@ -3,6 +3,7 @@
 #
 #   KAFKA_DIR              data, configuration and log of this broker     (default: run/kafka under the cache folder)
 #   KAFKA_PORT             its port                                       (default: 19092)
+#   KAFKA_JAVA             Java's options              (default: a quick start for tests; "-Xmx512m" lets Java compile fully, for measurements)
 #   KAFKA_CONTROLLER_PORT  the port of its controller                     (default: KAFKA_PORT + 1)
 #
 # up     starts it and waits until it takes requests; an existing KAFKA_DIR is continued with its data
@@ -47,8 +48,9 @@ up() {
     fetch
     mkdir -p "$dir"
     sed -e "s#@DIR@#$dir#" -e "s#@PORT@#$port#" -e "s#@CONTROLLER_PORT@#$controller_port#" "$here/server.properties" > "$dir/server.properties"
-    local run=(java -Xms64m -Xmx384m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:ActiveProcessorCount=2
-        "-Dlog4j2.configurationFile=$here/log4j2.xml" -cp "$libs/*")
+    local options
+    read -ra options <<< "${KAFKA_JAVA:--Xms64m -Xmx384m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:ActiveProcessorCount=2}"
+    local run=(java "${options[@]}" "-Dlog4j2.configurationFile=$here/log4j2.xml" -cp "$libs/*")
     if [ ! -f "$dir/data/meta.properties" ]; then
         # A cluster id is 16 bytes in URL-safe base64 without padding; made here, it saves starting Java once more.
         local id
@@ -88,5 +90,5 @@ case ${1:-} in
     crash) stop KILL ;;
     status) if alive; then echo "running on 127.0.0.1:$port, process $(cat "$dir/pid")"; else echo "not running"; exit 1; fi ;;
     fetch) command -v java > /dev/null || missing "java is not installed"; fetch; echo "$libs" ;;
-    *) sed -n '2,12s/^# \{0,1\}//p' "$0"; exit 2 ;;
+    *) sed -n '2,13s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac

@@ -198,6 +198,15 @@ pub trait EventLog: Send + Sync + 'static {
     /// Unknown partition, or the log is unavailable.
     fn bounds(&self, of: &TopicPartition) -> Result<Bounds, Error>;
 
+    /// The end as this process last heard of it: never above the true end and, where readers are at the tip, hardly below. Asks the broker only
+    /// about a partition nobody here reads. For gauges.
+    ///
+    /// # Errors
+    /// As [`EventLog::bounds`].
+    fn known_end(&self, of: &TopicPartition) -> Result<Position, Error> {
+        Ok(self.bounds(of)?.end)
+    }
+
     /// The first position appended at or after `time` (the end if none).
     ///
     /// # Errors

@@ -204,7 +204,7 @@ fn open(node: &Arc<Node>, registered: Vec<Registered>) -> anyhow::Result<Threads
         .spawn(move || control::run(&control_line, &mut ticker, started, lease_ms, &|| metrics.run_upkeep()))?;
 
     let waker = root.clone();
-    log.watch(Arc::new(move |partition| waker.wake_readers_of(&partition.topic)));
+    log.watch(Arc::new(move |partition| waker.wake_readers_of(partition)));
     let assigned: inbox::Assigned = Arc::new(Mutex::new(BTreeSet::new()));
     let (to_admission, to_root, to_line, to_inbox) = (admission.clone(), root.clone(), line.clone(), assigned.clone());
     log.join(

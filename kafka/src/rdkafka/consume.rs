@@ -110,6 +110,11 @@ impl Tip {
         }
     }
 
+    /// Whether its new records arrive here.
+    pub(super) fn follows(&self, of: &TopicPartition) -> bool {
+        lock(&self.state).followed.contains_key(of)
+    }
+
     fn publish(&self, of: &TopicPartition, batch: Arc<Batch>) {
         let weight = |batch: &Batch| batch.body().len() + batch.len() * 256;
         let mut state = lock(&self.state);

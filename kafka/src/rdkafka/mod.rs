@@ -368,6 +368,10 @@ impl EventLog for KafkaLog {
         self.inner.bounds(of)
     }
 
+    fn known_end(&self, of: &TopicPartition) -> Result<Position, Error> {
+        if self.inner.tip.follows(of) { Ok(self.inner.ends.known(of)) } else { Ok(self.inner.bounds(of)?.end) }
+    }
+
     fn position_at(&self, of: &TopicPartition, time: EventTime) -> Result<Position, Error> {
         self.inner.check_known(of)?;
         // Up to the next millisecond: the first at or after `time`.

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
 use rocksdb::WriteBatch;
@@ -38,6 +38,10 @@ use crate::store::parking::Mutex;
 
 const FORMAT: u32 = 1;
 const READ_BYTES: usize = 512 << 10;
+/// How long new events gather before they are indexed together: what searches need beyond the index they read from the log.
+const GATHER: Duration = Duration::from_millis(50);
+/// How often new topics are looked for and the lag is reported; both may ask the broker.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What a posting is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -117,6 +121,19 @@ struct Partition {
 struct State {
     topics: Vec<String>,
     partitions: BTreeMap<TopicPartition, Partition>,
+    /// When topics were last looked for.
+    looked: Option<Instant>,
+}
+
+/// What one step came to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    /// Nothing new.
+    Idle,
+    /// Some, and the tip was reached.
+    Tip,
+    /// There is more in the log.
+    Behind,
 }
 
 /// The index of all events. It may lag; what is asked by position reads the rest from the log.
@@ -151,7 +168,7 @@ impl EventIndex {
         } else {
             Self::empty(&store, &source)?;
         }
-        let state = Mutex::new(State { topics, partitions: BTreeMap::new() });
+        let state = Mutex::new(State { topics, ..State::default() });
         Ok(Arc::new(Self { log, store, state, woken: Arc::default(), stopping: AtomicBool::new(false), thread: Mutex::default() }))
     }
 
@@ -180,16 +197,21 @@ impl EventIndex {
     }
 
     fn run(&self) {
+        let mut reported: Option<Instant> = None;
         while !self.stopping.load(Ordering::SeqCst) {
-            match self.step() {
-                Ok(true) => {}
-                Ok(false) => self.sleep(Duration::from_secs(1)),
+            match self.round() {
+                Ok(Progress::Behind) => {}
+                Ok(Progress::Tip) => std::thread::sleep(GATHER),
+                Ok(Progress::Idle) => self.sleep(LOOK),
                 Err(problem) => {
                     tracing::warn!(%problem, "the event index waits");
                     self.sleep(Duration::from_millis(500));
                 }
             }
-            metrics::gauge!("tol_index_lag_events").set(self.status().lag as f64);
+            if reported.is_none_or(|at| at.elapsed() >= LOOK) {
+                reported = Some(Instant::now());
+                metrics::gauge!("tol_index_lag_events").set(self.status().lag as f64);
+            }
         }
     }
 
@@ -214,16 +236,27 @@ impl EventIndex {
     /// # Errors
     /// The log or the store failed; what was indexed stays.
     pub fn step(&self) -> Result<bool, Error> {
+        Ok(self.round()? != Progress::Idle)
+    }
+
+    fn round(&self) -> Result<Progress, Error> {
         let mut state = self.state.lock();
-        self.find_topics(&mut state)?;
-        let mut more = false;
+        if state.looked.is_none_or(|at| at.elapsed() >= LOOK) {
+            self.find_topics(&mut state)?;
+            state.looked = Some(Instant::now());
+        }
+        let mut progress = Progress::Idle;
         let mut batch = WriteBatch::default();
         for (at, partition) in &mut state.partitions {
             if partition.failed.is_some() {
                 continue;
             }
             let batches = self.log.read(at, partition.reader.next(), READ_BYTES)?;
-            more |= !batches.is_empty();
+            if !batches.is_empty() && progress != Progress::Behind {
+                // A read ends before the batch that would exceed what was asked for.
+                let full = batches.iter().map(|batch| batch.body().len()).sum::<usize>() >= READ_BYTES / 2;
+                progress = if full { Progress::Behind } else { Progress::Tip };
+            }
             let mut postings = Postings::new();
             for read in &batches {
                 let outcome = partition.reader.read(read, &mut |delivery| {
@@ -245,17 +278,18 @@ impl EventIndex {
             }
         }
         if batch.is_empty() {
-            return Ok(more);
+            return Ok(progress);
         }
         if let Err(problem) = self.store.write_batch(batch, true) {
             // The readers are ahead of what is stored: begin again from there.
             state.partitions.clear();
+            state.looked = None;
             return Err(problem);
         }
         for partition in state.partitions.values_mut() {
             partition.stored = partition.reader.cursor();
         }
-        Ok(more)
+        Ok(progress)
     }
 
     fn put(&self, batch: &mut WriteBatch, topic_number: u16, partition: u32, postings: Postings) -> Result<(), Error> {
@@ -324,7 +358,7 @@ impl EventIndex {
         let mut status = IndexStatus::default();
         for (at, partition) in &self.state.lock().partitions {
             let next = partition.stored.position;
-            status.lag += self.log.bounds(at).map_or(0, |bounds| bounds.end.saturating_sub(next));
+            status.lag += self.log.known_end(at).map_or(0, |end| end.saturating_sub(next));
             status.positions.insert(at.to_string(), next);
             if let Some(problem) = &partition.failed {
                 status.failed.insert(at.to_string(), problem.clone());

@@ -36,9 +36,9 @@ fn lag_of(open: &Open, status: &root::SystemStatus) -> u64 {
         let snapshot = status.partitions.iter().find(|snapshot| snapshot.partition == number);
         for spec in &status.description.inputs {
             let partition = TopicPartition::new(spec.topic, number);
-            let Ok(bounds) = open.log.bounds(&partition) else { continue };
+            let Ok(end) = open.log.known_end(&partition) else { continue };
             let done = snapshot.and_then(|snapshot| snapshot.inputs.get(&partition.to_string()).copied()).unwrap_or(0);
-            lag += bounds.end.saturating_sub(done);
+            lag += end.saturating_sub(done);
         }
     }
     lag

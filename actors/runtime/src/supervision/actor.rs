@@ -44,6 +44,8 @@ pub struct SystemShared {
     pub beat: AtomicU64,
     /// A wake-up is on its way.
     woken: AtomicBool,
+    /// Partitions that have something to do.
+    pending: Mutex<Pending>,
     /// Set when this generation was replaced: it does nothing more.
     pub abandoned: AtomicBool,
     /// Where to send wake-ups.
@@ -56,9 +58,27 @@ pub struct SystemShared {
     pub failed: Mutex<Option<String>>,
 }
 
+/// Which partitions the next turn steps.
+#[derive(Debug, Default)]
+struct Pending {
+    all: bool,
+    some: BTreeSet<u32>,
+}
+
 impl SystemShared {
-    /// Makes the actor take a turn soon. Never blocks, never queues more than one wake-up.
+    /// Makes the actor step all its partitions soon. Never blocks, never queues more than one wake-up.
     pub fn wake(&self) {
+        lock(&self.pending).all = true;
+        self.send_wake();
+    }
+
+    /// Makes the actor step this partition soon; as [`SystemShared::wake`] otherwise.
+    pub fn wake_partition(&self, partition: u32) {
+        lock(&self.pending).some.insert(partition);
+        self.send_wake();
+    }
+
+    fn send_wake(&self) {
         if !self.woken.swap(true, Ordering::AcqRel) {
             let sent = lock(&self.recipient).as_ref().is_some_and(|recipient| recipient.try_send(Wake).is_ok());
             if !sent {
@@ -161,7 +181,7 @@ impl SystemActor {
             let waker = Arc::downgrade(&shared);
             let wake = Arc::new(move || {
                 if let Some(shared) = waker.upgrade() {
-                    shared.wake();
+                    shared.wake_partition(partition);
                 }
             });
             let nonce_seed = uuid::Uuid::new_v4().as_u64_pair().0;
@@ -175,12 +195,16 @@ impl SystemActor {
         Moment { now_ms: self.environment.started.elapsed().as_millis() as u64, wall: chrono::Utc::now().into(), stopped: self.environment.gate.is_closed() }
     }
 
-    /// Steps every partition until nothing moves or the turn is over; whether there is more to do.
+    /// Steps the partitions that have something to do until nothing moves or the turn is over; whether there is more to do.
     fn turn(&mut self) -> Result<bool, String> {
         let until = Instant::now() + TURN;
         loop {
+            let pending = std::mem::take(&mut *lock(&self.shared.pending));
             let mut moved = false;
             for index in 0..self.drivers.len() {
+                if !pending.all && !pending.some.contains(&(index as u32)) {
+                    continue;
+                }
                 if self.shared.abandoned.load(Ordering::Acquire) {
                     return Ok(false);
                 }
@@ -191,7 +215,10 @@ impl SystemActor {
                     Ok(Err(error)) => return Err(format!("partition {index}: {error}")),
                     Err(panic) => return Err(format!("partition {index} panicked: {}", crate::owner::panic_text(&*panic))),
                 };
-                moved |= progress.moved;
+                if progress.moved {
+                    moved = true;
+                    lock(&self.shared.pending).some.insert(index as u32);
+                }
                 for output in progress.outputs {
                     self.output(index as u32, output);
                 }
@@ -259,9 +286,10 @@ impl Actor for SystemActor {
     fn started(&mut self, context: &mut Self::Context) {
         context.set_mailbox_capacity(MAILBOX);
         *lock(&self.shared.recipient) = Some(context.address().recipient());
-        context.run_interval(Duration::from_millis(100), |_, context| context.notify(Wake));
+        // What is due by the clock, and what a lost wake-up left behind.
+        context.run_interval(Duration::from_millis(100), |actor, _| actor.shared.wake());
         context.run_interval(Duration::from_millis(500), |actor, _| actor.publish_snapshot());
-        context.notify(Wake);
+        self.shared.wake();
     }
 }
 
@@ -275,7 +303,7 @@ impl Handler<Wake> for SystemActor {
         }
         self.shared.woken.store(false, Ordering::Release);
         match self.turn() {
-            Ok(true) => self.shared.wake(),
+            Ok(true) => self.shared.send_wake(),
             Ok(false) => {}
             Err(problem) => {
                 self.publish_snapshot();

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use actix::{Actor, Addr, Arbiter, AsyncContext, Context, Handler, Message};
 use serde::Serialize;
+use tol_kafka::TopicPartition;
 use tol_system::{AnySystem, Description};
 
 use super::actor::{Command, Environment, PartitionSnapshot, SystemActor, SystemShared};
@@ -133,11 +134,16 @@ impl RootHandle {
         address.is_some_and(|address| address.try_send(command).is_ok())
     }
 
-    /// Wakes the systems that read `topic`.
-    pub fn wake_readers_of(&self, topic: &str) {
+    /// Wakes the systems that read this partition. A fact is read by the owner of its own partition number only; what systems and the clock
+    /// write may be read by all (targets, timers).
+    pub fn wake_readers_of(&self, partition: &TopicPartition) {
         for (shared, topics) in lock(&self.board.shared).values() {
-            if topics.contains(topic) {
-                shared.wake();
+            if topics.contains(&*partition.topic) {
+                if partition.topic.starts_with("facts.") {
+                    shared.wake_partition(partition.partition);
+                } else {
+                    shared.wake();
+                }
             }
         }
     }
