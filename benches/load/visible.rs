@@ -30,11 +30,14 @@ pub struct Options {
     /// How long, seconds.
     #[arg(long, default_value_t = Options::default().seconds)]
     seconds: u64,
+    /// Before that, at the same rate, not measured: connections, caches and a broker's just-in-time compiler get warm. Seconds.
+    #[arg(long, default_value_t = Options::default().warm_up)]
+    warm_up: u64,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { rate: 5_000, batch: 10, connections: 8, customers: 10_000, seconds: 15 }
+        Self { rate: 5_000, batch: 10, connections: 32, customers: 10_000, seconds: 20, warm_up: 5 }
     }
 }
 
@@ -43,7 +46,8 @@ pub fn measure(node: &NodeOptions, options: &Options, report: &mut Report) -> an
     let (kafka, node) = (node.kafka.is_some(), Node::start(node)?);
     let first = chrono::Utc::now().timestamp_micros() as u64;
     let turn = AtomicU64::new(0);
-    let requests = options.seconds * options.rate / options.batch as u64;
+    let requests_in = |seconds: u64| seconds * options.rate / options.batch as u64;
+    let (unmeasured, requests) = (requests_in(options.warm_up), requests_in(options.warm_up + options.seconds));
     let between = Duration::from_secs_f64(options.batch as f64 / options.rate as f64);
     let (own, used, threads) = (cpu_seconds(std::process::id()), cpu_seconds(node.pid), thread_seconds(node.pid));
     let began = Instant::now() + Duration::from_millis(50);
@@ -60,7 +64,7 @@ pub fn measure(node: &NodeOptions, options: &Options, report: &mut Report) -> an
             let base = first + number * options.batch as u64;
             let last = customer_of(base - first + options.batch as u64 - 1, options.customers);
             send(&mut client, batch.fill(base, |id| customer_of(id - first, options.customers)))?;
-            stored.add(due.elapsed());
+            let stored_after = due.elapsed();
             let answer: serde_json::Value = serde_json::from_slice(client.body())?;
             let positions = answer["positions"].as_object().context("the answer names no positions")?;
             let wanted: Vec<String> = positions.iter().map(|(partition, position)| format!("min_position={partition}:{position}")).collect();
@@ -70,7 +74,10 @@ pub fn measure(node: &NodeOptions, options: &Options, report: &mut Report) -> an
             if status != 200 {
                 bail!("GET {path} was answered with {status}: {}", String::from_utf8_lossy(client.body()));
             }
-            visible.add(due.elapsed());
+            if number >= unmeasured {
+                stored.add(stored_after);
+                visible.add(due.elapsed());
+            }
         }
     };
     let (mut stored, mut visible) = (Times::default(), Times::default());
@@ -88,16 +95,17 @@ pub fn measure(node: &NodeOptions, options: &Options, report: &mut Report) -> an
     let (own, used) = (share(cpu_seconds(std::process::id()) - own), share(cpu_seconds(node.pid) - used));
     let [p50, p99, max] = visible.percentiles([0.5, 0.99, 1.0]);
     let [stored_p50, stored_p99] = stored.percentiles([0.5, 0.99]);
-    let reached = grouped((visible.len() * options.batch) as f64 / took.as_secs_f64());
+    let reached = grouped((requests as usize * options.batch) as f64 / took.as_secs_f64());
     report.row(
         format!("publish to visible (`min_position`) at {} events/s, {}", grouped(options.rate as f64), if kafka { "Apache Kafka" } else { "embedded log" }),
         if kafka { "p99 ≤ 30 ms" } else { "p99 ≤ 10 ms" },
         format!("p50 {p50:.1} ms, p99 {p99:.1} ms"),
         format!(
-            "{reached} events/s reached, batches of {}, {} connections, {} queries, longest {max:.1} ms; until durable p50 {stored_p50:.1} ms p99 {stored_p99:.1} ms; processor: load program {own:.0}%, node {used:.0}% of a core ({})",
+            "{reached} events/s reached, batches of {}, {} connections, {} queries after {} s of warm-up, longest {max:.1} ms; until durable p50 {stored_p50:.1} ms p99 {stored_p99:.1} ms; processor: load program {own:.0}%, node {used:.0}% of a core ({})",
             options.batch,
             options.connections,
             grouped(visible.len() as f64),
+            options.warm_up,
             busiest(&threads, &thread_seconds(node.pid), took)
         ),
     );

@@ -150,6 +150,8 @@ fn open(node: &Arc<Node>, registered: Vec<Registered>) -> anyhow::Result<Threads
         batch_events: 5_000,
         timeout_ms: 10_000,
         joint_appends: config.log_kind() == LogKind::Embedded,
+        // The embedded log gathers by itself while it syncs; a broker is sent a request a partition each time.
+        gather_ms: if config.log_kind() == LogKind::Embedded { 0 } else { 3 },
     };
     let (admission, admission_thread) = admission::service::start(log.clone(), store.clone(), &url, nonce.as_u64_pair().0, admission_options)?;
 

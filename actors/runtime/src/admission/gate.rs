@@ -342,8 +342,13 @@ impl Gate {
         (candidates, std::mem::take(&mut self.followers))
     }
 
-    /// Claims if it should, and cuts a batch. Returns what is to be done.
-    pub fn step(&mut self, moment: Moment) -> Vec<GateAction> {
+    /// Whether it has facts for a batch and no other is under way.
+    pub fn can_cut(&self) -> bool {
+        self.writer.is_active() && self.in_flight.is_none() && !self.building.is_empty()
+    }
+
+    /// Claims if it should, and cuts a batch if it may. Returns what is to be done.
+    pub fn step(&mut self, moment: Moment, cut: bool) -> Vec<GateAction> {
         let mut actions = Vec::new();
         let void = self.claim_position.is_some_and(|position| self.writer.claim_was_void(position));
         if void || (self.assigned && *self.writer.phase() == Phase::Following && moment.now_ms >= self.claim_at_ms) {
@@ -353,7 +358,7 @@ impl Gate {
             let nonce = id::derived("nonce", &format!("{:016x}", self.nonce_seed), &self.partition().to_string(), self.claims as u32).to_string();
             actions.push(GateAction::Claim(self.claims, self.writer.claim(self.committed, nonce, moment.wall)));
         }
-        if self.writer.is_active() && self.in_flight.is_none() && !self.building.is_empty() {
+        if cut && self.can_cut() {
             let rest = self.building.split_off(self.building.len().min(self.batch_events));
             let candidates = std::mem::replace(&mut self.building, rest);
             let records = candidates.iter().map(|candidate| self.writer.number_record(candidate, moment.wall)).collect();

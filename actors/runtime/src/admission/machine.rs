@@ -74,6 +74,8 @@ pub struct Machine<R> {
     /// Why the store failed, and when the gates are to be opened anew.
     broken: Option<(String, u64)>,
     pub(super) actions: Vec<Action<R>>,
+    /// Before this time no batches are cut, unless one is full.
+    cut_at_ms: u64,
 }
 
 impl<R> Machine<R> {
@@ -96,6 +98,7 @@ impl<R> Machine<R> {
             assigned: None,
             broken: None,
             actions: Vec::new(),
+            cut_at_ms: 0,
         })
     }
 
@@ -134,6 +137,11 @@ impl<R> Machine<R> {
     /// Whether requests were taken that are not answered.
     pub fn is_waited_for(&self) -> bool {
         !self.waiters.is_empty()
+    }
+
+    /// When [`Machine::step`] is due even if nothing happens: facts gather until then.
+    pub fn due_ms(&self) -> Option<u64> {
+        self.gates.values().any(Gate::can_cut).then_some(self.cut_at_ms)
     }
 
     /// How many gates this node is to own (once it was told), and how many take facts.
@@ -293,8 +301,12 @@ impl<R> Machine<R> {
     fn step_gates(&mut self, moment: Moment) -> bool {
         let (mut call, mut appends): (Call, Vec<Append>) = Default::default();
         let mut moved = false;
+        let cut = moment.now_ms >= self.cut_at_ms || self.gates.values().any(|gate| gate.can_cut() && gate.pending() >= self.options.batch_events);
+        if cut && self.options.gather_ms > 0 && self.gates.values().any(Gate::can_cut) {
+            self.cut_at_ms = moment.now_ms + self.options.gather_ms;
+        }
         for (partition, gate) in &mut self.gates {
-            for action in gate.step(moment) {
+            for action in gate.step(moment, cut) {
                 let (sent, append, joint) = match action {
                     GateAction::Append(number, append) => (Sent::Batch(number), append, self.options.joint_appends),
                     GateAction::Claim(number, append) => (Sent::Claim(number), append, false),

@@ -57,6 +57,8 @@ pub struct AdmissionOptions {
     pub timeout_ms: u64,
     /// One append call for all partitions: the embedded log syncs once for them.
     pub joint_appends: bool,
+    /// Least time between two rounds of appends, in milliseconds: what arrives meanwhile shares them. After a quiet time nothing waits.
+    pub gather_ms: u64,
 }
 
 /// Events that passed validation. Nothing of them is stored unless all can be.

@@ -195,7 +195,12 @@ impl Service {
             let moment = Moment { now_ms: self.shared.now_ms(), wall: chrono::Utc::now().into(), stopped: false };
             match self.round(moment) {
                 Ok(true) => {}
-                Ok(false) => std::thread::park_timeout(Duration::from_millis(if self.driver.machine().is_waited_for() { 10 } else { 100 })),
+                Ok(false) => {
+                    let machine = self.driver.machine();
+                    let most = if machine.is_waited_for() { 10 } else { 100 };
+                    let due = machine.due_ms().map_or(most, |due| due.saturating_sub(self.shared.now_ms()).max(1));
+                    std::thread::park_timeout(Duration::from_millis(due.min(most)));
+                }
                 Err(error) => {
                     tracing::error!(%error, "admission ended");
                     self.end(&error.to_string());
