@@ -3,6 +3,7 @@
 //! * [`writer`] — the one writer of a partition: claims, numbering, what an acknowledgement means
 //! * [`owner`] — one partition of one system
 //! * [`admission`] — the one door for facts
+//! * [`background`] — which threads yield to which
 //! * [`clock`] — ticks that drive timers
 //! * [`effects`] — the only way out
 //! * [`driver`] — runs an owner against a log
@@ -12,6 +13,7 @@
 //! * [`store`] — the [`Store`](store::Store) trait and its in-memory twin
 
 pub mod admission;
+pub mod background;
 pub mod clock;
 pub mod driver;
 pub mod effects;

@@ -26,6 +26,7 @@ use serde::Serialize;
 use tol_events::{Attribute, EventView};
 use tol_kafka::reader::{Cursor, Delivery, Reader};
 use tol_kafka::{EventLog, Position, TopicPartition};
+use tol_runtime::background::Background;
 use tol_runtime::store::Table;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -197,6 +198,7 @@ impl EventIndex {
     }
 
     fn run(&self) {
+        tol_runtime::background::yield_to_others(Background::Housekeeping);
         let mut reported: Option<Instant> = None;
         while !self.stopping.load(Ordering::SeqCst) {
             match self.round() {

@@ -34,6 +34,11 @@ impl StoreOptions {
         database.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
         database.set_max_open_files(self.open_files);
         database.set_max_background_jobs(2);
+        if let Ok(mut environment) = rocksdb::Env::new() {
+            // Compactions yield to whoever answers requests; flushes do not, writers wait for them.
+            environment.lower_thread_pool_cpu_priority();
+            database.set_env(&environment);
+        }
         database.set_max_total_wal_size(self.write_buffer_bytes as u64 * 2);
         database.set_keep_log_file_num(3);
         database.set_bytes_per_sync(1 << 20);

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tol_events::{Attribute, EventTime, EventView, id, reserved};
+use tol_events::{Attribute, EventView, id, reserved};
 use tol_kafka::{Append, Appended, Batch, Cursor, Delivery, Position, TopicPartition};
 
 use super::memory::{Memory, Seen, read_seen, seen_change, seen_key};
@@ -361,7 +361,8 @@ impl Gate {
         if cut && self.can_cut() {
             let rest = self.building.split_off(self.building.len().min(self.batch_events));
             let candidates = std::mem::replace(&mut self.building, rest);
-            let records = candidates.iter().map(|candidate| self.writer.number_record(candidate, moment.wall)).collect();
+            let recorded = moment.wall.to_string();
+            let records = candidates.iter().map(|candidate| self.writer.number_record(candidate, &recorded)).collect();
             let (number, append) = self.writer.append(records);
             self.in_flight = Some((number, candidates));
             actions.push(GateAction::Append(number, append));
@@ -372,14 +373,13 @@ impl Gate {
 
 impl Writer {
     /// A candidate's record with its numbering.
-    fn number_record(&mut self, candidate: &Candidate, now: EventTime) -> tol_kafka::Record {
+    fn number_record(&mut self, candidate: &Candidate, recorded: &str) -> tol_kafka::Record {
         let (epoch, sequence) = self.number();
-        let recorded = now.to_string();
         let mut record = candidate.record.clone();
         if !candidate.has_time {
-            record.attribute(Attribute::Time, &recorded);
+            record.attribute(Attribute::Time, recorded);
         }
-        record.attribute(Attribute::RecordedTime, &recorded);
+        record.attribute(Attribute::RecordedTime, recorded);
         record.attribute(Attribute::Epoch, &epoch.to_string());
         record.attribute(Attribute::Sequence, &sequence.to_string());
         record

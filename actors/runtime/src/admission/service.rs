@@ -13,6 +13,7 @@ use super::driver::{AdmissionDriver, Output};
 use super::machine::Action;
 use super::request::{AdmissionOptions, Opener, Published, Refusal, Request};
 use super::{Candidate, Memory};
+use crate::background::{self, Background};
 use crate::owner::{Error, Moment};
 use crate::store::Store;
 
@@ -169,6 +170,7 @@ pub fn start(
 fn start_remembering(store: Arc<dyn Store>, shared: Arc<Shared>) -> Result<Sender<(u64, Memory)>, Error> {
     let (sender, memories) = std::sync::mpsc::channel::<(u64, Memory)>();
     let remember = move || {
+        background::yield_to_others(Background::Housekeeping);
         for (generation, memory) in memories {
             let partition = memory.partition.clone();
             let outcome = memory.write(store.as_ref());

@@ -284,6 +284,7 @@ impl Actor for SystemActor {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Self::Context) {
+        crate::background::yield_to_others(crate::background::Background::Deciding);
         context.set_mailbox_capacity(MAILBOX);
         *lock(&self.shared.recipient) = Some(context.address().recipient());
         // What is due by the clock, and what a lost wake-up left behind.
