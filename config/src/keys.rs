@@ -29,11 +29,13 @@ pub enum Scope {
     Operate,
     /// Everything, and releasing the emergency stop.
     Admin,
+    /// What nodes of one cluster ask each other (`POST /nodes/ask`).
+    Node,
 }
 
 impl Scope {
     /// All scopes.
-    pub const ALL: [Scope; 4] = [Scope::Publish, Scope::Read, Scope::Operate, Scope::Admin];
+    pub const ALL: [Scope; 5] = [Scope::Publish, Scope::Read, Scope::Operate, Scope::Admin, Scope::Node];
 
     /// The scope's name in configuration.
     pub const fn name(self) -> &'static str {
@@ -42,6 +44,7 @@ impl Scope {
             Scope::Read => "read",
             Scope::Operate => "operate",
             Scope::Admin => "admin",
+            Scope::Node => "node",
         }
     }
 }

@@ -358,7 +358,7 @@ fn is_secret(key: &str) -> bool {
     let hides = |name: &str| ["password", "secret", "token", "key", "credential", "config", "pem"].iter().any(|word| name.contains(word));
     match key.strip_prefix(KAFKA_SETTINGS) {
         Some(setting) => hides(setting),
-        None if key == "security.master_key" => true,
+        None if key == "security.master_key" || key == "security.node_key" => true,
         None => system_key(key).and_then(|(_, rest)| rest.strip_prefix("settings.")).is_some_and(hides),
     }
 }

@@ -189,6 +189,8 @@ pub struct Security {
     pub master_key: Option<Secret>,
     /// A file that holds the master key, instead of `master_key`.
     pub master_key_file: Option<PathBuf>,
+    /// The API key this node presents to the other nodes of its cluster; they have it among their `api_keys` with the scope `node`.
+    pub node_key: Option<Secret>,
 }
 
 /// The `clock` topic.

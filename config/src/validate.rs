@@ -80,7 +80,7 @@ fn validate_security(config: &Config, origin_of: &dyn Fn(&str) -> Origin) -> Res
             return refuse(&key.name, "its hash is not sha256: and 64 hex digits; `tol keys new` prints an entry to paste");
         }
         if key.name.is_empty() || key.scopes.is_empty() {
-            return refuse(&key.name, "every key needs a name and at least one of the scopes publish, read, operate, admin");
+            return refuse(&key.name, "every key needs a name and at least one of the scopes publish, read, operate, admin, node");
         }
         if security.api_keys[..index].iter().any(|earlier| earlier.name == key.name) {
             return refuse(&key.name, "two keys have this name; names tell in the log who did something");

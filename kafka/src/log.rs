@@ -231,6 +231,17 @@ pub trait EventLog: Send + Sync + 'static {
     /// Asks to be told which of the partition numbers `0..partitions` this node owns, now and at each change. One process only: all, at once.
     fn join(&self, partitions: u32, changed: Arc<dyn Fn(Assignment) + Send + Sync>);
 
+    /// Tells the log how far the `inbox` partition was read, for a node that takes it over. Nothing, on a log without an inbox.
+    fn commit_inbox(&self, _partition: u32, _position: Position) {}
+
+    /// What was told last by [`EventLog::commit_inbox`], by any node.
+    ///
+    /// # Errors
+    /// The log is unavailable.
+    fn inbox_committed(&self, _partition: u32) -> Result<Option<Position>, Error> {
+        Ok(None)
+    }
+
     /// Names the log for ever (cluster id): a cache of another log is thrown away (E10).
     fn identity(&self) -> String;
 

@@ -14,7 +14,7 @@ pub enum KeysCommand {
         /// Who will use it.
         #[arg(long)]
         name: String,
-        /// What it may be used for: publish, read, operate, admin.
+        /// What it may be used for: publish, read, operate, admin, node (what nodes ask each other).
         #[arg(long, value_delimiter = ',', required = true)]
         scopes: Vec<Scope>,
     },

@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use serde::ser::Error as _;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
@@ -122,10 +122,12 @@ pub trait NodeApi: Send + Sync + 'static {
     fn metrics(&self) -> String;
     /// What runs here.
     fn version(&self) -> Version;
+    /// What another node of the cluster asks of this one, as JSON. It is answered here or refused, never passed on.
+    fn peer(&self, question: Vec<u8>) -> Answer<'_, Value>;
 }
 
 /// What was appended.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Published {
     /// Events the log did not have.
     pub accepted: u64,

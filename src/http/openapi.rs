@@ -123,6 +123,7 @@ fn operation(route: &Route) -> Value {
         Body::Events => operation["requestBody"] = events_body(),
         Body::Reason => operation["requestBody"] = json!({"required": true, "content": {"application/json": {"schema": reference("Reason")}}}),
         Body::RedriveFilter => operation["requestBody"] = json!({"required": false, "content": {"application/json": {"schema": reference("RedriveFilter")}}}),
+        Body::AnyJson => operation["requestBody"] = json!({"required": true, "content": {"application/json": {"schema": {}}}}),
     }
     if route.body == Body::Events {
         let more = ["ce-specversion", "ce-id", "ce-source", "ce-type", "ce-subject", "ce-time"].map(|name| {

@@ -98,6 +98,8 @@ kinds! {
     NotVisibleYet = "not-visible-yet", 504, "Not visible yet";
     /// The log, or the owner of a partition, is away for now.
     Unavailable = "unavailable", 503, "Temporarily unavailable";
+    /// Asked by another node for a partition that this one does not own.
+    NotOwner = "not-owner", 421, "Not the owner of the partition";
     /// The disk is full.
     DiskFull = "disk-full", 507, "The disk is full";
     /// The node is not ready.
@@ -216,6 +218,18 @@ impl Problem {
             body.entry(name.clone()).or_insert_with(|| value.clone());
         }
         Value::Object(body)
+    }
+
+    /// The problem in an answer of another node; anything else is an internal error that quotes it.
+    pub(crate) fn of_answer(status: u16, retry_after_s: Option<u32>, body: &str) -> Self {
+        let mut members: Map<String, Value> = serde_json::from_str(body).unwrap_or_default();
+        let kind = members.get("type").and_then(Value::as_str).and_then(|uri| Kind::from_slug(uri.rsplit('/').next().unwrap_or_default()));
+        let detail = members.get("detail").and_then(Value::as_str).unwrap_or(body).to_owned();
+        let Some(kind) = kind else { return Self::internal(format!("another node answered {status}: {detail}")) };
+        for standard in ["type", "title", "status", "detail"] {
+            members.remove(standard);
+        }
+        Self { kind, detail, extensions: members, retry_after_s, allow: None }
     }
 
     /// The answer.

@@ -42,6 +42,7 @@ pub(crate) enum Operation {
     Ready,
     Metrics,
     Version,
+    Peer,
     OpenApi,
     Docs,
     ProblemPage,
@@ -105,7 +106,9 @@ impl Route {
         match self.body {
             Body::None => {}
             Body::Events => kinds.extend([Kind::UnsupportedContentType, Kind::BodyTooLarge, Kind::MalformedJson]),
-            Body::Reason | Body::RedriveFilter => kinds.extend([Kind::UnsupportedContentType, Kind::BodyTooLarge, Kind::MalformedJson, Kind::InvalidBody]),
+            Body::Reason | Body::RedriveFilter | Body::AnyJson => {
+                kinds.extend([Kind::UnsupportedContentType, Kind::BodyTooLarge, Kind::MalformedJson, Kind::InvalidBody])
+            }
         }
         kinds.sort();
         kinds.dedup();
@@ -153,6 +156,8 @@ pub(crate) enum Body {
     Reason,
     /// [`super::api::RedriveFilter`], or nothing.
     RedriveFilter,
+    /// Any JSON.
+    AnyJson,
 }
 
 /// What an answer's body is.

@@ -167,6 +167,7 @@ fn handler(route: &Route) -> actix_web::Route {
         Operation::Ready => served.to(node::ready),
         Operation::Metrics => served.to(node::metrics),
         Operation::Version => served.to(node::version),
+        Operation::Peer => served.to(node::peer),
         Operation::OpenApi => served.to(node::openapi),
         Operation::Docs => served.to(node::docs),
         Operation::ProblemPage => served.to(node::problem_page),

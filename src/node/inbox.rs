@@ -1,30 +1,30 @@
 //! The `inbox` topic (Kafka only): any client writes CloudEvents there, admission takes them in. The position moves when what lies
 //! below it is durable (E7), so a record is taken at least once, and stored once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tol_events::{Attribute, Event, EventTime, binding, id, reserved};
+use tol_events::{Attribute, Event, binding, id, reserved};
 use tol_kafka::{Append, Batch, Position, Record, RecordRef, TopicPartition};
-use tol_runtime::admission::{Candidate, Refusal};
 use tol_runtime::store::{Change, Store, Table};
 
+use super::publish::Fact;
 use super::{Node, Open, publish};
+use crate::http::problem::{Kind, Problem};
 
 const READ_BYTES: usize = 1 << 20;
 
-/// Which inbox partitions this node reads; set by assignment.
-pub(crate) type Assigned = Arc<Mutex<BTreeSet<u32>>>;
+/// How long the facts of a batch are tried before the inbox waits and reads them again.
+const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Runs until the node closes.
-pub(crate) fn run(node: &Node, open: &Open, assigned: &Assigned) {
+/// Runs until the node closes: the partitions of the inbox are this node's with those of the same number.
+pub(crate) fn run(node: &Node, open: &Open) {
     let mut positions: BTreeMap<u32, Position> = BTreeMap::new();
     while !node.closing.load(Ordering::Acquire) {
         let mut moved = false;
-        let partitions = assigned.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let partitions = open.routing.own();
         positions.retain(|partition, _| partitions.contains(partition));
         for partition in partitions {
             match take(open, partition, &mut positions) {
@@ -54,7 +54,8 @@ fn take(open: &Open, partition: u32, positions: &mut BTreeMap<u32, Position>) ->
     };
     let from = match positions.get(&partition) {
         Some(position) => *position,
-        None => begin(open, &inbox, stored()?)?,
+        // Another node may have read on since this one last owned the partition.
+        None => begin(open, &inbox, stored()?.max(open.log.inbox_committed(partition).map_err(|error| error.to_string())?.unwrap_or(0)))?,
     };
     positions.insert(partition, from);
     let batches = open.log.read(&inbox, from, READ_BYTES).map_err(|error| error.to_string())?;
@@ -63,6 +64,7 @@ fn take(open: &Open, partition: u32, positions: &mut BTreeMap<u32, Position>) ->
         next = take_batch(open, batch, next, &cluster)?;
         open.store.write(vec![Change::Put(Table::Meta, key(&cluster, partition), next.to_be_bytes().to_vec())], None).map_err(|error| error.to_string())?;
         positions.insert(partition, next);
+        open.log.commit_inbox(partition, next);
     }
     Ok(!batches.is_empty())
 }
@@ -84,69 +86,52 @@ fn begin(open: &Open, inbox: &TopicPartition, stored: Position) -> Result<Positi
         "system/tree-of-life-system",
     );
     let event = event.with_data(&gap).map_err(|error| error.to_string())?;
-    let candidate = Candidate::new(event, None, open.partitions, None, chrono::Utc::now().into());
-    publish_and_wait(open, vec![candidate], vec!["inbox-gap".to_owned()]).map_err(|refusal| refusal.to_string())?;
+    open.settle(vec![Fact::own(event)], PATIENCE).map_err(|problem| problem.detail)?;
     tracing::error!(partition = inbox.partition, from = stored, to = bounds.earliest, "inbox records expired unread");
     Ok(bounds.earliest)
 }
 
 fn take_batch(open: &Open, batch: &Batch, from: Position, cluster: &str) -> Result<Position, String> {
-    let now: EventTime = chrono::Utc::now().into();
-    let mut candidates = Vec::new();
-    let mut ids = Vec::new();
+    let mut facts = Vec::new();
     let records = batch.records().map_err(|error| error.to_string())?;
     let partition = batch.topic_partition().partition;
     for record in records.iter().filter(|record| record.position >= from) {
         let default_id = || id::of_inbox_position(cluster, partition, record.position).to_string();
         let decoded = binding::kafka::decode(record.headers.iter().copied(), record.value, Some(&default_id));
-        let prepared = decoded.map_err(|error| error.to_string()).and_then(|event| {
-            publish::prepare(vec![event], Some((partition, record.position)), open.keys.as_ref(), open.partitions, now).map_err(|problem| problem.detail)
+        let checked = decoded.map_err(|error| error.to_string()).and_then(|event| {
+            let fact = Fact { event, inbox: Some((partition, record.position)), own: false };
+            publish::check(0, &fact).map(|_| fact).map_err(|problem| problem.detail)
         });
-        match prepared {
-            Ok((candidate, id)) => {
-                candidates.extend(candidate);
-                ids.extend(id);
-            }
+        match checked {
+            Ok(fact) => facts.push(fact),
             Err(problem) => refuse(open, record, partition, cluster, &problem)?,
         }
     }
-    match publish_and_wait(open, candidates.clone(), ids.clone()) {
-        Ok(()) => {}
-        // One of them clashes: each on its own, and that one to the dead letters.
-        Err(Refusal::Conflict { .. }) => {
-            let singles = candidates.into_iter().zip(ids);
-            for (candidate, id) in singles {
-                let position = candidate.inbox.map_or(0, |(_, position)| position);
-                match publish_and_wait(open, vec![candidate], vec![id]) {
-                    Ok(()) => {}
-                    Err(refusal @ Refusal::Conflict { .. }) => {
+    match open.settle(facts.clone(), PATIENCE) {
+        Ok(_) => {}
+        // One of them is refused: each on its own, and that one to the dead letters.
+        Err(problem) if is_final(&problem) => {
+            for fact in facts {
+                let position = fact.inbox.map_or(0, |(_, position)| position);
+                match open.settle(vec![fact], PATIENCE) {
+                    Ok(_) => {}
+                    Err(problem) if is_final(&problem) => {
                         if let Some(record) = records.iter().find(|record| record.position == position) {
-                            refuse(open, record, partition, cluster, &refusal.to_string())?;
+                            refuse(open, record, partition, cluster, &problem.detail)?;
                         }
                     }
-                    Err(refusal) => return Err(refusal.to_string()),
+                    Err(problem) => return Err(problem.detail),
                 }
             }
         }
-        Err(refusal) => return Err(refusal.to_string()),
+        Err(problem) => return Err(problem.detail),
     }
     Ok(batch.end())
 }
 
-fn publish_and_wait(open: &Open, candidates: Vec<Candidate>, ids: Vec<String>) -> Result<(), Refusal> {
-    let (sender, answer) = mpsc::sync_channel(1);
-    open.admission.publish(
-        candidates,
-        ids,
-        Box::new(move |published| {
-            // The receiver waits for exactly this.
-            let _ = sender.send(published);
-        }),
-    );
-    match answer.recv() {
-        Ok(published) => published.map(drop),
-        Err(_) => Err(Refusal::Unavailable("admission ended".to_owned())),
-    }
+/// Whether trying again changes nothing.
+fn is_final(problem: &Problem) -> bool {
+    matches!(problem.kind, Kind::IdConflict | Kind::InvalidEvent | Kind::InvalidData | Kind::UnknownVersion)
 }
 
 /// A record that is no valid event goes to the hub's dead letters, with the reason, before the position moves.

@@ -2,6 +2,9 @@
 //!
 //! * [`registry`] — the systems there are; each passes the contract suite before it may run
 //! * [`publish`] — events to candidates: validated, encrypted, routed
+//! * [`facts`] — to the owners of their partitions, here or on another node
+//! * [`routing`] — who owns a partition
+//! * [`peers`] — what nodes ask each other
 //! * [`control`] — the thread of the `clock` and `control` topics
 //! * [`outlet`] — effects, dead-letter copies and observations on their way out
 //! * [`inbox`] — facts that Kafka publishers wrote
@@ -11,10 +14,13 @@
 
 mod api;
 mod control;
+mod facts;
 mod inbox;
 mod outlet;
+mod peers;
 mod publish;
 pub mod registry;
+mod routing;
 mod start;
 mod stream;
 pub mod testing;
@@ -62,6 +68,10 @@ pub(crate) struct Open {
     pub(crate) keys: Arc<dyn KeyStore>,
     pub(crate) control: Arc<control::ControlLine>,
     pub(crate) partitions: u32,
+    pub(crate) routing: Arc<routing::Routing>,
+    pub(crate) peers: peers::Peers,
+    /// A permit for each request that other nodes may be asked for at a time.
+    pub(crate) passing: Arc<tokio::sync::Semaphore>,
 }
 
 impl Node {

@@ -1,14 +1,19 @@
 //! What leaves the systems: effects to the pool, parked inputs to the dead-letter topics, observations to the hub.
 
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use tol_events::{Attribute, DomainEvent, Event, EventTime, supervision};
 use tol_kafka::{Append, EventLog, Record, TopicPartition};
-use tol_runtime::admission::AdmissionHandle;
 use tol_runtime::effects::Pool;
 use tol_runtime::owner::{Parked, PendingEffect};
 use tol_runtime::supervision::Observation;
 use tol_runtime::supervision::actor::Outlet;
+
+use super::publish::Fact;
+use super::{Node, Open};
 
 /// The node's outlet.
 pub(crate) struct NodeOutlet {
@@ -43,8 +48,36 @@ impl Outlet for NodeOutlet {
     }
 }
 
-/// Publishes what supervision sees as facts about `system/<name>`, for the hub to decide on.
-pub(crate) fn observe(admission: &AdmissionHandle, node: &str, partitions: u32, system: &str, observation: Observation) {
+/// Observations that may wait for their owner.
+const OBSERVATIONS: usize = 1_024;
+/// How long one is tried: longer than a takeover by another node takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Hands observations over to the thread that [`publish_observations`] runs on.
+pub(crate) fn observations() -> (SyncSender<Event>, Receiver<Event>) {
+    mpsc::sync_channel(OBSERVATIONS)
+}
+
+/// Stores observations with the owners of their partitions, until the node closes.
+pub(crate) fn publish_observations(node: &Node, open: &Open, observations: &Receiver<Event>) {
+    while !node.closing.load(Ordering::Acquire) {
+        let event = match observations.recv_timeout(Duration::from_millis(200)) {
+            Ok(event) => event,
+            Err(RecvTimeoutError::Timeout) => continue,
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        let until = Instant::now() + PATIENCE;
+        while let Err(problem) = open.settle(vec![Fact::own(event.clone())], Duration::from_secs(1)) {
+            if node.closing.load(Ordering::Acquire) || Instant::now() >= until {
+                tracing::warn!(%problem, "an observation of supervision was not recorded");
+                break;
+            }
+        }
+    }
+}
+
+/// What supervision sees, as a fact about `system/<name>` for the hub to decide on.
+pub(crate) fn observe(to: &SyncSender<Event>, node: &str, system: &str, observation: Observation) {
     let now: EventTime = chrono::Utc::now().into();
     let source = format!("/nodes/{node}");
     let id = uuid::Uuid::new_v4().to_string();
@@ -61,16 +94,7 @@ pub(crate) fn observe(admission: &AdmissionHandle, node: &str, partitions: u32, 
         Observation::Stopped => supervision::SystemStoppedObserved { system: name, node, planned: true }.to_event(id, source),
     };
     let Ok(event) = event else { return };
-    let event = event.at(now);
-    let id = event.get(Attribute::Id).to_owned();
-    let candidate = tol_runtime::admission::Candidate::new(event, None, partitions, None, now);
-    admission.publish(
-        vec![candidate],
-        vec![id],
-        Box::new(|answer| {
-            if let Err(error) = answer {
-                tracing::warn!(%error, "an observation of supervision was not recorded");
-            }
-        }),
-    );
+    if to.try_send(event.at(now)).is_err() {
+        tracing::warn!(system, "too many observations of supervision wait; one was not recorded");
+    }
 }

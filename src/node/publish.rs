@@ -9,22 +9,43 @@ use tol_runtime::admission::candidate::keyed_content_hash;
 
 use crate::http::problem::{Kind, Problem};
 
-/// Validates and encrypts; all or none. `inbox` tells where each came from.
-pub(crate) fn prepare(
-    events: Vec<Event>,
-    inbox: Option<(u32, Position)>,
-    keys: &dyn KeyStore,
-    partitions: u32,
-    now: EventTime,
-) -> Result<(Vec<Candidate>, Vec<String>), Problem> {
-    let mut candidates = Vec::with_capacity(events.len());
-    let mut ids = Vec::with_capacity(events.len());
-    let mut validities = Vec::with_capacity(events.len());
-    for (index, event) in events.iter().enumerate() {
-        validities.push(check(index, event)?);
+/// A fact before admission.
+#[derive(Clone, Debug)]
+pub(crate) struct Fact {
+    pub(crate) event: Event,
+    /// Where in `inbox` it came from.
+    pub(crate) inbox: Option<(u32, Position)>,
+    /// Whether the platform says it: such a one may be of a type of the platform's own.
+    pub(crate) own: bool,
+}
+
+impl Fact {
+    /// One that a client sent.
+    pub(crate) fn sent(event: Event) -> Self {
+        Self { event, inbox: None, own: false }
     }
-    ensure_keys(&events, &validities, keys)?;
-    for (mut event, validity) in events.into_iter().zip(validities) {
+
+    /// One that the platform says.
+    pub(crate) fn own(event: Event) -> Self {
+        Self { event, inbox: None, own: true }
+    }
+}
+
+/// Validates; `index` is its place in the request.
+pub(crate) fn check(index: usize, fact: &Fact) -> Result<Option<&'static registry::KnownType>, Problem> {
+    if fact.own { Ok(None) } else { check_event(index, &fact.event) }
+}
+
+/// Validates and encrypts; all or none.
+pub(crate) fn prepare(facts: Vec<Fact>, keys: &dyn KeyStore, partitions: u32, now: EventTime) -> Result<(Vec<Candidate>, Vec<String>), Problem> {
+    let mut candidates = Vec::with_capacity(facts.len());
+    let mut ids = Vec::with_capacity(facts.len());
+    let mut validities = Vec::with_capacity(facts.len());
+    for (index, fact) in facts.iter().enumerate() {
+        validities.push(check(index, fact)?);
+    }
+    ensure_keys(&facts, &validities, keys)?;
+    for (Fact { mut event, inbox, .. }, validity) in facts.into_iter().zip(validities) {
         tol_events::binding::clear_platform(&mut event, true);
         ids.push(event.get(Attribute::Id).to_owned());
         let mut keyed = None;
@@ -54,7 +75,7 @@ fn content_hash(event: &Event, subject: &str, keys: &dyn KeyStore) -> Result<u64
     Ok(keyed_content_hash(&key, event))
 }
 
-fn check(index: usize, event: &Event) -> Result<Option<&'static registry::KnownType>, Problem> {
+fn check_event(index: usize, event: &Event) -> Result<Option<&'static registry::KnownType>, Problem> {
     let subject = event.get(Attribute::Subject);
     if subject.is_empty() || subject.contains('\0') {
         let detail = format!("event {index}: it has no usable subject; say which entity it is about as kind/id, for example customer/42");
@@ -74,12 +95,12 @@ fn check(index: usize, event: &Event) -> Result<Option<&'static registry::KnownT
 }
 
 /// One sync for all new subjects of a batch, before the first fact that uses a key.
-fn ensure_keys(events: &[Event], validities: &[Option<&'static registry::KnownType>], keys: &dyn KeyStore) -> Result<(), Problem> {
-    let subjects: Vec<&str> = events
+fn ensure_keys(facts: &[Fact], validities: &[Option<&'static registry::KnownType>], keys: &dyn KeyStore) -> Result<(), Problem> {
+    let subjects: Vec<&str> = facts
         .iter()
         .zip(validities)
         .filter(|(_, known)| known.is_some_and(|known| !known.personal.is_empty()))
-        .map(|(event, _)| event.get(Attribute::Subject))
+        .map(|(fact, _)| fact.event.get(Attribute::Subject))
         .collect();
     if subjects.is_empty() {
         return Ok(());

@@ -22,7 +22,9 @@ use tol_runtime::owner::Options;
 use tol_runtime::supervision::actor::Environment;
 use tol_runtime::supervision::{Command, Limits, Registered, Root, RootOptions};
 
-use super::outlet::{NodeOutlet, observe};
+use super::outlet::{self, NodeOutlet};
+use super::peers::Peers;
+use super::routing::{Follower, Routing};
 use super::{Node, Open, control, inbox, registry};
 
 /// Runs a node until it is told to stop (SIGINT or SIGTERM).
@@ -192,8 +194,9 @@ fn open(node: &Arc<Node>, registered: Vec<Registered>) -> anyhow::Result<Threads
         max_abandoned: config.supervision.max_abandoned as usize,
         ..Limits::default()
     };
-    let (observed_by, name, partitions) = (admission.clone(), config.node.name.clone(), config.log.partitions);
-    let observer = Arc::new(move |system: &str, observation| observe(&observed_by, &name, partitions, system, observation));
+    let (observed, observations) = outlet::observations();
+    let name = config.node.name.clone();
+    let observer = Arc::new(move |system: &str, observation| outlet::observe(&observed, &name, system, observation));
     let (root, _root_arbiter) = Root::start(registered, environment, RootOptions { limits, observer });
     let pool = start_effects(node, &root);
     let _ = outlet.pool.set(pool.clone());
@@ -207,27 +210,90 @@ fn open(node: &Arc<Node>, registered: Vec<Registered>) -> anyhow::Result<Threads
 
     let waker = root.clone();
     log.watch(Arc::new(move |partition| waker.wake_readers_of(partition)));
-    let assigned: inbox::Assigned = Arc::new(Mutex::new(BTreeSet::new()));
-    let (to_admission, to_root, to_line, to_inbox) = (admission.clone(), root.clone(), line.clone(), assigned.clone());
+    let routing = Arc::new(Routing::new(config.log.partitions, url));
+    let assign = assigner(routing.clone(), &admission, &root, &line);
+    let mut threads = vec![admission_thread, control_thread];
+    let shared = config.log_kind() == LogKind::Kafka;
+    let mut follower = Follower::new(config.log.partitions);
+    if shared {
+        take_up(node, log.as_ref(), &routing, &mut follower, assign.as_ref());
+    }
+    let opened = Arc::new(Open {
+        log: log.clone(),
+        store,
+        engine,
+        index,
+        admission,
+        root,
+        pool,
+        keys,
+        control: line,
+        partitions: config.log.partitions,
+        routing: routing.clone(),
+        peers: Peers::new(config.security.node_key.clone()),
+        passing: Arc::new(tokio::sync::Semaphore::new(PASSING)),
+    });
+    let _ = node.open.set(opened.clone());
+    let (by_group, grouped) = (assign.clone(), routing.clone());
     log.join(
         config.log.partitions,
         Arc::new(move |assignment| {
-            tracing::info!(partitions = ?assignment.partitions, "assigned");
-            to_line.owns_clock.store(assignment.partitions.contains(&0), Ordering::Release);
-            *to_inbox.lock().unwrap_or_else(PoisonError::into_inner) = assignment.partitions.clone();
-            to_admission.assign(assignment.partitions.clone());
-            to_root.assign(assignment.partitions);
+            grouped.assign(assignment.partitions.clone());
+            by_group(assignment.partitions);
         }),
     );
-    let mut threads = vec![admission_thread, control_thread];
-    let opened = Arc::new(Open { log, store, engine, index, admission, root, pool, keys, control: line, partitions: config.log.partitions });
-    let _ = node.open.set(opened.clone());
-    if config.log_kind() == LogKind::Kafka {
-        let reading = node.clone();
-        threads.push(std::thread::Builder::new().name("inbox".to_owned()).spawn(move || inbox::run(&reading, &opened, &assigned))?);
+    let mut start = |name: &str, run: Box<dyn FnOnce() + Send>| -> std::io::Result<()> {
+        threads.push(std::thread::Builder::new().name(name.to_owned()).spawn(run)?);
+        Ok(())
+    };
+    let (observing, observed) = (node.clone(), opened.clone());
+    start("observations", Box::new(move || outlet::publish_observations(&observing, &observed, &observations)))?;
+    if shared {
+        let (reading, following) = (node.clone(), node.clone());
+        start("inbox", Box::new(move || inbox::run(&reading, &opened)))?;
+        start("claims", Box::new(move || follower.run(log.as_ref(), &routing, &|left| assign(left), &|| following.closing.load(Ordering::Acquire))))?;
     }
     node.say("running");
     Ok(threads)
+}
+
+/// Requests that may be passed on to other nodes at a time, each on a thread that waits.
+const PASSING: usize = 128;
+
+type Assign = Arc<dyn Fn(BTreeSet<u32>) + Send + Sync>;
+
+/// Tells everybody which partitions are this node's.
+fn assigner(
+    routing: Arc<Routing>,
+    admission: &admission::AdmissionHandle,
+    root: &tol_runtime::supervision::RootHandle,
+    line: &Arc<control::ControlLine>,
+) -> Assign {
+    let (admission, root, line) = (admission.clone(), root.clone(), line.clone());
+    let one_at_a_time = Mutex::new(());
+    Arc::new(move |partitions| {
+        let _turn = one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
+        // What the group said in between is newer than what the caller was told.
+        let now = routing.own();
+        tracing::info!(partitions = ?now, said = ?partitions, "assigned");
+        line.owns_clock.store(now.contains(&0), Ordering::Release);
+        admission.assign(now.clone());
+        root.assign(now);
+    })
+}
+
+/// Reads the claims, and takes up what this node owned last.
+fn take_up(node: &Node, log: &dyn EventLog, routing: &Routing, follower: &mut Follower, assign: &(dyn Fn(BTreeSet<u32>) + Send + Sync)) {
+    node.say("reading the claims");
+    match follower.read(log, routing, &|_| {}) {
+        Ok(()) => {
+            let own = routing.take_up();
+            if !own.is_empty() {
+                assign(own);
+            }
+        }
+        Err(problem) => tracing::warn!(problem, "the claims cannot be read yet; partitions wait for the group"),
+    }
 }
 
 fn start_effects(node: &Node, root: &tol_runtime::supervision::RootHandle) -> Pool {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tol_events::{Attribute, Event, EventTime};
 use tol_kafka::{Position, TopicPartition};
@@ -249,6 +249,11 @@ impl NodeApi for FakeNode {
     fn version(&self) -> Version {
         self.call("version");
         Version { version: "0.1.0".into(), topics: vec![Topic { name: "facts.customer".into(), partitions: 8 }], ..Version::default() }
+    }
+
+    fn peer(&self, _: Vec<u8>) -> Answer<'_, Value> {
+        self.call("peer");
+        Box::pin(async { Ok(Value::Null) })
     }
 }
 

@@ -225,27 +225,6 @@ impl KafkaLog {
         lock(&self.threads).push(thread.map_err(|error| Error::Unavailable(format!("cannot start a thread: {error}")))?);
         Ok(())
     }
-
-    /// Tells Kafka's own tools how far the inbox was read. The log's facts, not this, say where to go on.
-    pub fn commit_inbox(&self, partition: u32, position: Position) {
-        let mut list = TopicPartitionList::new();
-        let committed = list.add_partition_offset("inbox", partition as i32, Offset::Offset(position as i64));
-        if let Err(error) = committed.and_then(|()| self.inner.meta.commit(&list, CommitMode::Async)) {
-            tracing::debug!(%error, partition, "cannot commit the inbox's position");
-        }
-    }
-
-    /// The position last committed for a partition of the inbox.
-    ///
-    /// # Errors
-    /// The log is unavailable.
-    pub fn inbox_committed(&self, partition: u32) -> Result<Option<Position>, Error> {
-        let mut list = TopicPartitionList::new();
-        list.add_partition("inbox", partition as i32);
-        let committed = self.inner.meta.committed_offsets(list, TIMEOUT).map_err(unavailable)?;
-        let first = committed.elements().first().map(|element| element.offset());
-        Ok(first.and_then(|offset| if let Offset::Offset(position) = offset { u64::try_from(position).ok() } else { None }))
-    }
 }
 
 impl Inner {
@@ -402,6 +381,22 @@ impl EventLog for KafkaLog {
         if let Err(error) = self.spawn("tol-kafka-group", move || group::run(&inner, partitions, changed)) {
             tracing::error!(%error, "cannot join the ownership group");
         }
+    }
+
+    fn commit_inbox(&self, partition: u32, position: Position) {
+        let mut list = TopicPartitionList::new();
+        let committed = list.add_partition_offset("inbox", partition as i32, Offset::Offset(position as i64));
+        if let Err(error) = committed.and_then(|()| self.inner.meta.commit(&list, CommitMode::Async)) {
+            tracing::debug!(%error, partition, "cannot commit the inbox's position");
+        }
+    }
+
+    fn inbox_committed(&self, partition: u32) -> Result<Option<Position>, Error> {
+        let mut list = TopicPartitionList::new();
+        list.add_partition("inbox", partition as i32);
+        let committed = self.inner.meta.committed_offsets(list, TIMEOUT).map_err(unavailable)?;
+        let first = committed.elements().first().map(|element| element.offset());
+        Ok(first.and_then(|offset| if let Offset::Offset(position) = offset { u64::try_from(position).ok() } else { None }))
     }
 
     /// The cluster's id. Waits for the broker; empty if it cannot be reached.

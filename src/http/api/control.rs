@@ -8,7 +8,8 @@ use tol_events::EventTime;
 use utoipa::ToSchema;
 
 /// What an operator does to a system.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Control {
     /// It stops after the input it is at; planned downtime.
     Pause,
@@ -87,7 +88,7 @@ pub struct DeadLetterQuery {
 }
 
 /// An input that failed and is parked, or that waits behind one of its subject.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DeadLetter {
     /// Its id here.
     pub id: String,
@@ -124,7 +125,7 @@ pub struct DeadLetterPage {
 }
 
 /// Which dead letters are redriven. An empty object means all.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RedriveFilter {
     /// Of this system only.
@@ -136,7 +137,7 @@ pub struct RedriveFilter {
 }
 
 /// What was redriven.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Redriven {
     /// How many.
     pub redriven: u64,

@@ -1,11 +1,12 @@
 //! The node itself: health, metrics, version, documentation.
 
 use actix_web::http::header::{ACCEPT, LOCATION};
-use actix_web::web::Path;
+use actix_web::web::{Path, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use tol_events::{registry, schema as schemas};
 
 use super::{Outcome, State, ask, json};
+use crate::http::parameters::body;
 use crate::http::problem::{Kind, Problem};
 use crate::http::{openapi as document, pages};
 
@@ -30,6 +31,15 @@ pub(crate) async fn metrics(state: State) -> Outcome {
 
 pub(crate) async fn version(state: State) -> Outcome {
     json(&state.api.version())
+}
+
+/// How much larger the events of one request may be once another node passes them on: data that is not JSON travels as base64, and
+/// attributes leave their headers.
+const PASSED_ON_FACTOR: usize = 4;
+
+pub(crate) async fn peer(state: State, request: HttpRequest, payload: Payload) -> Outcome {
+    let question = body(&request, payload, state.body_limit.saturating_mul(PASSED_ON_FACTOR)).await?;
+    json(&state.api.peer(question.to_vec()).await?)
 }
 
 pub(crate) async fn openapi() -> Outcome {

@@ -1,6 +1,6 @@
 //! The table itself. Paths with fewer parameters stand before those that would match them too.
 
-use tol_config::Scope::{Admin, Operate, Publish, Read};
+use tol_config::Scope::{self, Admin, Operate, Publish, Read};
 
 use super::parameters::*;
 use super::{Body, Content, Operation, Reply, Route};
@@ -201,6 +201,14 @@ pub(crate) static ROUTES: &[Route] = &[
         ..get(Operation::Metrics, "/metrics", NODE, "Metrics")
     },
     Route { answers: &[ok("What runs here.", Content::Json("Version"))], ..open(Operation::Version, "/version", "Tells version, log and topics") },
+    Route {
+        scope: Some(Scope::Node),
+        description: "For the nodes themselves: a node that receives what belongs to a partition of another passes it on by this. Its form changes with the version.",
+        body: Body::AnyJson,
+        answers: &[ok("What was asked for.", Content::AnyJson)],
+        problems: &[Kind::NotOwner, Kind::Unavailable, Kind::WrongState, Kind::UnknownDeadLetter, Kind::UnknownSystem, Kind::IdConflict],
+        ..post(Operation::Peer, "/nodes/ask", NODE, "Answers another node of the cluster")
+    },
     Route { answers: &[ok("This document.", Content::AnyJson)], ..open(Operation::OpenApi, "/openapi.json", "The OpenAPI document") },
     Route {
         answers: &[Reply { status: 308, description: "To /docs/.", content: Content::Empty }],

@@ -1,17 +1,19 @@
 //! Events: taking them in, finding them again, how one led to another.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use tokio::sync::oneshot;
 use tol_events::personal::{self, KeyStore};
 use tol_events::{Attribute, Event};
 use tol_kafka::{Position, TopicPartition};
 use tol_projections::index::{Located, SearchQuery as IndexQuery};
-use tol_runtime::admission::Refusal;
 
 use super::{Answer, ready};
 use crate::http::api::{EventPage, LoggedEvent, Published, SearchQuery, Trace, TraceNode};
 use crate::http::problem::{Kind, Problem};
+use crate::node::facts::PATIENCE;
+use crate::node::publish::Fact;
 use crate::node::{Node, Open, publish as prepare};
 
 /// Events of one trace, at most.
@@ -24,7 +26,11 @@ pub(super) fn publish(node: &Node, events: Vec<Event>) -> Answer<'_, Published> 
     };
     // The source of each event is told when its id clashes.
     let sources: Vec<String> = events.iter().map(|event| event.get(Attribute::Source).to_owned()).collect();
-    let prepared = prepare::prepare(events, None, open.keys.as_ref(), open.partitions, chrono::Utc::now().into());
+    let facts: Vec<Fact> = events.into_iter().map(Fact::sent).collect();
+    if !open.owns(&facts) {
+        return Box::pin(pass_on(open.clone(), facts));
+    }
+    let prepared = prepare::prepare(facts, open.keys.as_ref(), open.partitions, chrono::Utc::now().into());
     let (candidates, ids) = match prepared {
         Ok(prepared) => prepared,
         Err(problem) => return ready(Err(problem)),
@@ -34,22 +40,25 @@ pub(super) fn publish(node: &Node, events: Vec<Event>) -> Answer<'_, Published> 
     Box::pin(async move {
         match answer.await {
             Ok(Ok(published)) => Ok(Published { accepted: published.accepted, duplicates: published.duplicates, positions: published.positions }),
-            Ok(Err(refusal)) => Err(refused(open, refusal, &sources)),
+            Ok(Err(refusal)) => Err(open.refused(refusal, &sources)),
             Err(_) => Err(Problem::unavailable("admission ended; GET /readyz tells why", 5)),
         }
     })
 }
 
-fn refused(open: &Open, refusal: Refusal, sources: &[String]) -> Problem {
-    match refusal {
-        Refusal::Conflict { index, id, at } => Problem::id_conflict(index, sources.get(index).map_or("", String::as_str), &id).with("at", at),
-        Refusal::Busy(_) => Problem::unavailable(refusal.to_string(), 1),
-        Refusal::Unavailable(why) if why.contains("No space left") => Problem::new(Kind::DiskFull, why),
-        Refusal::Unavailable(_) => {
-            let detail = open.log.health().detail;
-            if detail.contains("full") { Problem::new(Kind::DiskFull, detail) } else { Problem::unavailable(refusal.to_string(), 1) }
-        }
+/// Facts of which another node owns a part.
+async fn pass_on(open: Arc<Open>, facts: Vec<Fact>) -> Result<Published, Problem> {
+    // One bad event refuses the request before any part of it is stored.
+    for (index, fact) in facts.iter().enumerate() {
+        prepare::check(index, fact)?;
     }
+    let busy = || Problem::unavailable("too much is being passed on to other nodes; send the same events again in a moment, the same ids are safe", 1);
+    let permit = open.passing.clone().try_acquire_owned().map_err(|_| busy())?;
+    let settled = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        open.settle(facts, PATIENCE)
+    });
+    settled.await.unwrap_or_else(|_| Err(Problem::unavailable("the node is stopping", 1)))
 }
 
 fn failed(error: &tol_projections::Error) -> Problem {

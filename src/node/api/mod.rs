@@ -2,6 +2,7 @@
 
 mod events;
 mod operate;
+mod peer;
 mod projections;
 mod systems;
 
@@ -108,7 +109,7 @@ impl NodeApi for Node {
 
     fn control(&self, name: &str, control: Control, by: &str) -> Answer<'_, SystemStatus> {
         match self.opened() {
-            Ok(open) => Box::pin(systems::control(open, name.to_owned(), control, by.to_owned())),
+            Ok(open) => Box::pin(peer::control(open, name.to_owned(), control, by.to_owned())),
             Err(problem) => ready(Err(problem)),
         }
     }
@@ -119,21 +120,21 @@ impl NodeApi for Node {
 
     fn redrive(&self, id: &str, by: &str) -> Answer<'_, Redriven> {
         match self.opened() {
-            Ok(open) => Box::pin(operate::redrive(open, id.to_owned(), by.to_owned())),
+            Ok(open) => Box::pin(peer::redrive(open, id.to_owned(), by.to_owned())),
             Err(problem) => ready(Err(problem)),
         }
     }
 
     fn discard(&self, id: &str, reason: &str, by: &str) -> Answer<'_, DeadLetter> {
         match self.opened() {
-            Ok(open) => Box::pin(operate::discard(open, id.to_owned(), format!("{reason} (by {by})"))),
+            Ok(open) => Box::pin(peer::discard(open, id.to_owned(), reason.to_owned(), by.to_owned())),
             Err(problem) => ready(Err(problem)),
         }
     }
 
     fn redrive_all(&self, filter: RedriveFilter, by: &str) -> Answer<'_, Redriven> {
         match self.opened() {
-            Ok(open) => Box::pin(operate::redrive_all(open, filter, by.to_owned())),
+            Ok(open) => Box::pin(peer::redrive_all(open, filter, by.to_owned())),
             Err(problem) => ready(Err(problem)),
         }
     }
@@ -161,5 +162,9 @@ impl NodeApi for Node {
 
     fn version(&self) -> Version {
         operate::version(self)
+    }
+
+    fn peer(&self, question: Vec<u8>) -> Answer<'_, serde_json::Value> {
+        Box::pin(peer::answer(self, question))
     }
 }

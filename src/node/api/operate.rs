@@ -98,7 +98,7 @@ async fn parked_everywhere(open: &Open, system: Option<&str>) -> Result<Vec<Park
     Ok(all)
 }
 
-async fn find(open: &Open, id: &str) -> Result<Parked, Problem> {
+pub(super) async fn find(open: &Open, id: &str) -> Result<Parked, Problem> {
     let all = parked_everywhere(open, None).await?;
     all.into_iter().find(|parked| parked.id == id).ok_or_else(|| Problem::unknown_dead_letter(id))
 }
@@ -109,8 +109,10 @@ pub(super) async fn redrive(open: &Open, id: String, by: String) -> Result<Redri
     redrive_subjects(open, vec![parked]).await
 }
 
-pub(super) async fn redrive_all(open: &Open, filter: RedriveFilter, by: String) -> Result<Redriven, Problem> {
-    let all = matching(parked_everywhere(open, filter.system.as_deref()).await?, filter.subject.as_deref());
+/// `here_only`: of the partitions that are this node's.
+pub(super) async fn redrive_all(open: &Open, filter: RedriveFilter, by: String, here_only: bool) -> Result<Redriven, Problem> {
+    let mut all = matching(parked_everywhere(open, filter.system.as_deref()).await?, filter.subject.as_deref());
+    all.retain(|parked| !here_only || open.is_here(&parked.subject));
     if filter.dry_run {
         return Ok(Redriven { redriven: all.len() as u64, ids: all.into_iter().map(|parked| parked.id).collect(), dry_run: true });
     }
@@ -167,12 +169,18 @@ pub(super) async fn stop(node: &Node, reason: String, by: String) -> Result<Stop
     };
     let (sender, answer) = oneshot::channel();
     open.control.engage(&reason, &by, Box::new(move |recorded| drop(sender.send(recorded))));
-    let recorded = matches!(tokio::time::timeout(Duration::from_secs(2), answer).await, Ok(Ok(Ok(()))));
-    if node.config.log_kind() == LogKind::Kafka {
-        // Other nodes either read the record or lose their lease.
-        tokio::time::sleep(Duration::from_millis(node.config.stop.lease_ms)).await;
-    }
-    Ok(stop_state(node, recorded))
+    let on_record = async {
+        let recorded = matches!(tokio::time::timeout(Duration::from_secs(2), answer).await, Ok(Ok(Ok(()))));
+        if node.config.log_kind() == LogKind::Kafka {
+            // A node that does not confirm, or that nobody knows yet, either reads the record or loses its lease.
+            tokio::time::sleep(Duration::from_millis(node.config.stop.lease_ms)).await;
+        }
+        recorded
+    };
+    let (others, recorded) = futures_util::future::join(super::peer::stop_others(open, &reason, &by), on_record).await;
+    let mut state = stop_state(node, recorded);
+    state.confirmed.extend(others);
+    Ok(state)
 }
 
 pub(super) async fn release(node: &Node, reason: String, by: String) -> Result<StopState, Problem> {

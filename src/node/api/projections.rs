@@ -11,6 +11,13 @@ use tol_runtime::supervision::Command;
 use crate::http::api::{Digest, Folded, Item, Past, ProjectionStatus, RebuildState, RebuildStatus, Row, RowPage, RowsQuery};
 use crate::http::problem::{Kind, Problem};
 use crate::node::Open;
+use crate::node::peers::Ask;
+use crate::node::routing::Owner;
+
+/// How long another node is asked to wait before it is asked again.
+const ASKED_FOR: Duration = Duration::from_secs(2);
+/// How much longer its answer may take.
+const ANSWERED_IN: Duration = Duration::from_secs(1);
 
 /// An error of the projections as a problem.
 pub(super) fn problem(name: &str, error: &tol_projections::Error) -> Problem {
@@ -98,7 +105,39 @@ pub(super) async fn wait_for(open: &Open, name: String, positions: Vec<(TopicPar
     }
 }
 
+/// The own position of a system that covers an input: its owner knows.
 async fn covering(
+    open: &Open,
+    system: &str,
+    partition: &TopicPartition,
+    position: Position,
+    deadline: tokio::time::Instant,
+) -> Option<(TopicPartition, Position)> {
+    while tokio::time::Instant::now() < deadline {
+        let turn = deadline.min(tokio::time::Instant::now() + ASKED_FOR);
+        let Owner::There(url) = open.routing.owner(partition.partition) else {
+            // Here, or nowhere yet: the partition may move meanwhile.
+            match covering_here(open, system, partition, position, turn).await {
+                Some(covering) => return Some(covering),
+                None => continue,
+            }
+        };
+        let wait = turn.saturating_duration_since(tokio::time::Instant::now());
+        let ask = Ask::Covering { system: system.to_owned(), partition: partition.clone(), position, timeout_ms: wait.as_millis() as u64 };
+        match open.peers.ask_later(url, ask, wait + ANSWERED_IN).await {
+            Ok(Some(covering)) => return Some(covering),
+            Ok(None) => {}
+            Err(problem) => {
+                tracing::debug!(%problem, system, %partition, "its owner does not tell what covers an input");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+    None
+}
+
+/// The same, as this node knows it.
+pub(super) async fn covering_here(
     open: &Open,
     system: &str,
     partition: &TopicPartition,

@@ -62,8 +62,7 @@ impl Candidate {
         event.extensions.remove(CONTENT_HASH);
         let key = SeenKey::of(event.get(Attribute::Source), event.get(Attribute::Id));
         let subject = event.get(Attribute::Subject);
-        let partition_key = event.attributes.get(&Attribute::PartitionKey).map_or(subject, String::as_str);
-        let to = TopicPartition::new(id::facts_topic(subject), id::partition_of(partition_key, partitions));
+        let to = TopicPartition::new(id::facts_topic(subject), partition_of(&event, partitions));
         let time = event.attributes.get(&Attribute::Time).and_then(|text| EventTime::parse(text));
         let content = keyed_content.unwrap_or_else(|| hash(event.get(Attribute::Type), subject, event.get(Attribute::Time), &event.data));
         if let Some(hash) = keyed_content {
@@ -77,6 +76,12 @@ impl Candidate {
         }
         Self { key, content, has_time: time.is_some(), record: Record::from_event(&event), to, inbox, ticket: 0 }
     }
+}
+
+/// The partition number a fact belongs to, and so its owner.
+pub fn partition_of(event: &Event, partitions: u32) -> u32 {
+    let key = event.attributes.get(&Attribute::PartitionKey).map_or(event.get(Attribute::Subject), String::as_str);
+    id::partition_of(key, partitions)
 }
 
 /// The content hash of an event as its sender gave it, keyed so that what was encrypted cannot be guessed from it.

@@ -1,0 +1,171 @@
+//! Several nodes: what an operator asks of one goes to the nodes it concerns, and what another node asks is answered here.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{operate, projections, systems};
+use crate::http::api::{Control, DeadLetter, RedriveFilter, Redriven, SystemStatus};
+use crate::http::problem::{Kind, Problem};
+use crate::node::peers::Ask;
+use crate::node::routing::Owner;
+use crate::node::{Node, Open, facts};
+
+/// How long another node may take for what an operator asks: as long as a system here may.
+const PATIENCE: Duration = Duration::from_secs(35);
+/// How long a node may take to confirm an emergency stop.
+const STOP_PATIENCE: Duration = Duration::from_millis(1_500);
+/// How long one owner waits for another's sake, at most.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+impl Open {
+    /// Who owns a subject.
+    fn owner_of(&self, subject: &str) -> Owner {
+        self.routing.owner(tol_events::id::partition_of(subject, self.partitions))
+    }
+
+    /// Whether a subject's partition is this node's.
+    pub(crate) fn is_here(&self, subject: &str) -> bool {
+        self.owner_of(subject) == Owner::Here
+    }
+}
+
+fn moving(subject: &str) -> Problem {
+    Problem::unavailable(format!("the partition of {subject} is moving from one node to another"), 1)
+}
+
+/// Redrives a dead letter where its subject is owned.
+pub(super) async fn redrive(open: &Open, id: String, by: String) -> Result<Redriven, Problem> {
+    let subject = operate::find(open, &id).await?.subject;
+    match open.owner_of(&subject) {
+        Owner::Here => operate::redrive(open, id, by).await,
+        Owner::There(url) => open.peers.ask_later(url, Ask::Redrive { id, by }, PATIENCE).await,
+        Owner::Nobody => Err(moving(&subject)),
+    }
+}
+
+/// Gives up a dead letter where its subject is owned.
+pub(super) async fn discard(open: &Open, id: String, reason: String, by: String) -> Result<DeadLetter, Problem> {
+    let subject = operate::find(open, &id).await?.subject;
+    match open.owner_of(&subject) {
+        Owner::Here => operate::discard(open, id, format!("{reason} (by {by})")).await,
+        Owner::There(url) => open.peers.ask_later(url, Ask::Discard { id, reason, by }, PATIENCE).await,
+        Owner::Nobody => Err(moving(&subject)),
+    }
+}
+
+/// Redrives here and on every other node what is theirs. A dry run asks nobody: every node knows all dead letters.
+pub(super) async fn redrive_all(open: &Open, filter: RedriveFilter, by: String) -> Result<Redriven, Problem> {
+    if filter.dry_run {
+        return operate::redrive_all(open, filter, by, false).await;
+    }
+    let others = ask_others(open, |_| Ask::RedriveAll { filter: filter.clone(), by: by.clone() }, PATIENCE);
+    let (here, others) = futures_util::future::join(operate::redrive_all(open, filter.clone(), by.clone(), true), others).await;
+    let mut all = here?;
+    for (url, answer) in others {
+        let theirs: Redriven = answer.map_err(|problem| partly(&url, "redrive", problem))?;
+        all.redriven += theirs.redriven;
+        all.ids.extend(theirs.ids);
+    }
+    Ok(all)
+}
+
+/// Pauses, resumes or restarts a system on every node.
+pub(super) async fn control(open: &Open, name: String, control: Control, by: String) -> Result<SystemStatus, Problem> {
+    let others = ask_others(open, |_| Ask::Control { system: name.clone(), control, by: by.clone() }, PATIENCE);
+    let (here, others) = futures_util::future::join(systems::control(open, name.clone(), control, by.clone()), others).await;
+    for (url, answer) in others {
+        match answer {
+            // Already as it should be.
+            Ok(Value::Null) => {}
+            Ok(_) => {}
+            Err(problem) if problem.kind == Kind::WrongState => {}
+            Err(problem) => return Err(partly(&url, "order", problem)),
+        }
+    }
+    here
+}
+
+fn partly(url: &str, what: &str, problem: Problem) -> Problem {
+    Problem { detail: format!("the {what} was carried out here and not on {url}: {}", problem.detail), ..problem }
+}
+
+/// Stops the other nodes ahead of the record on `control`, and says which confirmed it.
+pub(super) async fn stop_others(open: &Open, reason: &str, by: &str) -> Vec<String> {
+    let answers = ask_others::<Value>(open, |_| Ask::Stop { reason: reason.to_owned(), by: by.to_owned() }, STOP_PATIENCE).await;
+    answers.into_iter().filter(|(_, answer)| answer.is_ok()).map(|(url, _)| url).collect()
+}
+
+/// Asks every other node at once.
+async fn ask_others<T: serde::de::DeserializeOwned + Send + 'static>(
+    open: &Open,
+    ask: impl Fn(&str) -> Ask,
+    patience: Duration,
+) -> Vec<(String, Result<T, Problem>)> {
+    let others: BTreeSet<String> = open.routing.others();
+    let asked = others.into_iter().map(|url| {
+        let answer = open.peers.ask_later(url.clone(), ask(&url), patience);
+        async move { (url, answer.await) }
+    });
+    futures_util::future::join_all(asked).await
+}
+
+fn answered<T: Serialize>(answer: Result<T, Problem>) -> Result<Value, Problem> {
+    serde_json::to_value(answer?).map_err(|error| Problem::internal(error.to_string()))
+}
+
+/// Answers another node, by this node alone.
+pub(super) async fn answer(node: &Node, question: Vec<u8>) -> Result<Value, Problem> {
+    let ask: Ask = serde_json::from_slice(&question).map_err(|error| {
+        let kind = if error.is_data() { Kind::InvalidBody } else { Kind::MalformedJson };
+        Problem::new(kind, error.to_string())
+    })?;
+    if let Ask::Stop { reason, by } = ask {
+        // Open or not: the record on `control` follows, and says the same.
+        node.gate.engage(&reason, &by, chrono::Utc::now().into());
+        return Ok(Value::Null);
+    }
+    let open = node.opened()?.clone();
+    match ask {
+        Ask::Facts(passed) => {
+            let facts = node.take_passed_on(passed)?;
+            answered(admit(open, facts).await)
+        }
+        Ask::Redrive { id, by } => {
+            must_be_here(&open, &id).await?;
+            answered(operate::redrive(&open, id, by).await)
+        }
+        Ask::Discard { id, reason, by } => {
+            must_be_here(&open, &id).await?;
+            answered(operate::discard(&open, id, format!("{reason} (by {by})")).await)
+        }
+        Ask::RedriveAll { filter, by } => answered(operate::redrive_all(&open, filter, by, true).await),
+        Ask::Control { system, control, by } => answered(systems::control(&open, system, control, by).await),
+        Ask::Covering { system, partition, position, timeout_ms } => {
+            if !open.routing.own().contains(&partition.partition) {
+                return Err(facts::not_owner());
+            }
+            let deadline = tokio::time::Instant::now() + Duration::from_millis(timeout_ms).min(LONGEST_WAIT);
+            answered(Ok(projections::covering_here(&open, &system, &partition, position, deadline).await))
+        }
+        Ask::Stop { .. } => Ok(Value::Null),
+    }
+}
+
+async fn must_be_here(open: &Open, id: &str) -> Result<(), Problem> {
+    let parked = operate::find(open, id).await?;
+    if open.is_here(&parked.subject) { Ok(()) } else { Err(facts::not_owner()) }
+}
+
+async fn admit(open: Arc<Open>, facts: Vec<crate::node::publish::Fact>) -> Result<crate::http::api::Published, Problem> {
+    let permit = open.passing.clone().try_acquire_owned();
+    let permit = permit.map_err(|_| Problem::unavailable("too much is being passed on to this node; send the same events again in a moment", 1))?;
+    let admitted = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        open.admit_and_wait(facts)
+    });
+    admitted.await.unwrap_or_else(|_| Err(Problem::unavailable("the node is stopping", 1)))
+}

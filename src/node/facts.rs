@@ -1,0 +1,236 @@
+//! Facts to the owners of their partitions: admission here, or another node's.
+//!
+//! The parts of a request that belong to several owners are stored independently of each other, and the whole is answered once all are
+//! durable. What was not confirmed is tried again until the time is up; ids make that safe, here as for the client.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use serde_json::value::RawValue;
+use tol_events::{Attribute, binding};
+use tol_runtime::admission::Refusal;
+use tol_runtime::admission::candidate::partition_of;
+
+use super::peers::{Ask, PassedOn};
+use super::publish::{self, Fact};
+use super::routing::Owner;
+use super::{Node, Open};
+use crate::http::api::Published;
+use crate::http::problem::{Kind, Problem};
+
+/// How long a client's facts are tried.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+/// How long one try with another node may take: one that hangs must leave time for its successor.
+const TRY: Duration = Duration::from_secs(3);
+/// Between tries.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// A part of a request, with the places its facts have there.
+type Part = Vec<(usize, Fact)>;
+
+/// What became of a part.
+enum Outcome {
+    Stored(Published),
+    /// To be tried again, and why.
+    Again(Part, Problem),
+    Refused(Problem),
+}
+
+impl Open {
+    /// Whether this node owns the partitions of all of these.
+    pub(crate) fn owns(&self, facts: &[Fact]) -> bool {
+        if self.routing.owns_all() {
+            return true;
+        }
+        let own = self.routing.own();
+        facts.iter().all(|fact| own.contains(&partition_of(&fact.event, self.partitions)))
+    }
+
+    /// Stores facts with whoever owns their partitions. Blocking.
+    ///
+    /// # Errors
+    /// The first refusal; other parts may be stored nonetheless. `unavailable` when an owner did not confirm in time.
+    pub(crate) fn settle(&self, facts: Vec<Fact>, patience: Duration) -> Result<Published, Problem> {
+        let until = Instant::now() + patience;
+        let mut published = Published::default();
+        let mut waiting: Part = facts.into_iter().enumerate().collect();
+        loop {
+            let mut why = Problem::unavailable("a partition is moving from one node to another; send the same again, the same ids are safe", 1);
+            let mut parts: BTreeMap<Option<String>, Part> = BTreeMap::new();
+            let mut again: Part = Vec::new();
+            for (index, fact) in std::mem::take(&mut waiting) {
+                match self.routing.owner(partition_of(&fact.event, self.partitions)) {
+                    Owner::Here => parts.entry(None).or_default().push((index, fact)),
+                    Owner::There(url) => parts.entry(Some(url)).or_default().push((index, fact)),
+                    Owner::Nobody => again.push((index, fact)),
+                }
+            }
+            let mut refusal: Option<Problem> = None;
+            for outcome in self.offer(parts) {
+                match outcome {
+                    Outcome::Stored(part) => merge(&mut published, part),
+                    Outcome::Again(part, problem) => {
+                        again.extend(part);
+                        why = problem;
+                    }
+                    Outcome::Refused(problem) => refusal = refusal.or(Some(problem)),
+                }
+            }
+            if let Some(problem) = refusal {
+                return Err(problem);
+            }
+            if again.is_empty() {
+                return Ok(published);
+            }
+            if Instant::now() >= until {
+                return Err(why.retry_after(1));
+            }
+            // Within a partition facts keep the order of the request.
+            again.sort_by_key(|(index, _)| *index);
+            waiting = again;
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    /// Offers each part to its owner, all at once.
+    fn offer(&self, parts: BTreeMap<Option<String>, Part>) -> Vec<Outcome> {
+        if parts.len() == 1 {
+            return parts.into_iter().map(|(url, part)| self.offer_part(url, part)).collect();
+        }
+        std::thread::scope(|scope| {
+            let offers: Vec<_> = parts.into_iter().map(|(url, part)| scope.spawn(move || self.offer_part(url, part))).collect();
+            offers.into_iter().map(|offer| offer.join().unwrap_or_else(|_| Outcome::Refused(Problem::internal("passing facts on panicked")))).collect()
+        })
+    }
+
+    fn offer_part(&self, url: Option<String>, part: Part) -> Outcome {
+        let answer = match &url {
+            None => self.admit_and_wait(part.iter().map(|(_, fact)| fact.clone()).collect()),
+            Some(url) => pass_on(&part).and_then(|ask| {
+                metrics::counter!("tol_facts_passed_on_total").increment(part.len() as u64);
+                self.peers.ask(url, &ask, TRY)
+            }),
+        };
+        match answer {
+            Ok(published) => Outcome::Stored(published),
+            Err(problem) if matches!(problem.kind, Kind::NotOwner | Kind::NotReady | Kind::Unavailable) => Outcome::Again(part, problem),
+            Err(problem) => Outcome::Refused(at_their_places(problem, &part)),
+        }
+    }
+
+    /// Facts of this node's own partitions, to its admission. Blocking.
+    pub(crate) fn admit_and_wait(&self, facts: Vec<Fact>) -> Result<Published, Problem> {
+        let sources: Vec<String> = facts.iter().map(|fact| fact.event.get(Attribute::Source).to_owned()).collect();
+        let (candidates, ids) = publish::prepare(facts, self.keys.as_ref(), self.partitions, chrono::Utc::now().into())?;
+        let (sender, answer) = mpsc::sync_channel(1);
+        self.admission.publish(candidates, ids, Box::new(move |published| drop(sender.send(published))));
+        match answer.recv() {
+            Ok(Ok(published)) => Ok(Published { accepted: published.accepted, duplicates: published.duplicates, positions: published.positions }),
+            Ok(Err(refusal)) => Err(self.refused(refusal, &sources)),
+            Err(_) => Err(Problem::unavailable("admission ended; GET /readyz tells why", 5)),
+        }
+    }
+
+    /// A refusal of admission as a problem; `sources` of the request's events.
+    pub(crate) fn refused(&self, refusal: Refusal, sources: &[String]) -> Problem {
+        match refusal {
+            Refusal::Conflict { index, id, at } => Problem::id_conflict(index, sources.get(index).map_or("", String::as_str), &id).with("at", at),
+            Refusal::Busy(_) => Problem::unavailable(refusal.to_string(), 1),
+            Refusal::Unavailable(why) if why.contains("No space left") => Problem::new(Kind::DiskFull, why),
+            Refusal::Unavailable(_) => {
+                let detail = self.log.health().detail;
+                if detail.contains("full") { Problem::new(Kind::DiskFull, detail) } else { Problem::unavailable(refusal.to_string(), 1) }
+            }
+        }
+    }
+}
+
+fn merge(whole: &mut Published, part: Published) {
+    whole.accepted += part.accepted;
+    whole.duplicates += part.duplicates;
+    for (partition, position) in part.positions {
+        let highest = whole.positions.entry(partition).or_insert(position);
+        *highest = (*highest).max(position);
+    }
+}
+
+fn pass_on(part: &Part) -> Result<Ask, Problem> {
+    let facts = part.iter().map(|(_, fact)| {
+        let text = String::from_utf8(binding::json::encode(&fact.event)).map_err(|error| Problem::internal(error.to_string()))?;
+        let event = RawValue::from_string(text).map_err(|error| Problem::internal(error.to_string()))?;
+        Ok(PassedOn { event, inbox: fact.inbox, own: fact.own })
+    });
+    facts.collect::<Result<_, Problem>>().map(Ask::Facts)
+}
+
+/// A problem that names an event by its place in the part names it by its place in the request.
+fn at_their_places(mut problem: Problem, part: &Part) -> Problem {
+    let place = problem.extensions.get("index").and_then(Value::as_u64).and_then(|index| Some((index, part.get(usize::try_from(index).ok()?)?.0)));
+    if let Some((index, place)) = place {
+        if let Some(rest) = problem.detail.strip_prefix(&format!("event {index}:")) {
+            problem.detail = format!("event {place}:{rest}");
+        }
+        problem.extensions.insert("index".into(), place.into());
+    }
+    problem
+}
+
+impl Node {
+    /// What another node passed on: all of it is this node's, or none is taken.
+    pub(crate) fn take_passed_on(&self, passed: Vec<PassedOn>) -> Result<Vec<Fact>, Problem> {
+        let open = self.opened()?;
+        let read = |passed: PassedOn| {
+            let event = binding::json::decode(passed.event.get().as_bytes()).map_err(|error| Problem::new(Kind::InvalidEvent, error.to_string()))?;
+            Ok(Fact { event, inbox: passed.inbox, own: passed.own })
+        };
+        let facts = passed.into_iter().map(read).collect::<Result<Vec<Fact>, Problem>>()?;
+        if open.owns(&facts) { Ok(facts) } else { Err(not_owner()) }
+    }
+}
+
+pub(crate) fn not_owner() -> Problem {
+    Problem::new(Kind::NotOwner, "a partition of this belongs to another node now; look at the claims again")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use tol_events::Event;
+
+    fn fact(id: &str) -> Fact {
+        Fact::sent(Event::new(id, "/shop", "shop.thing_done.v1", "customer/1").with_data(&serde_json::json!({"a": 1})).unwrap())
+    }
+
+    #[test]
+    fn a_conflict_in_a_part_names_the_place_in_the_request() {
+        let part = vec![(3, fact("a")), (7, fact("b"))];
+        let problem = at_their_places(Problem::id_conflict(1, "/shop", "b"), &part);
+        assert_eq!(problem.extensions["index"], 7);
+        assert!(problem.detail.starts_with("event 7: "), "{}", problem.detail);
+    }
+
+    #[test]
+    fn a_fact_is_passed_on_as_it_came_with_its_place_in_the_inbox() {
+        let mut sent = fact("a");
+        sent.inbox = Some((2, 9));
+        let ask = serde_json::to_vec(&pass_on(&vec![(0, sent.clone())]).unwrap()).unwrap();
+        let Ask::Facts(passed) = serde_json::from_slice(&ask).unwrap() else { panic!("another question") };
+        assert_eq!((passed[0].inbox, passed[0].own), (Some((2, 9)), false));
+        assert_eq!(binding::json::decode(passed[0].event.get().as_bytes()).unwrap().data, sent.event.data);
+    }
+
+    #[test]
+    fn parts_are_merged_to_one_answer() {
+        let place = |text: &str| text.parse::<tol_kafka::TopicPartition>().unwrap();
+        let mut whole = Published { accepted: 1, duplicates: 0, positions: BTreeMap::from([(place("facts.customer/1"), 5)]) };
+        merge(
+            &mut whole,
+            Published { accepted: 2, duplicates: 1, positions: BTreeMap::from([(place("facts.customer/1"), 3), (place("facts.customer/2"), 8)]) },
+        );
+        assert_eq!((whole.accepted, whole.duplicates), (3, 1));
+        assert_eq!(whole.positions, BTreeMap::from([(place("facts.customer/1"), 5), (place("facts.customer/2"), 8)]));
+    }
+}
