@@ -48,7 +48,7 @@ pub struct SystemStatus {
     /// Why it is in that state, where that is not plain.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Records of its inputs it has not decided yet.
+    /// Records of its inputs it has not decided yet, in the partitions of this node.
     pub lag: u64,
     /// How often it was restarted since the node started.
     pub restarts: u64,

@@ -13,6 +13,7 @@ use tol_runtime::supervision::{Command, root};
 use crate::http::api::{Control, SystemDetail, SystemStatus, Uptime};
 use crate::http::problem::{Kind, Problem};
 use crate::node::Open;
+use crate::node::routing::Owner;
 
 /// How long a busy system may take to answer a question about itself.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -28,10 +29,11 @@ fn state_of(status: &root::SystemStatus) -> &'static str {
     }
 }
 
-/// Records of its inputs that a system has not decided: the ends of what it reads, less where it stands.
+/// Records of its inputs that a system has not decided: the ends of what it reads, less where it stands. What another node owns is counted
+/// there: only the owner knows where it stands, beyond what it has recorded.
 fn lag_of(open: &Open, status: &root::SystemStatus) -> u64 {
     let mut lag = 0;
-    for number in 0..open.partitions {
+    for number in (0..open.partitions).filter(|number| !matches!(open.routing.owner(*number), Owner::There(_))) {
         // One that did not run yet has decided nothing.
         let snapshot = status.partitions.iter().find(|snapshot| snapshot.partition == number);
         for spec in &status.description.inputs {
