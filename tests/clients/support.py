@@ -289,7 +289,10 @@ class Workspace:
                 close()
             except (OSError, subprocess.SubprocessError) as error:
                 print(f"closing: {error}", file=sys.stderr)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if os.environ.get("TOL_KEEP"):
+            print(f"kept: {self.folder}", file=sys.stderr)
+        else:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def broker(self):
         broker = Broker(self.folder / "kafka")

@@ -70,7 +70,7 @@ pub struct Machine<R> {
     opener: Opener,
     /// Times the gates were opened anew: answers to an earlier generation mean nothing to this one.
     generation: u64,
-    assigned: Option<BTreeSet<u32>>,
+    pub(super) assigned: Option<BTreeSet<u32>>,
     /// Why the store failed, and when the gates are to be opened anew.
     broken: Option<(String, u64)>,
     pub(super) actions: Vec<Action<R>>,

@@ -66,8 +66,16 @@ impl<R> Machine<R> {
             && self.gates.values().map(Gate::unstored).sum::<usize>() < self.options.queue_events
         {
             let Some(request) = self.queue.front() else { break };
+            let elsewhere = self.assigned.as_ref().is_some_and(|own| request.candidates.iter().any(|candidate| !own.contains(&candidate.to.partition)));
             let ready = request.candidates.iter().all(|candidate| self.gates.get(&candidate.to).is_some_and(Gate::is_active)) && self.unsettled.is_empty();
-            let Some(request) = self.queue.pop_front_if(|_| ready) else { break };
+            let Some(request) = self.queue.pop_front_if(|_| ready || elsewhere) else { break };
+            if elsewhere {
+                // It would hold up all behind it; whoever sent it finds the owner.
+                self.queued_events -= request.candidates.len();
+                self.actions.push(Action::Answer(request.reply, Err(Refusal::Unavailable("the partition belongs to another node".to_owned()))));
+                moved = true;
+                continue;
+            }
             let count = request.candidates.len();
             if let Some(early) = self.take_request(request, moment)? {
                 self.queue.push_front(early);
@@ -180,5 +188,50 @@ impl<R> Machine<R> {
         for waiter in late.iter().filter_map(|ticket| self.waiters.remove(ticket)).collect::<Vec<_>>() {
             self.actions.push(Action::Late(waiter.reply));
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+
+    use tol_events::{Event, EventTime};
+
+    use super::super::request::{AdmissionOptions, Opener};
+    use super::*;
+    use crate::store::MemoryStore;
+
+    const PARTITIONS: u32 = 2;
+
+    fn candidate_in(partition: u32) -> Candidate {
+        let subjects = (0..).map(|number| format!("customer/{number}"));
+        let subject = subjects.into_iter().find(|subject| tol_events::id::partition_of(subject, PARTITIONS) == partition).unwrap();
+        Candidate::new(Event::new("1", "/shop", "shop.thing_done.v1", subject), None, PARTITIONS, None, EventTime::default())
+    }
+
+    #[test]
+    fn a_request_for_another_nodes_partition_holds_up_nobody() {
+        let opener = Opener { identity: "log".into(), node: "http://a".into(), store: Arc::new(MemoryStore::default()), nonce_seed: 1 };
+        let options = AdmissionOptions { partitions: PARTITIONS, queue: 10, queue_events: 10, batch_events: 10, timeout_ms: 1_000, joint_appends: false };
+        let mut machine: Machine<&str> = Machine::open(opener, options).unwrap();
+        let moment = Moment { now_ms: 0, wall: EventTime::default(), stopped: false };
+        let request = |partition, reply| Request { candidates: vec![candidate_in(partition)], ids: vec!["1".into()], reply, since_ms: 0 };
+        machine.push(request(1, "theirs"));
+        machine.step(moment).unwrap();
+        assert!(machine.take_actions().is_empty(), "nobody said yet what is whose");
+        machine.assign(BTreeSet::from([0]));
+        machine.push(request(0, "ours"));
+        machine.step(moment).unwrap();
+        let answered: Vec<&str> = machine
+            .take_actions()
+            .into_iter()
+            .filter_map(|action| match action {
+                Action::Answer(reply, Err(Refusal::Unavailable(_))) => Some(reply),
+                _ => None,
+            })
+            .collect();
+        assert_eq!((answered, machine.queued()), (vec!["theirs"], (1, 1)));
     }
 }
