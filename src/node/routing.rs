@@ -5,12 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tol_kafka::{Delivery, EventLog, Reader, TopicPartition};
 
 /// The topic whose claims are read.
 const CLAIMS: &str = "tree-of-life-system.events";
+/// How long a node that starts waits for them.
+const LONGEST: Duration = Duration::from_secs(5);
 /// How often.
 const ROUND: Duration = Duration::from_millis(50);
 
@@ -142,6 +144,25 @@ impl Follower {
             }
         }
         Ok(())
+    }
+
+    /// Reads to where the claims end now: on Kafka a read may come back with nothing although there is more.
+    ///
+    /// # Errors
+    /// As [`Follower::read`], or it takes too long.
+    pub(crate) fn read_all(&mut self, log: &dyn EventLog, routing: &Routing) -> Result<(), String> {
+        let until = Instant::now() + LONGEST;
+        let ends = self.readers.iter().map(|reader| log.bounds(reader.topic_partition()).map(|bounds| bounds.end));
+        let ends = ends.collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
+        loop {
+            self.read(log, routing, &|_| {})?;
+            if self.readers.iter().zip(&ends).all(|(reader, end)| reader.next() >= *end) {
+                return Ok(());
+            }
+            if Instant::now() > until {
+                return Err("they do not come".to_owned());
+            }
+        }
     }
 
     /// Reads on until `ended`.

@@ -285,7 +285,7 @@ fn assigner(
 /// Reads the claims, and takes up what this node owned last.
 fn take_up(node: &Node, log: &dyn EventLog, routing: &Routing, follower: &mut Follower, assign: &(dyn Fn(BTreeSet<u32>) + Send + Sync)) {
     node.say("reading the claims");
-    match follower.read(log, routing, &|_| {}) {
+    match follower.read_all(log, routing) {
         Ok(()) => {
             let own = routing.take_up();
             if !own.is_empty() {

@@ -1,6 +1,6 @@
 //! Reading: one consumer at the tip of all partitions that are followed, and a few that catch up.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -19,6 +19,12 @@ const BATCH_RECORDS: usize = 1000;
 const CATCHING_UP: usize = 6;
 /// How long one is kept for the next read.
 const IDLE: Duration = Duration::from_secs(5);
+/// Least bytes a read that catches up takes along: moving a consumer to another place costs tens of milliseconds, and who wants one
+/// record here mostly wants the next ones too.
+const CHUNK: usize = 64 << 10;
+/// A partition is followed from so many records before its end, so that a node that starts again, a little behind everywhere, need not
+/// catch up with one partition after the other.
+const NEAR: u64 = 512;
 /// How long a read waits for data that is known to exist.
 const WAIT: Duration = Duration::from_secs(1);
 
@@ -91,6 +97,10 @@ fn to_record(message: &BorrowedMessage<'_>) -> Record {
 /// An assignment that can be fetched at once: a consumer that does not know the topic would ask for it only with its next round of a second.
 fn assignment(consumer: &BaseConsumer, of: &TopicPartition, from: Position) -> Result<TopicPartitionList, Error> {
     consumer.fetch_metadata(Some(&of.topic), super::TIMEOUT).map_err(unavailable)?;
+    place(of, from)
+}
+
+fn place(of: &TopicPartition, from: Position) -> Result<TopicPartitionList, Error> {
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(&of.topic, of.partition as i32, Offset::Offset(from as i64)).map_err(unavailable)?;
     Ok(list)
@@ -174,14 +184,18 @@ impl Tip {
             Err(error) => return tracing::error!(%error, "cannot create the consumer at the tip"),
         };
         let mut names: HashMap<String, Arc<str>> = HashMap::new();
+        let mut known = BTreeSet::new();
         while !inner.closed() {
             for (of, from) in std::mem::take(&mut lock(&self.state).wanted) {
-                let assigned = assignment(&consumer, &of, from).and_then(|list| consumer.incremental_assign(&list).map_err(unavailable));
+                let list = if known.contains(&of.topic) { place(&of, from) } else { assignment(&consumer, &of, from) };
+                let assigned = list.and_then(|list| consumer.incremental_assign(&list).map_err(unavailable));
                 if let Err(error) = assigned {
                     tracing::warn!(%error, partition = %of, "cannot follow");
                     // Its readers wait to be woken: it is tried until it can be followed.
                     lock(&self.state).wanted.push((of, from));
                     inner.pause(Duration::from_millis(200));
+                } else {
+                    known.insert(of.topic);
                 }
             }
             let mut collected: BTreeMap<TopicPartition, Collected> = BTreeMap::new();
@@ -269,7 +283,7 @@ impl Pool {
         let mut collected = Collected::default();
         let mut bytes = 0;
         let started = Instant::now();
-        while reader.next < end && bytes < max_bytes.max(1) {
+        while reader.next < end && bytes < max_bytes.max(CHUNK) {
             let left = if reader.next == from { WAIT.saturating_sub(started.elapsed()) } else { Duration::from_millis(1) };
             match reader.consumer.poll(left) {
                 Some(Ok(message)) => {
@@ -305,6 +319,23 @@ impl Pool {
 }
 
 impl Inner {
+    /// Follows a partition from near its end, and with it the others of its topic: a fetch that waits would hold up each of them in turn.
+    fn follow(&self, of: &TopicPartition, bounds: Bounds) {
+        let near = |bounds: Bounds| bounds.end.saturating_sub(NEAR).max(bounds.earliest);
+        if self.tip.follows(of) {
+            return;
+        }
+        self.tip.follow(of, near(bounds));
+        let count = if &*of.topic == "inbox" { 0 } else { lock(&self.topics.counts).get(&*of.topic).copied().unwrap_or(0) };
+        for other in (0..count).map(|partition| TopicPartition { topic: of.topic.clone(), partition }) {
+            if !self.tip.follows(&other)
+                && let Ok(bounds) = self.bounds(&other)
+            {
+                self.tip.follow(&other, near(bounds));
+            }
+        }
+    }
+
     /// As [`crate::EventLog::read`].
     pub(super) fn read(&self, of: &TopicPartition, position: Position, max_bytes: usize) -> Result<Vec<Arc<Batch>>, Error> {
         if self.closing.load(Ordering::Relaxed) {
@@ -322,8 +353,15 @@ impl Inner {
             return Err(Error::OutOfRange { of: of.clone(), position, earliest, end });
         }
         if position == end {
-            self.tip.follow(of, end);
+            self.follow(of, Bounds { earliest, end });
             return Ok(Vec::new());
+        }
+        if end - position <= NEAR {
+            self.follow(of, Bounds { earliest, end });
+            // Unless it was followed from a later position on before.
+            if let Some(batches) = self.tip.read(of, position, max_bytes, end) {
+                return Ok(batches);
+            }
         }
         let batches = self.pool.read(self, of, position, max_bytes, end)?;
         match batches.first() {
