@@ -57,7 +57,8 @@ impl Open {
         let mut published = Published::default();
         let mut waiting: Part = facts.into_iter().enumerate().collect();
         loop {
-            let mut why = Problem::unavailable("a partition is moving from one node to another; send the same again, the same ids are safe", 1);
+            let moving = || Problem::unavailable("a partition is moving from one node to another; send the same again, the same ids are safe", 1);
+            let mut why = moving();
             let mut parts: BTreeMap<Option<String>, Part> = BTreeMap::new();
             let mut again: Part = Vec::new();
             for (index, fact) in std::mem::take(&mut waiting) {
@@ -73,7 +74,8 @@ impl Open {
                     Outcome::Stored(part) => merge(&mut published, part),
                     Outcome::Again(part, problem) => {
                         again.extend(part);
-                        why = problem;
+                        // That two nodes disagree about the owner is no client's business.
+                        why = if problem.kind == Kind::NotOwner { moving() } else { problem };
                     }
                     Outcome::Refused(problem) => refusal = refusal.or(Some(problem)),
                 }

@@ -112,6 +112,7 @@ def one_row(cluster, name, inject, arguments, number):
     run = Run(cluster, f"{name}-{number}", random.Random(f"{arguments.seed} {name}"), arguments.quick)
     fault = inject.__doc__
     started_probes = Probe.acknowledged_of(run.row)
+    Probe.customers_of(cluster)
     try:
         with Load(cluster, run.row, f"{arguments.seed} {name}") as load:
             run.load = load

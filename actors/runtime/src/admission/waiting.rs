@@ -214,7 +214,8 @@ mod tests {
     #[test]
     fn a_request_for_another_nodes_partition_holds_up_nobody() {
         let opener = Opener { identity: "log".into(), node: "http://a".into(), store: Arc::new(MemoryStore::default()), nonce_seed: 1 };
-        let options = AdmissionOptions { partitions: PARTITIONS, queue: 10, queue_events: 10, batch_events: 10, timeout_ms: 1_000, joint_appends: false };
+        let options =
+            AdmissionOptions { partitions: PARTITIONS, queue: 10, queue_events: 10, batch_events: 10, timeout_ms: 1_000, joint_appends: false, gather_ms: 0 };
         let mut machine: Machine<&str> = Machine::open(opener, options).unwrap();
         let moment = Moment { now_ms: 0, wall: EventTime::default(), stopped: false };
         let request = |partition, reply| Request { candidates: vec![candidate_in(partition)], ids: vec!["1".into()], reply, since_ms: 0 };
