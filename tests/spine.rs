@@ -247,6 +247,8 @@ fn a_stream_brings_what_is_appended_and_goes_on_where_it_was_left() {
     let http = node.http.clone();
     http.publish(&[order("before", "ann", 1)]).ok();
     let mut first = stream(&http, "type=commerce.order_placed.v1", None);
+    let mut untouched = String::new();
+    stream(&http, "type=commerce.order_placed.v1", None).read_line(&mut untouched).unwrap();
     http.publish(&[order("s1", "ann", 1), order("s2", "ann", 2), order("s3", "ann", 3)]).ok();
     let (token, one) = next(&mut first);
     assert_eq!(one["id"], "s1", "what was there before the stream is not in it");
@@ -258,6 +260,9 @@ fn a_stream_brings_what_is_appended_and_goes_on_where_it_was_left() {
     let mut resumed = stream(&node.http, "type=commerce.order_placed.v1", Some(&token));
     let ids: Vec<Value> = (0..3).map(|_| next(&mut resumed).1["id"].clone()).collect();
     assert_eq!(ids, ["s2", "s3", "s4"], "none left out, none twice, across a crash");
+    let mut from_its_head = stream(&node.http, "type=commerce.order_placed.v1", Some(untouched.strip_prefix("id: ").unwrap().trim_end()));
+    let ids: Vec<Value> = (0..4).map(|_| next(&mut from_its_head).1["id"].clone()).collect();
+    assert_eq!(ids, ["s1", "s2", "s3", "s4"], "a stream that broke off before its first event misses none");
     node.http.publish(&[order("s5", "bob", 5)]).ok();
     assert_eq!(next(&mut resumed).1["id"], "s5");
     // Decisions come as well, with what they were decided from.

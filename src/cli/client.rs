@@ -57,7 +57,7 @@ impl Client {
     /// # Errors
     /// [`Error::NotReachable`] when there is no answer.
     pub fn send(&self, method: Method, path: &str, query: &[(&str, String)], body: Option<(&str, Vec<u8>)>) -> Result<Answer, Error> {
-        let mut response = self.response(method, path, query, body, Some(Duration::from_secs(120)))?;
+        let mut response = self.response(method, path, query, body, Some(Duration::from_secs(120)), None)?;
         let retry_after = response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.trim().parse().ok()).map(Duration::from_secs);
         let status = response.status().as_u16();
         let body = response.body_mut().with_config().limit(ANSWER_LIMIT_BYTES).read_to_string().map_err(|error| self.unreachable(&error))?;
@@ -71,6 +71,7 @@ impl Client {
         query: &[(&str, String)],
         body: Option<(&str, Vec<u8>)>,
         timeout: Option<Duration>,
+        last_event_id: Option<&str>,
     ) -> Result<ureq::http::Response<ureq::Body>, Error> {
         let mut url = format!("{}{path}", self.base);
         for (index, (name, value)) in query.iter().enumerate() {
@@ -80,6 +81,9 @@ impl Client {
         let mut request = Request::builder().method(method).uri(&url).header("accept", "application/json, text/event-stream");
         if let Some(key) = &self.key {
             request = request.header("authorization", format!("Bearer {key}"));
+        }
+        if let Some(id) = last_event_id {
+            request = request.header("last-event-id", id);
         }
         let invalid = |error: ureq::http::Error| Error::Usage(format!("{url} cannot be requested: {error}"));
         let sent = match body {
@@ -154,12 +158,12 @@ impl Client {
         self.json(Method::DELETE, path, &[], None).map(|(_, value)| value)
     }
 
-    /// A stream of server-sent events, without a time limit.
+    /// A stream of server-sent events, without a time limit; after the event of that id, or from now on.
     ///
     /// # Errors
     /// Not reachable or refused.
-    pub fn stream(&self, path: &str, query: &[(&str, String)]) -> Result<impl BufRead + use<>, Error> {
-        let mut response = self.response(Method::GET, path, query, None, None)?;
+    pub fn stream(&self, path: &str, query: &[(&str, String)], last_event_id: Option<&str>) -> Result<impl BufRead + use<>, Error> {
+        let mut response = self.response(Method::GET, path, query, None, None, last_event_id)?;
         let status = response.status().as_u16();
         if status >= 400 {
             let body = response.body_mut().read_to_string().unwrap_or_default();

@@ -12,7 +12,7 @@ use crate::cli::output::{self, Format};
 
 const COLUMNS: [&str; 5] = ["time", "type", "subject", "id", "source"];
 /// Time between tries to follow again.
-const RECONNECT: Duration = Duration::from_secs(1);
+const RECONNECT: Duration = Duration::from_millis(if cfg!(test) { 5 } else { 1_000 });
 
 /// What to do with events.
 #[derive(Debug, clap::Subcommand)]
@@ -111,26 +111,66 @@ impl EventsCommand {
     }
 }
 
+/// Prints events as they come. When the stream ends, it goes on after the last event that was printed, so nothing is missed and
+/// nothing printed twice, also across a restart of the node.
 fn tail(client: &Client, format: Format, query: &[(&str, String)], count: u64) -> Result<(), Error> {
+    let mut stream = client.stream("/events/stream", query, None)?;
+    let mut incoming = Incoming::default();
     let mut left = count;
-    let mut stream = client.stream("/events/stream", query)?;
     while left > 0 {
         let mut line = String::new();
-        match stream.read_line(&mut line) {
-            Ok(read) if read > 0 => {
-                let Some(data) = line.strip_prefix("data:") else { continue };
-                output::line(&tail_line(format, data.trim()));
+        if matches!(stream.read_line(&mut line), Ok(read) if read > 0) && line.ends_with('\n') {
+            if let Some(data) = incoming.line(line.trim_end_matches(['\r', '\n'])) {
+                output::line(&tail_line(format, &data));
                 left -= 1;
             }
-            _ => {
-                // Ended or broken: the node was restarted. Events in between are in `tol events search`.
-                output::note("the stream ended; connecting again");
-                sleep(RECONNECT);
-                stream = client.stream("/events/stream", query)?;
-            }
+            continue;
         }
+        output::note("the stream ended; connecting again");
+        incoming.broken();
+        stream = loop {
+            sleep(RECONNECT);
+            match client.stream("/events/stream", query, incoming.last_id.as_deref()) {
+                Err(Error::NotReachable { .. }) => {}
+                other => break other?,
+            }
+        };
     }
     Ok(())
+}
+
+/// Server-sent events, line by line.
+#[derive(Default)]
+struct Incoming {
+    /// Id of the last event that was complete: what `Last-Event-ID` is to be.
+    last_id: Option<String>,
+    /// Id of the event that is arriving.
+    id: Option<String>,
+    data: String,
+}
+
+impl Incoming {
+    /// Takes one line; an empty one completes an event, whose data is returned.
+    fn line(&mut self, line: &str) -> Option<String> {
+        let value = |field: &str| line.strip_prefix(field).map(|value| value.strip_prefix(' ').unwrap_or(value));
+        if line.is_empty() {
+            // An id without data is remembered, too: it tells where the stream began.
+            self.last_id = self.id.take().or(self.last_id.take());
+            let data = std::mem::take(&mut self.data);
+            return (!data.is_empty()).then_some(data);
+        }
+        if let Some(id) = value("id:") {
+            self.id = Some(id.to_owned());
+        } else if let Some(data) = value("data:") {
+            self.data.push_str(data);
+        }
+        None
+    }
+
+    /// Drops what arrived by half: it comes again.
+    fn broken(&mut self) {
+        (self.id, self.data) = (None, String::new());
+    }
 }
 
 fn tail_line(format: Format, data: &str) -> String {
@@ -188,10 +228,23 @@ mod tests {
 
     #[test]
     fn tail_prints_each_event_of_the_stream_and_ends_after_count() {
-        let body = ": hello\nid: 1\ndata: {\"id\":\"1\"}\n\ndata: {\"id\":\"2\"}\n\n";
+        let body = ": hello\nid: 1\ndata: {\"id\":\"1\"}\n\nid: 2\ndata: {\"id\":\"2\"}\n\n";
         let node = FakeNode::start(vec![answer(200, body)]);
         tail(&node.client(), Format::Json, &[("subject", "customer/1".into())], 2).unwrap();
         assert!(node.requests()[0].head.starts_with("get /events/stream?subject=customer%2f1 "));
+    }
+
+    #[test]
+    fn a_stream_that_breaks_goes_on_after_the_last_complete_event() {
+        let busy = answer(503, r#"{"title":"Not ready","detail":"opening"}"#);
+        // The second event arrives by half: its id must not be taken for one that was printed.
+        let streams = ["retry: 1\nid: began\n\n", "id: 1\ndata: {}\n\nid: 2\ndata: {\"a\"", "id: 2\ndata: {}\n\n"].map(|body| answer(200, body));
+        let [first, second, third] = streams;
+        let node = FakeNode::start(vec![first, second, busy, third]);
+        tail(&node.client(), Format::Json, &[], 2).unwrap();
+        let resumed: Vec<Option<String>> =
+            node.requests().iter().map(|seen| seen.head.lines().find_map(|line| line.strip_prefix("last-event-id: ")).map(str::to_owned)).collect();
+        assert_eq!(resumed, [None, Some("began".into()), Some("1".into()), Some("1".into())]);
     }
 
     #[test]

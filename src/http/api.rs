@@ -38,9 +38,9 @@ pub trait NodeApi: Send + Sync + 'static {
     /// # Errors
     /// When the log cannot be read.
     fn event(&self, id: &str, source: Option<&str>) -> Result<Vec<LoggedEvent>, Problem>;
-    /// Accepted events as they are appended, from after `resume` (a token of [`StreamedEvent`]) or from now on.
+    /// Accepted events as they are appended, from after `resume` (a token of [`Subscription`] or [`StreamedEvent`]) or from now on.
     /// The channel is bounded; where its receiver cannot keep up, the node drops the sender and the client resumes.
-    fn subscribe(&self, filter: EventFilter, resume: Option<String>) -> Answer<'_, mpsc::Receiver<StreamedEvent>>;
+    fn subscribe(&self, filter: EventFilter, resume: Option<String>) -> Answer<'_, Subscription>;
     /// The tree of causes; without roots when nothing has that correlation id. Blocking.
     ///
     /// # Errors
@@ -198,6 +198,15 @@ impl Serialize for LoggedEvent {
         let text = String::from_utf8(self.to_json()).map_err(S::Error::custom)?;
         RawValue::from_string(text).map_err(S::Error::custom)?.serialize(serializer)
     }
+}
+
+/// A stream that was opened.
+#[derive(Debug)]
+pub struct Subscription {
+    /// Where it begins, so that a client that breaks off before the first event resumes from here too.
+    pub token: String,
+    /// What comes.
+    pub events: mpsc::Receiver<StreamedEvent>,
 }
 
 /// An event of a stream.

@@ -11,7 +11,7 @@ use tol_kafka::{Cursor, Delivery, Position, Reader, TopicPartition};
 
 use super::Open;
 use super::api::readable;
-use crate::http::api::{EventFilter, StreamedEvent};
+use crate::http::api::{EventFilter, StreamedEvent, Subscription};
 use crate::http::problem::{Kind, Problem};
 
 /// Events that wait for the client.
@@ -26,7 +26,7 @@ struct Followed {
 }
 
 /// Follows all facts and systems' events from now on, or from after `resume`.
-pub(crate) fn subscribe(open: &Arc<Open>, filter: EventFilter, resume: Option<&str>) -> Result<mpsc::Receiver<StreamedEvent>, Problem> {
+pub(crate) fn subscribe(open: &Arc<Open>, filter: EventFilter, resume: Option<&str>) -> Result<Subscription, Problem> {
     let unavailable = |error: tol_kafka::Error| Problem::unavailable(error.to_string(), 1);
     let resumed = resume.map(parse_token).transpose()?;
     let mut followed = BTreeMap::new();
@@ -46,17 +46,24 @@ pub(crate) fn subscribe(open: &Arc<Open>, filter: EventFilter, resume: Option<&s
             followed.insert(at.clone(), Followed { reader: Reader::resume(at, cursor), from });
         }
     }
-    let (sender, receiver) = mpsc::channel(CHANNEL);
+    let (sender, events) = mpsc::channel(CHANNEL);
+    let delivered: BTreeMap<TopicPartition, Position> = followed.iter().map(|(at, one): (&TopicPartition, &Followed)| (at.clone(), one.from)).collect();
+    let begins_at = token(&delivered);
     let open = open.clone();
     std::thread::Builder::new()
         .name("stream".to_owned())
-        .spawn(move || follow(&open, followed, &filter, &sender))
+        .spawn(move || follow(&open, followed, delivered, &filter, &sender))
         .map_err(|error| Problem::unavailable(format!("a thread for the stream did not start: {error}"), 5))?;
-    Ok(receiver)
+    Ok(Subscription { token: begins_at, events })
 }
 
-fn follow(open: &Open, mut followed: BTreeMap<TopicPartition, Followed>, filter: &EventFilter, sender: &mpsc::Sender<StreamedEvent>) {
-    let mut delivered: BTreeMap<TopicPartition, Position> = followed.iter().map(|(at, one)| (at.clone(), one.from)).collect();
+fn follow(
+    open: &Open,
+    mut followed: BTreeMap<TopicPartition, Followed>,
+    mut delivered: BTreeMap<TopicPartition, Position>,
+    filter: &EventFilter,
+    sender: &mpsc::Sender<StreamedEvent>,
+) {
     while !sender.is_closed() && !open.control.stopping.load(std::sync::atomic::Ordering::Acquire) {
         let mut moved = false;
         for (at, one) in &mut followed {
@@ -109,13 +116,19 @@ fn wanted(filter: &EventFilter, event: EventView<'_>) -> bool {
         && filter.correlation.as_ref().is_none_or(|correlation| event.correlation_id() == correlation)
 }
 
+/// The token of a log in which nothing was delivered: an empty one could not be told from none.
+const START: &str = "start";
+
 /// `topic/partition:position`, comma-separated; partitions at 0 are left out.
 fn token(delivered: &BTreeMap<TopicPartition, Position>) -> String {
     let parts: Vec<String> = delivered.iter().filter(|(_, position)| **position > 0).map(|(at, position)| format!("{at}:{position}")).collect();
-    parts.join(",")
+    if parts.is_empty() { START.to_owned() } else { parts.join(",") }
 }
 
 fn parse_token(text: &str) -> Result<BTreeMap<TopicPartition, Position>, Problem> {
+    if text == START {
+        return Ok(BTreeMap::new());
+    }
     let part = |part: &str| {
         let (at, position) = part.rsplit_once(':')?;
         Some((at.parse().ok()?, position.parse().ok()?))
@@ -124,4 +137,20 @@ fn parse_token(text: &str) -> Result<BTreeMap<TopicPartition, Position>, Problem
         .map(part)
         .collect::<Option<_>>()
         .ok_or_else(|| Problem::new(Kind::InvalidCursor, "Last-Event-ID is not one that this stream gave; leave it out to follow from now on"))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_reads_back_also_where_nothing_was_delivered() {
+        let delivered = BTreeMap::from([(TopicPartition::new("facts.customer", 3), 120), (TopicPartition::new("control", 0), 7)]);
+        assert_eq!(parse_token(&token(&delivered)).unwrap(), delivered);
+        assert!(parse_token(&token(&BTreeMap::from([(TopicPartition::new("control", 0), 0)]))).unwrap().is_empty());
+        for wrong in ["", "x", "facts.customer/3", "facts.customer/3:-1", "a/1:1,", "start,a/1:1"] {
+            assert_eq!(parse_token(wrong).unwrap_err().kind, Kind::InvalidCursor, "{wrong}");
+        }
+    }
 }

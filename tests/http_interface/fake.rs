@@ -108,7 +108,7 @@ impl NodeApi for FakeNode {
         })
     }
 
-    fn subscribe(&self, filter: EventFilter, resume: Option<String>) -> Answer<'_, mpsc::Receiver<StreamedEvent>> {
+    fn subscribe(&self, filter: EventFilter, resume: Option<String>) -> Answer<'_, Subscription> {
         self.call(format!("streamEvents {:?} {resume:?}", filter.subject));
         if resume.as_deref().is_some_and(|token| token.contains("bad")) {
             return answer(Err(Problem::new(Kind::InvalidCursor, "Last-Event-ID was not given by this node")));
@@ -118,7 +118,7 @@ impl NodeApi for FakeNode {
             sender.try_send(event.clone()).unwrap();
         }
         self.open_streams.lock().unwrap().push(sender);
-        answer(Ok(receiver))
+        answer(Ok(Subscription { token: "facts.customer/3:0".into(), events: receiver }))
     }
 
     fn trace(&self, correlation: &str) -> Result<Trace, Problem> {

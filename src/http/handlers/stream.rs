@@ -7,7 +7,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::{Outcome, State, events};
-use crate::http::api::StreamedEvent;
+use crate::http::api::{StreamedEvent, Subscription};
 use crate::http::metric_definitions::STREAMS;
 use crate::http::parameters::Query;
 use crate::http::problem::{Kind, Problem};
@@ -22,8 +22,8 @@ pub(crate) async fn follow(state: State, request: HttpRequest) -> Outcome {
     let permit =
         permit.map_err(|_| Problem::new(Kind::TooManyStreams, "as many streams are open as this node serves; close one or try later").retry_after(5))?;
     let resume = request.headers().get("last-event-id").and_then(|value| value.to_str().ok()).filter(|text| !text.is_empty()).map(str::to_owned);
-    let events = state.api.subscribe(events::filter(&Query::of(&request)?), resume).await?;
-    let open = Open { events, _counted: Counted::new(permit), started: false };
+    let Subscription { token, events } = state.api.subscribe(events::filter(&Query::of(&request)?), resume).await?;
+    let open = Open { events, _counted: Counted::new(permit), begins_at: Some(token) };
     let body = futures_util::stream::unfold(open, |mut open| async move { open.chunk().await.map(|chunk| (Ok::<_, std::convert::Infallible>(chunk), open)) });
     Ok(HttpResponse::Ok().content_type("text/event-stream").insert_header(("x-accel-buffering", "no")).streaming(Box::pin(body)))
 }
@@ -31,16 +31,20 @@ pub(crate) async fn follow(state: State, request: HttpRequest) -> Outcome {
 struct Open {
     events: mpsc::Receiver<StreamedEvent>,
     _counted: Counted,
-    started: bool,
+    /// Until the head was sent.
+    begins_at: Option<String>,
 }
 
 impl Open {
     /// What is sent next; `None` ends the stream.
     async fn chunk(&mut self) -> Option<Bytes> {
-        if !self.started {
-            self.started = true;
-            // Sent at once, so that the client sees the head and knows that nothing from here on is missed.
-            return Some(Bytes::from_static(b"retry: 1000\n: following\n\n"));
+        if let Some(token) = self.begins_at.take() {
+            // Sent at once, so that the client sees the head and knows that nothing from here on is missed. An id without data
+            // is no event, but a client remembers it: one that breaks off before the first event goes on from here.
+            let mut chunk = b"retry: 1000\n: following\n".to_vec();
+            write_id(&token, &mut chunk);
+            chunk.push(b'\n');
+            return Some(chunk.into());
         }
         let first = match tokio::time::timeout(KEEP_ALIVE, self.events.recv()).await {
             Err(_) => return Some(Bytes::from_static(b": alive\n\n")),
@@ -57,11 +61,16 @@ impl Open {
 }
 
 fn write_event(streamed: &StreamedEvent, chunk: &mut Vec<u8>) {
-    chunk.extend_from_slice(b"id: ");
-    chunk.extend(streamed.token.bytes().filter(|byte| !matches!(byte, b'\n' | b'\r' | 0)));
-    chunk.extend_from_slice(b"\ndata: ");
+    write_id(&streamed.token, chunk);
+    chunk.extend_from_slice(b"data: ");
     chunk.extend_from_slice(&streamed.event.to_json());
     chunk.extend_from_slice(b"\n\n");
+}
+
+fn write_id(token: &str, chunk: &mut Vec<u8>) {
+    chunk.extend_from_slice(b"id: ");
+    chunk.extend(token.bytes().filter(|byte| !matches!(byte, b'\n' | b'\r' | 0)));
+    chunk.push(b'\n');
 }
 
 /// An open stream, counted until it is dropped.

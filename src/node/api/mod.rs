@@ -11,14 +11,13 @@ pub(crate) use events::readable;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
 use tol_events::Event;
 use tol_kafka::{Position, TopicPartition};
 
 use super::{Node, Open};
 use crate::http::api::{
     Answer, Control, DeadLetter, DeadLetterPage, DeadLetterQuery, Digest, EventFilter, EventPage, Folded, LoggedEvent, NodeApi, Past, ProjectionStatus,
-    Published, Readiness, RebuildStatus, RedriveFilter, Redriven, Row, RowPage, RowsQuery, SearchQuery, StopState, StreamedEvent, SystemDetail, SystemStatus,
+    Published, Readiness, RebuildStatus, RedriveFilter, Redriven, Row, RowPage, RowsQuery, SearchQuery, StopState, Subscription, SystemDetail, SystemStatus,
     Trace, Version,
 };
 use crate::http::problem::{Kind, Problem};
@@ -48,7 +47,7 @@ impl NodeApi for Node {
         events::by_id(self.opened()?, id, source)
     }
 
-    fn subscribe(&self, filter: EventFilter, resume: Option<String>) -> Answer<'_, mpsc::Receiver<StreamedEvent>> {
+    fn subscribe(&self, filter: EventFilter, resume: Option<String>) -> Answer<'_, Subscription> {
         ready(self.opened().and_then(|open| super::stream::subscribe(open, filter, resume.as_deref())))
     }
 
