@@ -72,6 +72,9 @@ pub struct ApiKey {
     pub hash: String,
     /// What it may be used for.
     pub scopes: Vec<Scope>,
+    /// Requests a second it may send; 0 is no limit. Without it, `http.requests_per_second`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests_per_second: Option<u32>,
 }
 
 impl ApiKey {
@@ -83,7 +86,12 @@ impl ApiKey {
 
 impl fmt::Debug for ApiKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ApiKey").field("name", &self.name).field("hash", &REDACTED).field("scopes", &self.scopes).finish()
+        f.debug_struct("ApiKey")
+            .field("name", &self.name)
+            .field("hash", &REDACTED)
+            .field("scopes", &self.scopes)
+            .field("requests_per_second", &self.requests_per_second)
+            .finish()
     }
 }
 
@@ -114,13 +122,14 @@ pub fn verify_key(key: &str, hash: &str) -> bool {
     hash_key(key).as_bytes().ct_eq(hash.as_bytes()).into()
 }
 
-/// The configured key that `presented` is. All are compared, so the time tells nothing about which.
-pub fn find_key<'k>(presented: &str, keys: &'k [ApiKey]) -> Option<&'k ApiKey> {
+/// The configured key that `presented` is, and its place. All are compared, and each in constant time, so the time tells nothing
+/// about which, nor how much of one was right.
+pub fn find_key<'k>(presented: &str, keys: &'k [ApiKey]) -> Option<(usize, &'k ApiKey)> {
     let presented_hash = hash_key(presented);
     let mut found = None;
-    for key in keys {
+    for (place, key) in keys.iter().enumerate() {
         if bool::from(presented_hash.as_bytes().ct_eq(key.hash.as_bytes())) {
-            found = Some(key);
+            found = Some((place, key));
         }
     }
     found
@@ -138,8 +147,9 @@ mod tests {
         assert_eq!(key.expose().len(), 4 + 43);
         let hash = hash_key(key.expose());
         assert!(is_hash(&hash) && verify_key(key.expose(), &hash) && !verify_key(other.expose(), &hash));
-        let keys = [ApiKey { name: "ci".into(), hash, scopes: vec![Scope::Publish] }];
-        let found = find_key(key.expose(), &keys).unwrap();
+        let keys = [ApiKey { name: "ci".into(), hash, scopes: vec![Scope::Publish], requests_per_second: None }];
+        let (place, found) = find_key(key.expose(), &keys).unwrap();
+        assert_eq!(place, 0);
         assert!(found.allows(Scope::Publish) && !found.allows(Scope::Read) && find_key("tol_x", &keys).is_none());
     }
 
@@ -152,7 +162,7 @@ mod tests {
 
     #[test]
     fn admin_may_do_everything_and_scopes_read_back() {
-        let key = ApiKey { name: "root".into(), hash: hash_key("x"), scopes: vec![Scope::Admin] };
+        let key = ApiKey { name: "root".into(), hash: hash_key("x"), scopes: vec![Scope::Admin], requests_per_second: None };
         assert!(Scope::ALL.into_iter().all(|scope| key.allows(scope) && scope.name().parse::<Scope>().unwrap() == scope));
         assert!("root".parse::<Scope>().is_err());
         assert!(!format!("{key:?}").contains("sha256"));

@@ -60,11 +60,25 @@ pub struct Http {
     pub body_limit_bytes: u64,
     /// Threads that serve requests.
     pub workers: u32,
+    /// Requests a second of each API key that has no limit of its own, and of all callers together where there are no keys;
+    /// 0 is no limit.
+    pub requests_per_second: u32,
+    /// Connections open at a time; fewer where the process may not open that many files.
+    pub max_connections: u32,
+    /// How long a request may take to arrive, seconds: its head, and its body beside one second for each 16 KB.
+    pub request_timeout_s: u64,
 }
 
 impl Default for Http {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:7700".into(), body_limit_bytes: 10_000_000, workers: 2 }
+        Self {
+            listen: "127.0.0.1:7700".into(),
+            body_limit_bytes: 10_000_000,
+            workers: 2,
+            requests_per_second: 0,
+            max_connections: 20_000,
+            request_timeout_s: 10,
+        }
     }
 }
 

@@ -15,9 +15,12 @@ pub(crate) fn validate(config: &Config, origin_of: &dyn Fn(&str) -> Origin) -> R
     let refuse = |key: &str, value: &dyn Display, advice: &str| {
         Err(Error::Value { key: key.to_owned(), value: value.to_string(), origin: origin_of(key), advice: advice.to_owned() })
     };
-    let ranges: [(&str, u64, u64, u64); 17] = [
+    let ranges: [(&str, u64, u64, u64); 20] = [
         ("http.body_limit_bytes", config.http.body_limit_bytes, 1_000, 1 << 30),
         ("http.workers", config.http.workers.into(), 1, 256),
+        ("http.requests_per_second", config.http.requests_per_second.into(), 0, 1_000_000),
+        ("http.max_connections", config.http.max_connections.into(), 16, 1_000_000),
+        ("http.request_timeout_s", config.http.request_timeout_s, 1, 3_600),
         ("log.partitions", config.log.partitions.into(), 1, 1_024),
         ("log.segment_bytes", config.log.segment_bytes, 1 << 16, 1 << 30),
         ("log.kafka.replication_factor", config.log.kafka.replication_factor.into(), 1, 16),
@@ -81,6 +84,9 @@ fn validate_security(config: &Config, origin_of: &dyn Fn(&str) -> Origin) -> Res
         }
         if key.name.is_empty() || key.scopes.is_empty() {
             return refuse(&key.name, "every key needs a name and at least one of the scopes publish, read, operate, admin, node");
+        }
+        if let Some(limit) = key.requests_per_second.filter(|limit| *limit > 1_000_000) {
+            return refuse(&key.name, &format!("its requests_per_second is {limit}; it must lie between 0, which is no limit, and 1000000"));
         }
         if security.api_keys[..index].iter().any(|earlier| earlier.name == key.name) {
             return refuse(&key.name, "two keys have this name; names tell in the log who did something");

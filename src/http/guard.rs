@@ -12,8 +12,9 @@ use tol_config::{Scope, find_key};
 use super::metric_definitions::{REQUEST_SECONDS, REQUESTS};
 use super::parameters::Query;
 use super::problem::{Kind, Problem};
-use super::routes::Route;
+use super::routes::{Operation, Route};
 use super::server::Shared;
+use super::unread::Held;
 
 /// Who sent the request; recorded with what an operator does.
 #[derive(Clone, Debug)]
@@ -55,8 +56,16 @@ fn check(routes: &[&Route], route: Option<&Route>, request: &ServiceRequest) -> 
     let shared = request.app_data::<web::Data<Shared>>().ok_or_else(|| Problem::internal("the server has no state"))?;
     let mut caller = None;
     if let Some(scope) = route.scope {
-        refuse_foreign_pages(request.headers(), shared.keys.is_empty())?;
-        caller = Some(Caller(authorize(request.headers(), shared, scope)?));
+        refuse_foreign_pages(request, shared.keys.is_empty())?;
+        let (place, name) = authorize(request.headers(), shared, scope)?;
+        // Whoever may stop the business can do so at any load, also of their own making.
+        if route.operation != Operation::Stop {
+            limit_rate(shared, place, &name)?;
+        }
+        caller = Some(Caller(name));
+    }
+    if let Err(why) = percent_encoding(request.uri().path()) {
+        return Err(Problem::new(Kind::InvalidPath, format!("the path {why}; encode each of its parameters as UTF-8 and write % itself as %25")));
     }
     if !request.query_string().is_empty() {
         Query::of(request.request())?.check(route)?;
@@ -64,22 +73,55 @@ fn check(routes: &[&Route], route: Option<&Route>, request: &ServiceRequest) -> 
     Ok(caller)
 }
 
-/// The name of the key that may do this.
-fn authorize(headers: &HeaderMap, shared: &Shared, scope: Scope) -> Result<String, Problem> {
+/// The place and name of the key that may do this.
+fn authorize(headers: &HeaderMap, shared: &Shared, scope: Scope) -> Result<(usize, String), Problem> {
     if shared.keys.is_empty() {
-        return Ok(LOCAL.to_owned());
+        return Ok((0, LOCAL.to_owned()));
     }
     let Some(presented) = presented_key(headers) else {
         return Err(Problem::new(Kind::MissingKey, "send \"Authorization: Bearer tol_…\" or \"X-Api-Key: tol_…\"; `tol keys new` makes a key"));
     };
-    let Some(key) = find_key(presented, &shared.keys) else {
+    let Some((place, key)) = find_key(presented, &shared.keys) else {
         return Err(Problem::new(Kind::InvalidKey, "this key is not configured on the node (security.api_keys)"));
     };
     if !key.allows(scope) {
         let detail = format!("key \"{}\" lacks the scope \"{scope}\"", key.name);
         return Err(Problem::new(Kind::MissingScope, detail).with("scope", scope.name()));
     }
-    Ok(key.name.clone())
+    Ok((place, key.name.clone()))
+}
+
+fn limit_rate(shared: &Shared, place: usize, name: &str) -> Result<(), Problem> {
+    shared.rates.take(place).map_err(|wait| {
+        let limit = shared.rates.limit(place);
+        let detail = format!("\"{name}\" may send {limit} requests a second; send more events a request, or raise requests_per_second");
+        // Whole seconds are all that Retry-After knows.
+        Problem::new(Kind::TooManyRequests, detail).with("limit", limit).retry_after(u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1))
+    })
+}
+
+/// Whether each `%` is followed by two hexadecimal digits and what they stand for is UTF-8. Decoding goes on where it is not,
+/// and makes one path or parameter of several.
+pub(super) fn percent_encoding(text: &str) -> Result<(), &'static str> {
+    if !text.contains('%') {
+        return Ok(());
+    }
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((byte, tail)) = rest.split_first() {
+        rest = tail;
+        if *byte != b'%' {
+            decoded.push(*byte);
+            continue;
+        }
+        let digits = tail.get(..2).and_then(|digits| std::str::from_utf8(digits).ok()).filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
+        let Some(value) = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) else {
+            return Err("has a % that two hexadecimal digits do not follow");
+        };
+        decoded.push(value);
+        rest = &tail[2..];
+    }
+    std::str::from_utf8(&decoded).map(drop).map_err(|_| "is not UTF-8 once percent-decoded")
 }
 
 fn presented_key(headers: &HeaderMap) -> Option<&str> {
@@ -92,9 +134,14 @@ fn presented_key(headers: &HeaderMap) -> Option<&str> {
 
 /// A web page must not use a visitor's way to this node: not by a form or script of another origin, and, where no key
 /// protects it, not by a name that was made to point to this machine (DNS rebinding).
-fn refuse_foreign_pages(headers: &HeaderMap, without_keys: bool) -> Result<(), Problem> {
+fn refuse_foreign_pages(request: &ServiceRequest, without_keys: bool) -> Result<(), Problem> {
+    // The authority of an absolute request target outweighs the header (RFC 9112 3.2.2).
+    refuse_foreign(request.headers(), request.uri().authority().map(|authority| authority.as_str()), without_keys)
+}
+
+fn refuse_foreign(headers: &HeaderMap, authority: Option<&str>, without_keys: bool) -> Result<(), Problem> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let host = text("host").unwrap_or_default();
+    let host = authority.or_else(|| text("host")).unwrap_or_default();
     if let Some(origin) = text("origin") {
         let authority = origin.split_once("://").map_or(origin, |(_, authority)| authority);
         if !authority.eq_ignore_ascii_case(host) {
@@ -118,7 +165,8 @@ fn names_this_machine(host: &str) -> bool {
 }
 
 /// Headers of every answer, errors included.
-pub(crate) async fn headers(request: ServiceRequest, next: Next<BoxBody>) -> Result<ServiceResponse<BoxBody>, Error> {
+pub(crate) async fn headers(mut request: ServiceRequest, next: Next<BoxBody>) -> Result<ServiceResponse<BoxBody>, Error> {
+    let held = Held::of(&mut request);
     let request_id = request_id(&request);
     let documentation = request.path().starts_with("/docs");
     let mut response = next.call(request).await?;
@@ -132,6 +180,7 @@ pub(crate) async fn headers(request: ServiceRequest, next: Next<BoxBody>) -> Res
         ("x-content-type-options", "nosniff"),
         ("x-frame-options", "DENY"),
         ("referrer-policy", "no-referrer"),
+        ("cross-origin-resource-policy", "same-origin"),
         ("content-security-policy", policy),
         ("cache-control", if documentation { "public, max-age=3600" } else { "no-store" }),
     ];
@@ -139,7 +188,10 @@ pub(crate) async fn headers(request: ServiceRequest, next: Next<BoxBody>) -> Res
         headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
     }
     headers.insert(HeaderName::from_static("x-request-id"), request_id);
-    Ok(response)
+    Ok(match held {
+        Some(held) => held.close_after(response),
+        None => response,
+    })
 }
 
 /// The sender's request id where it is a sane one, else a new one.
@@ -163,7 +215,7 @@ mod tests {
 
     #[test]
     fn pages_of_other_origins_and_rebound_names_are_refused() {
-        let refused = |pairs, without_keys| refuse_foreign_pages(&headers_of(pairs), without_keys).is_err();
+        let refused = |pairs, without_keys| refuse_foreign(&headers_of(pairs), None, without_keys).is_err();
         assert!(!refused(&[("host", "127.0.0.1:7700")], true));
         assert!(!refused(&[("host", "localhost:7700"), ("origin", "http://localhost:7700")], true));
         assert!(!refused(&[("host", "[::1]:7700")], true));
@@ -172,6 +224,17 @@ mod tests {
         assert!(refused(&[("host", "tol.example"), ("origin", "null")], false));
         assert!(refused(&[("host", "evil.example:7700"), ("origin", "http://evil.example:7700")], true));
         assert!(refused(&[("host", "127.0.0.1.evil.example")], true));
+        assert!(refuse_foreign(&headers_of(&[("host", "localhost")]), Some("evil.example"), true).is_err());
+    }
+
+    #[test]
+    fn malformed_percent_encoding_is_told() {
+        for fine in ["/events/a", "/events/%41%c3%a4%2F", "/", "%25"] {
+            assert_eq!(percent_encoding(fine), Ok(()), "{fine}");
+        }
+        for wrong in ["%", "/a%", "%4", "%zz", "%+1", "%ff", "%c3", "%c0%ae", "%ed%a0%80"] {
+            assert!(percent_encoding(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

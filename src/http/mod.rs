@@ -4,6 +4,8 @@
 //! * `routes` — the table of routes: path, method, scope, parameters, answers, problems
 //! * `server` — [`serve`]: listening, and the routes mapped to their handlers
 //! * `guard` — what happens to every request: API key, origin, method, parameters, headers, measuring
+//! * `limits` — requests a second by key, connections in all
+//! * `unread` — closing connections whose body nobody reads
 //! * `handlers` — one function a route
 //! * `parameters` — reading query parameters and bodies
 //! * [`problem`] — errors as problem+json (RFC 9457)
@@ -14,6 +16,7 @@
 pub mod api;
 mod guard;
 mod handlers;
+mod limits;
 pub mod metric_definitions;
 pub mod openapi;
 mod pages;
@@ -21,6 +24,7 @@ mod parameters;
 pub mod problem;
 mod routes;
 mod server;
+mod unread;
 
 pub use api::NodeApi;
 pub use problem::{Kind, Problem};

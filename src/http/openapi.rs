@@ -221,7 +221,7 @@ fn responses(route: &Route) -> Value {
         let line = format!("[{}]({}): {}.", kind.slug(), kind.uri(), kind.title());
         let response = responses.entry(kind.status().to_string()).or_insert_with(|| {
             let mut response = json!({"description": "", "content": {PROBLEM_JSON: {"schema": reference("Problem")}}});
-            if matches!(kind.status(), 503 | 504) {
+            if matches!(kind.status(), 429 | 503 | 504) {
                 response["headers"] = json!({"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds after which a retry makes sense."}});
             }
             response

@@ -4,15 +4,18 @@
 use std::time::Duration;
 
 use actix_web::web::{Bytes, Payload};
-use actix_web::{HttpRequest, web};
+use actix_web::{HttpMessage as _, HttpRequest, web};
 use futures_util::StreamExt as _;
 use tol_events::EventTime;
 use tol_kafka::{Position, TopicPartition};
 
 use super::api::Past;
+use super::guard::percent_encoding;
 use super::problem::{Kind, Problem};
 use super::routes::Route;
 use super::routes::parameters::{LIMIT_DEFAULT, LIMIT_MAX, TIMEOUT_DEFAULT_MS, TIMEOUT_MAX_MS};
+use super::server::Shared;
+use super::unread::BodyRead;
 
 /// Most positions one request may wait for: more than a topic has partitions.
 const POSITIONS_MAX: usize = 1_024;
@@ -21,6 +24,10 @@ const POSITIONS_MAX: usize = 1_024;
 const DRAIN_FACTOR: usize = 4;
 /// Longest body of a route that takes a little JSON, bytes.
 const SMALL_BODY: usize = 64 << 10;
+/// Memory taken for a body before any of it came; a promised length costs its sender nothing.
+const FIRST_CAPACITY: usize = 1 << 20;
+/// Bytes of a body that buy it another second.
+const BYTES_A_SECOND: u64 = 16 << 10;
 
 /// The query parameters of a request, decoded.
 pub(crate) struct Query(Vec<(String, String)>);
@@ -31,6 +38,9 @@ impl Query {
         let text = request.query_string();
         if text.is_empty() {
             return Ok(Self(Vec::new()));
+        }
+        if let Err(why) = percent_encoding(text) {
+            return Err(Problem::new(Kind::InvalidParameter, format!("the query string {why}; encode it as UTF-8 and write % itself as %25")));
         }
         let decoded = web::Query::<Vec<(String, String)>>::from_query(text);
         decoded.map(|pairs| Self(pairs.into_inner())).map_err(|error| Problem::new(Kind::InvalidParameter, format!("the query string does not read: {error}")))
@@ -115,7 +125,7 @@ fn parse_position(text: &str) -> Result<(TopicPartition, Position), Problem> {
     parsed.ok_or_else(|| Problem::parameter("min_position", format!("\"{text}\" is not topic/partition:position, for example facts.customer/3:120")))
 }
 
-/// Reads a body of at most `limit` bytes.
+/// Reads a body of at most `limit` bytes, as long as it keeps coming.
 pub(crate) async fn body(request: &HttpRequest, mut payload: Payload, limit: usize) -> Result<Bytes, Problem> {
     let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
     let too_large = || {
@@ -131,9 +141,17 @@ pub(crate) async fn body(request: &HttpRequest, mut payload: Payload, limit: usi
     if announced > drain_limit {
         return Err(too_large());
     }
-    let mut whole = actix_web::web::BytesMut::with_capacity(announced.min(limit));
+    let mut whole = actix_web::web::BytesMut::with_capacity(announced.min(limit).min(FIRST_CAPACITY));
     let mut read = 0usize;
-    while let Some(chunk) = payload.next().await {
+    let patience = request.app_data::<web::Data<Shared>>().map_or(Duration::from_secs(10), |shared| shared.request_timeout);
+    let began = tokio::time::Instant::now();
+    loop {
+        let deadline = began + patience + Duration::from_secs(read as u64 / BYTES_A_SECOND);
+        let next = tokio::time::timeout_at(deadline, payload.next()).await;
+        let Some(chunk) = next.map_err(|_| too_slow(read))? else {
+            request.extensions_mut().insert(BodyRead);
+            break;
+        };
         let chunk = chunk.map_err(|error| Problem::new(Kind::InvalidBody, format!("the body could not be read: {error}")))?;
         read = read.saturating_add(chunk.len());
         if read > drain_limit {
@@ -144,6 +162,11 @@ pub(crate) async fn body(request: &HttpRequest, mut payload: Payload, limit: usi
         }
     }
     if read > limit { Err(too_large()) } else { Ok(whole.freeze()) }
+}
+
+fn too_slow(read: usize) -> Problem {
+    let detail = format!("of the body only {read} bytes came in time; send smaller batches, or raise http.request_timeout_s on the node");
+    Problem::new(Kind::RequestTimeout, detail)
 }
 
 /// Reads a small JSON body. An empty one is `{}`. A content type other than JSON is refused, also because browsers send JSON

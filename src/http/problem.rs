@@ -58,6 +58,8 @@ kinds! {
     BodyTooLarge = "body-too-large", 413, "Body too large";
     /// A JSON body of another shape than the operation takes.
     InvalidBody = "invalid-body", 400, "Invalid body";
+    /// A path that does not decode.
+    InvalidPath = "invalid-path", 400, "Malformed path";
     /// A query parameter is wrong or unknown.
     InvalidParameter = "invalid-parameter", 400, "Invalid parameter";
     /// A cursor that no page gave.
@@ -94,6 +96,10 @@ kinds! {
     MissingScope = "missing-scope", 403, "The API key lacks a scope";
     /// A web page of another origin, or a name of this machine that may be forged.
     ForbiddenOrigin = "forbidden-origin", 403, "Request from a foreign origin";
+    /// A key over its limit.
+    TooManyRequests = "too-many-requests", 429, "Too many requests";
+    /// A body that trickles in.
+    RequestTimeout = "request-timeout", 408, "Request too slow";
     /// The positions asked for did not become visible in time.
     NotVisibleYet = "not-visible-yet", 504, "Not visible yet";
     /// The log, or the owner of a partition, is away for now.

@@ -98,10 +98,24 @@ impl Route {
     pub(crate) fn all_problems(&self) -> Vec<Kind> {
         let mut kinds = self.problems.to_vec();
         if self.scope.is_some() {
-            kinds.extend([Kind::MissingKey, Kind::InvalidKey, Kind::MissingScope, Kind::ForbiddenOrigin, Kind::NotReady, Kind::Internal]);
+            kinds.extend([
+                Kind::MissingKey,
+                Kind::InvalidKey,
+                Kind::MissingScope,
+                Kind::ForbiddenOrigin,
+                Kind::TooManyRequests,
+                Kind::NotReady,
+                Kind::Internal,
+            ]);
         }
         if self.query_parameters().next().is_some() {
             kinds.push(Kind::InvalidParameter);
+        }
+        if self.path.contains('{') {
+            kinds.push(Kind::InvalidPath);
+        }
+        if self.body != Body::None {
+            kinds.push(Kind::RequestTimeout);
         }
         match self.body {
             Body::None => {}

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
@@ -15,6 +16,7 @@ use tol_config::ApiKey;
 use super::api::NodeApi;
 use super::guard;
 use super::handlers::{control, events, node, projections, stream};
+use super::limits::{RateLimits, affordable_connections};
 use super::metric_definitions;
 use super::problem::{Kind, Problem};
 use super::routes::{Operation, ROUTES, Route};
@@ -32,13 +34,29 @@ pub struct HttpOptions {
     pub keys: Vec<ApiKey>,
     /// Streams of events open at most.
     pub max_streams: usize,
+    /// Requests a second of each key without a limit of its own; 0 is none.
+    pub requests_per_second: u32,
+    /// Connections open at a time.
+    pub max_connections: usize,
+    /// How long the head of a request may take, and its body beside a second for each 16 KB.
+    pub request_timeout: Duration,
     /// How long requests under way may take once the server is told to stop, seconds.
     pub shutdown_timeout_s: u64,
 }
 
 impl Default for HttpOptions {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:7700".into(), body_limit: 10_000_000, workers: 2, keys: Vec::new(), max_streams: 256, shutdown_timeout_s: 10 }
+        Self {
+            listen: "127.0.0.1:7700".into(),
+            body_limit: 10_000_000,
+            workers: 2,
+            keys: Vec::new(),
+            max_streams: 256,
+            requests_per_second: 0,
+            max_connections: 20_000,
+            request_timeout: Duration::from_secs(10),
+            shutdown_timeout_s: 10,
+        }
     }
 }
 
@@ -49,6 +67,9 @@ impl From<&tol_config::Config> for HttpOptions {
             body_limit: usize::try_from(config.http.body_limit_bytes).unwrap_or(usize::MAX),
             workers: config.http.workers as usize,
             keys: config.security.api_keys.clone(),
+            requests_per_second: config.http.requests_per_second,
+            max_connections: config.http.max_connections as usize,
+            request_timeout: Duration::from_secs(config.http.request_timeout_s),
             ..Self::default()
         }
     }
@@ -60,8 +81,12 @@ pub(crate) struct Shared {
     pub api: Arc<dyn NodeApi>,
     /// Who may use it.
     pub keys: Vec<ApiKey>,
+    /// What each of them may send.
+    pub rates: RateLimits,
     /// Largest body of `POST /events`, bytes.
     pub body_limit: usize,
+    /// How long a body may take to arrive, beside what its length allows.
+    pub request_timeout: Duration,
     /// A permit for each stream that may still be opened.
     pub streams: Arc<Semaphore>,
     /// Begins the ids of requests that brought none, so that they differ between runs.
@@ -84,15 +109,21 @@ pub async fn serve(options: HttpOptions, api: Arc<dyn NodeApi>) -> std::io::Resu
     metric_definitions::describe();
     let shared = web::Data::new(Shared {
         api,
+        rates: RateLimits::new(&options.keys, options.requests_per_second),
+        request_timeout: options.request_timeout,
         keys: options.keys,
         body_limit: options.body_limit,
         streams: Arc::new(Semaphore::new(options.max_streams.min(Semaphore::MAX_PERMITS))),
         request_prefix: uuid::Uuid::new_v4().simple().to_string(),
         request_number: AtomicU64::new(0),
     });
+    let workers = options.workers.max(1);
+    let connections_a_worker = affordable_connections(options.max_connections).div_ceil(workers);
     let server =
         HttpServer::new(move || App::new().app_data(shared.clone()).wrap(from_fn(guard::headers)).configure(register).default_service(web::to(no_route)))
-            .workers(options.workers.max(1))
+            .workers(workers)
+            .max_connections(connections_a_worker)
+            .client_request_timeout(options.request_timeout)
             .disable_signals()
             .shutdown_timeout(options.shutdown_timeout_s)
             .bind(&options.listen)
