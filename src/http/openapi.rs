@@ -95,11 +95,38 @@ fn schemas() -> Value {
             },
         }),
     );
+    schemas.insert("NewEvent".into(), new_event());
     schemas.insert(
         "Reason".into(),
-        json!({"type": "object", "required": ["reason"], "additionalProperties": false, "properties": {"reason": {"type": "string", "minLength": 1, "maxLength": 4096, "description": "Why; it is recorded."}}}),
+        json!({"type": "object", "required": ["reason"], "additionalProperties": false, "properties": {"reason": {"type": "string", "minLength": 1, "maxLength": 4096, "pattern": "\\S", "description": "Why; it is recorded."}}}),
     );
     Value::Object(schemas)
+}
+
+/// What `POST /events` takes. `CloudEvent` is what is answered: that has what the node adds.
+fn new_event() -> Value {
+    // CloudEvents' String: not empty, no control characters.
+    let text = |description: &str, example: &str| json!({"type": "string", "pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f]+$", "description": description, "examples": [example]});
+    json!({
+        "type": "object",
+        "description": "A CloudEvent 1.0. Of a known type the data must fit the JSON Schema at /schemas/<type>.json (else 422); other types take any data.",
+        "required": ["specversion", "id", "source", "type", "subject"],
+        "properties": {
+            "specversion": {"const": "1.0"},
+            "id": text("Unique within source; sending it again is safe.", "order-1001"),
+            "source": {"type": "string", "pattern": "^(?!/systems/)[^\\u0000-\\u001f\\u007f-\\u009f]+$", "description": "Who says so. /systems/ is the platform's own.", "examples": ["/shop"]},
+            "type": {"type": "string", "pattern": "^(?!tol\\.)[^\\u0000-\\u001f\\u007f-\\u009f]+$", "description": "<domain>.<thing>_<past tense>.v<N>. What begins with tol. is the platform's own.", "examples": ["commerce.order_placed.v1"]},
+            "subject": text("The entity as kind/id.", "customer/42"),
+            "time": {"type": "string", "format": "date-time", "description": "When it happened; the moment of admission where it is absent.", "examples": ["2026-01-31T12:00:00Z"]},
+            "datacontenttype": {"const": "application/json", "description": "Of data; JSON where it is absent. Other media types come as text, or in data_base64."},
+            "dataschema": text("The JSON Schema of the type and version; set by the node for known types.", "/schemas/commerce.order_placed.v1.json"),
+            "correlationid": text("The request it belongs to; the event's own id where it is absent.", "order-1001"),
+            "causationid": text("The event that caused it.", "click-7"),
+            "data": {"description": "The data."},
+        },
+        "propertyNames": {"pattern": "^[a-z0-9]+$"},
+        "additionalProperties": {"type": ["string", "integer", "boolean"], "minimum": i32::MIN, "maximum": i32::MAX, "pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f]*$", "description": "Extensions."},
+    })
 }
 
 fn operation(route: &Route) -> Value {
@@ -126,12 +153,8 @@ fn operation(route: &Route) -> Value {
         Body::AnyJson => operation["requestBody"] = json!({"required": true, "content": {"application/json": {"schema": {}}}}),
     }
     if route.body == Body::Events {
-        let more = ["ce-specversion", "ce-id", "ce-source", "ce-type", "ce-subject", "ce-time"].map(|name| {
-            json!({"name": name, "in": "header", "required": false, "schema": {"type": "string"}, "description": "Binary mode: the attribute, percent-encoded; the body is the data."})
-        });
         let trace = json!({"name": "traceparent", "in": "header", "required": false, "schema": {"type": "string"}, "description": "W3C trace context; given to events that have none."});
         if let Some(parameters) = operation["parameters"].as_array_mut() {
-            parameters.extend(more);
             parameters.push(trace);
         }
     }
@@ -169,7 +192,6 @@ fn describe(parameter: &Parameter) -> Value {
         json!({"name": parameter.name, "in": place, "required": parameter.place == Place::Path, "schema": schema, "description": parameter.description});
     if parameter.shape == Shape::Positions {
         described["explode"] = true.into();
-        described["examples"] = json!({"one": {"value": [parameter.example]}});
     } else if let Shape::Integer(..) = parameter.shape {
         described["examples"] = json!({"one": {"value": parameter.example.parse::<u64>().unwrap_or_default()}});
     } else if !parameter.example.is_empty() {
@@ -190,9 +212,8 @@ fn events_body() -> Value {
     json!({
         "required": true,
         "content": {
-            STRUCTURED: {"schema": reference("CloudEvent"), "example": event},
-            BATCH: {"schema": {"type": "array", "items": reference("CloudEvent")}, "example": [event]},
-            "*/*": {"schema": {"description": "Binary mode: the data, with the attributes in ce- headers."}},
+            STRUCTURED: {"schema": reference("NewEvent"), "example": event},
+            BATCH: {"schema": {"type": "array", "items": reference("NewEvent")}, "example": [event]},
         },
     })
 }

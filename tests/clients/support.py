@@ -124,8 +124,9 @@ class Broker:
 class Node:
     """A `tol run`, and HTTP to it."""
 
-    def __init__(self, folder, kafka=None, name="node"):
+    def __init__(self, folder, kafka=None, name="node", config=None, key=None):
         self.data, self.kafka, self.port = Path(folder) / name, kafka, free_port()
+        self.config, self.key = config, key
         self.log = Path(folder) / f"{name}.log"
         self.url = f"http://127.0.0.1:{self.port}"
         self.process = None
@@ -133,6 +134,7 @@ class Node:
     def start(self, wait=True):
         command = [binary(), "run", "--data", self.data, "--listen", f"127.0.0.1:{self.port}"]
         command += ["--kafka", self.kafka] if self.kafka else []
+        command += ["--config", self.config] if self.config else []
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         if wait:
@@ -168,7 +170,8 @@ class Node:
         target = self.url + path + ("?" + urllib.parse.urlencode(query, doseq=True) if query else "")
         # An empty body, not none: some servers ask a POST for its length.
         body = b"" if body is None and method == "POST" else body
-        request = urllib.request.Request(target, data=body, method=method, headers={"content-type": content_type})
+        headers = {"content-type": content_type, **({"x-api-key": self.key} if self.key else {})}
+        request = urllib.request.Request(target, data=body, method=method, headers=headers)
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:
                 status, text = answer.status, answer.read()

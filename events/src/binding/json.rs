@@ -256,8 +256,10 @@ impl<'de> Visitor<'de> for ScalarSeed {
     fn visit_u64<E>(self, value: u64) -> Result<Scalar, E> {
         Ok(Scalar::Other(value.to_string()))
     }
-    fn visit_f64<E>(self, _: f64) -> Result<Scalar, E> {
-        Ok(Scalar::Compound)
+    fn visit_f64<E>(self, value: f64) -> Result<Scalar, E> {
+        // 5.0 is an integer of JSON; CloudEvents' has 32 bits.
+        let integer = value.fract() == 0.0 && (f64::from(i32::MIN)..=f64::from(i32::MAX)).contains(&value);
+        Ok(if integer { Scalar::Other((value as i32).to_string()) } else { Scalar::Compound })
     }
     fn visit_unit<E>(self) -> Result<Scalar, E> {
         Ok(Scalar::Null)

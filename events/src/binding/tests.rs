@@ -234,3 +234,14 @@ proptest! {
         let _ = kafka::decode([("ce_id", bytes.as_slice())].into_iter(), &bytes, None);
     }
 }
+
+#[test]
+fn a_whole_number_written_as_a_fraction_is_an_integer() {
+    let decoded = |number: &str| json::decode(format!(r#"{{"specversion":"1.0","id":"1","source":"/s","type":"t","n":{number}}}"#).as_bytes());
+    for (number, text) in [("5", "5"), ("5.0", "5"), ("-2147483648.0", "-2147483648"), ("1e3", "1000"), ("-0.0", "0")] {
+        assert_eq!(decoded(number).unwrap().extensions["n"], text, "{number}");
+    }
+    for number in ["1.5", "2147483648.0", "1e300", "1e-300"] {
+        assert!(decoded(number).is_err(), "{number}");
+    }
+}

@@ -9,7 +9,7 @@ use crate::http::api::{Control, DeadLetterQuery, RedriveFilter};
 use crate::http::parameters::{Query, json_body};
 use crate::http::problem::{Kind, Problem};
 
-/// Longest reason, bytes: it is written to the log.
+/// Longest reason, characters: it is written to the log.
 const REASON_MAX: usize = 4_096;
 
 #[derive(Deserialize)]
@@ -22,7 +22,7 @@ async fn reason(request: &HttpRequest, payload: Payload) -> Result<String, Probl
     let Reason { reason } = json_body(request, payload).await?;
     match reason.trim() {
         "" => Err(Problem::new(Kind::InvalidBody, "reason is empty; say why, it is recorded")),
-        long if long.len() > REASON_MAX => Err(Problem::new(Kind::InvalidBody, format!("reason is longer than {REASON_MAX} bytes"))),
+        long if long.chars().count() > REASON_MAX => Err(Problem::new(Kind::InvalidBody, format!("reason is longer than {REASON_MAX} characters"))),
         text => Ok(text.to_owned()),
     }
 }

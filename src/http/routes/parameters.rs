@@ -43,12 +43,12 @@ pub(super) static CURSOR: Parameter = query("cursor", Shape::Text, "`next_cursor
 pub(super) static AS_OF: Parameter =
     query("as_of", Shape::Moment, "As of what had happened by then (the events' time): RFC 3339, or a date, which includes that day.", "1997-06-30");
 pub(super) static KNOWN_AT: Parameter =
-    query("known_at", Shape::Moment, "As of what was known by then (the recorded time). Not together with as_of.", "2026-01-31T12:00:00Z");
+    query("known_at", Shape::Moment, "As of what was known by then (the recorded time): RFC 3339, or a date. Not together with as_of.", "");
 pub(super) static MIN_POSITION: Parameter = query(
     "min_position",
     Shape::Positions,
-    "Waits until this position is visible, as `POST /events` answered it: topic/partition:position. May be repeated.",
-    "facts.customer/3:120",
+    "Waits until this position is visible, as `POST /events` answered it: topic/partition:position (facts.customer/3:120). May be repeated.",
+    "",
 );
 pub(super) static TIMEOUT: Parameter =
     query("timeout_ms", Shape::Integer(0, TIMEOUT_MAX_MS, TIMEOUT_DEFAULT_MS), "How long to wait for min_position, milliseconds.", "5000");

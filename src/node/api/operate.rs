@@ -86,6 +86,9 @@ pub(super) fn dead_letters(open: &Open, query: &DeadLetterQuery) -> Result<DeadL
 /// Dead letters of one system, or of all that answer: one that is down must not keep operators from those of the others.
 async fn parked_everywhere(open: &Open, system: Option<&str>) -> Result<Vec<Parked>, Problem> {
     if let Some(system) = system {
+        if !open.system_names().iter().any(|name| name == system) {
+            return Err(Problem::unknown_system(system));
+        }
         return ask(open, system, |reply| Command::Parked(MOST, reply)).await;
     }
     let mut all = Vec::new();

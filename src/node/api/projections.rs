@@ -78,6 +78,11 @@ pub(super) async fn wait_for(open: &Open, name: String, positions: Vec<(TopicPar
     let topic = open.engine.topic(&name).map_err(|error| problem(&name, &error))?;
     let mut direct: Vec<(TopicPartition, Position)> = Vec::new();
     for (partition, position) in positions {
+        // Waiting for it would only end with the time that the client gave.
+        let may_exist = partition.partition < open.partitions && (partition.topic.starts_with("facts.") || partition.topic.ends_with(".events"));
+        if !may_exist {
+            return Err(Problem::parameter("min_position", format!("the log has no {partition}; give a position that POST /events answered")));
+        }
         if *partition.topic == *topic {
             direct.push((partition, position));
             continue;
