@@ -292,11 +292,12 @@ impl Batch {
     /// The events with their positions, from `from` on.
     pub fn events_from(&self, from: Position) -> impl Iterator<Item = (Position, EventView<'_>)> {
         let skip = from.saturating_sub(self.base).min(u64::from(self.count)) as usize;
-        (skip..self.len()).filter_map(move |index| Some((self.base + index as u64, self.event(index)?)))
+        let known = self.events.get_or_init(|| self.decode_events()).len();
+        (skip..known).filter_map(move |index| Some((self.base + index as u64, self.event(index)?)))
     }
 
     fn decode_events(&self) -> Vec<EventMeta> {
-        let mut events = Vec::with_capacity(self.len());
+        let mut events = Vec::with_capacity(self.plausible_count());
         let mut template = EventMeta::default();
         let Ok((names, constants, mut at)) = self.read_tables() else { return events };
         // `ce_` is not part of an extension's name; headers without it are not the event's.
@@ -340,7 +341,7 @@ impl Batch {
                 None => std::str::from_utf8(names.get(number as usize - Attribute::COUNT)?.of(&self.body)).ok(),
             }
         };
-        let mut records = Vec::with_capacity(self.len());
+        let mut records = Vec::with_capacity(self.plausible_count());
         for index in 0..self.count {
             let mut step = || -> Option<RecordRef<'_>> {
                 let mut headers = Vec::new();
@@ -350,9 +351,10 @@ impl Batch {
                 let key = match read_number(&self.body, &mut at)? {
                     0 => None,
                     length => {
-                        let span = Span { start: at as u32, len: length as u32 - 1 };
-                        at = at.checked_add(length as usize - 1)?;
-                        Some(span.of(&self.body))
+                        let end = at.checked_add(usize::try_from(length).ok()? - 1)?;
+                        let key = self.body.get(at..end)?;
+                        at = end;
+                        Some(key)
                     }
                 };
                 for _ in 0..read_number(&self.body, &mut at)? {
@@ -365,6 +367,11 @@ impl Batch {
             records.push(step().ok_or_else(corrupt)?);
         }
         Ok(records)
+    }
+
+    /// How many records there can be at most: each takes three bytes, whatever the count says.
+    fn plausible_count(&self) -> usize {
+        self.len().min(self.body.len() / 3)
     }
 
     #[allow(clippy::type_complexity)]
