@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tol_kafka::conformance::{self, Subject, append, append_of, read_all, record, topic};
+use tol_kafka::embedded::inspect;
 use tol_kafka::{DiskFaults, EmbeddedLog, EmbeddedOptions, Error, EventLog, TopicPartition, TopicSpec};
 
 fn options() -> EmbeddedOptions {
@@ -127,7 +128,10 @@ fn a_torn_tail_is_cut_at_every_byte_and_never_leaves_half_a_call() {
             check(&*log, &partitions[1], if kept { 2 } else { 0 });
             let good = if kept { whole.len() } else { before };
             match report.cut {
-                Some(found) => assert_eq!((found.file, found.at, found.bytes), (path.clone(), good as u64, (bytes.len() - good) as u64)),
+                Some(found) => {
+                    assert_eq!(std::fs::read(found.kept_in.as_ref().unwrap()).unwrap(), bytes[good..], "what is cut off is kept beside it");
+                    assert_eq!((found.file, found.at, found.bytes), (path.clone(), good as u64, (bytes.len() - good) as u64));
+                }
                 None => assert_eq!(bytes.len(), good),
             }
             append(&*log, vec![append_of(&partitions[1], vec![record("on")])]).unwrap();
@@ -185,10 +189,22 @@ fn damage_is_reported_with_its_place_and_never_cut() {
     let (opened, _, crashed) = flip("0000000000.log", 5000);
     let log = opened.unwrap().0;
     let error = (0..500).step_by(5).find_map(|position| log.read(&to, position, 1).err()).unwrap();
-    assert!(matches!(&error, Error::Corrupt(message) if message.contains("0000000000.log at byte ")), "{error:?}");
+    assert!(matches!(&error, Error::Corrupt(message) if message.contains("0000000000.log at byte ") && message.contains("t/0 positions ")), "{error:?}");
+    let health = log.health();
+    assert!(!health.ready && health.detail.contains("t/0 positions "), "{health:?}");
+    // Reading every file finds the same without opening the log, and says between which records nothing is there.
+    let found = inspect(crashed.path()).unwrap();
+    let [damage] = &found.damages[..] else { panic!("{found:?}") };
+    let [gap] = &damage.gaps[..] else { panic!("{damage:?}") };
+    assert!(damage.at <= 5000 && 5000 < damage.until && gap.of == to && gap.from < gap.to, "{damage:?}");
+    assert_eq!((found.torn, found.records), (None, 500 - (gap.to - gap.from)));
+    assert_eq!(log.read(&to, gap.from, 1).unwrap_err().to_string(), error.to_string());
+    let served = log.read(&to, 0, usize::MAX);
+    assert!(served.is_err() || served.unwrap().iter().all(|batch| batch.end() <= gap.from), "nothing behind the damage is given out with what is before it");
     drop(log);
     std::fs::remove_file(crashed.path().join("0000000000.idx")).unwrap();
-    assert!(matches!(EmbeddedLog::open(crashed.path(), options()), Err(Error::Corrupt(_))));
+    let refused = EmbeddedLog::open(crashed.path(), options()).unwrap_err();
+    assert!(matches!(&refused, Error::Corrupt(message) if message.contains(&damage.to_string())), "{refused}");
     std::fs::remove_file(crashed.path().join("0000000000.log")).unwrap();
     assert!(matches!(EmbeddedLog::open(crashed.path(), options()), Err(Error::Corrupt(message)) if message.contains("missing")));
 }

@@ -3,10 +3,12 @@
 //! * [`format`](self) — bytes of a segment (`format.rs`), files at start (`segment.rs`), the disk and its faults (`disk.rs`)
 //! * `queue.rs`, `writer.rs` — group commit: one thread, one write and one sync for all that waits
 //! * `index.rs` — where batches lie, and the recent ones in memory
+//! * `inspect.rs` — reads everything with all checksums, for `tol doctor`
 
 mod disk;
 mod format;
 mod index;
+mod inspect;
 mod queue;
 mod read;
 mod segment;
@@ -25,6 +27,7 @@ use tol_events::EventTime;
 
 use disk::Disk;
 pub use disk::DiskFaults;
+pub use inspect::{Damage, Gap, Inspection, inspect};
 use index::Index;
 use queue::{AppendJob, Job, Prepared, Queue};
 
@@ -73,6 +76,8 @@ pub struct Cut {
     pub at: u64,
     /// How many.
     pub bytes: u64,
+    /// The file beside the segment that has what was removed; `None` when it could not be written.
+    pub kept_in: Option<PathBuf>,
 }
 
 /// What opening found.
@@ -115,6 +120,8 @@ pub(crate) struct Shared {
     /// Why nothing can be written any more.
     failure: Mutex<Option<String>>,
     full: AtomicBool,
+    /// The damage that readers met, the first of it: nothing is read past it.
+    damage: Mutex<Option<String>>,
     /// Number and length of the open segment as far as it is durable.
     durable: Mutex<(u32, u64)>,
     /// Held while the log is open.
@@ -210,9 +217,10 @@ impl EmbeddedLog {
         let mut contents = segment::Contents::default();
         if let Some((last, closed)) = numbers.split_last() {
             for number in closed {
-                segment::add(&mut index, &segment::load_closed(&folder, *number, &disk)?, &segment::log_path(&folder, *number))?;
+                let loaded = segment::load_closed(&folder, *number, &disk).map_err(|error| inspect::explain(&folder, error))?;
+                segment::add(&mut index, &loaded, &segment::log_path(&folder, *number))?;
             }
-            (contents, report.cut) = segment::scan(&folder, *last)?;
+            (contents, report.cut) = segment::scan(&folder, *last).map_err(|error| inspect::explain(&folder, error))?;
             segment::add(&mut index, &contents, &segment::log_path(&folder, *last))?;
         }
         report.records = index.records();
@@ -224,6 +232,7 @@ impl EmbeddedLog {
             watchers: Mutex::default(),
             failure: Mutex::default(),
             full: AtomicBool::new(false),
+            damage: Mutex::default(),
             durable: Mutex::default(),
             lock: Mutex::new(Some(lock)),
             folder,
@@ -231,6 +240,9 @@ impl EmbeddedLog {
             disk,
             identity,
         };
+        if let Some(cut) = &mut report.cut {
+            cut.kept_in = segment::keep_cut(cut);
+        }
         let (file, number) = shared.open_last(numbers.last().copied(), report.cut.as_ref())?;
         let path = segment::log_path(&shared.folder, number);
         let len = file.metadata().map_err(|e| io_error("cannot read", &path, &e))?.len();
@@ -376,7 +388,8 @@ impl EventLog for EmbeddedLog {
     }
 
     fn health(&self) -> Health {
-        match self.shared.failure() {
+        let damage = lock(&self.shared.damage).clone();
+        match self.shared.failure().or(damage) {
             Some(detail) => Health { ready: false, detail },
             None if self.shared.full.load(Ordering::Relaxed) => {
                 Health { ready: false, detail: Error::DiskFull(self.shared.folder.display().to_string()).to_string() }

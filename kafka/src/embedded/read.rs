@@ -90,15 +90,21 @@ impl Shared {
 
     fn read_stored(&self, of: &TopicPartition, place: Place) -> Result<Batch, Error> {
         let path = segment::log_path(&self.folder, place.segment);
+        let corrupt = |what: &str| {
+            let last = place.base + u64::from(place.count) - 1;
+            self.damaged(format!(
+                "{} at byte {}: {what}; it holds {of} positions {} to {last}, and nothing of {of} is served past them; restore that file from a backup",
+                path.display(),
+                place.offset,
+                place.base,
+            ))
+        };
         let mut bytes = vec![0; place.len as usize];
         let file = self.files.get(self, place.segment)?;
         file.read_exact_at(&mut bytes, u64::from(place.offset)).map_err(|error| match error.kind() {
-            std::io::ErrorKind::UnexpectedEof => {
-                Error::Corrupt(format!("{} ends before byte {}", path.display(), u64::from(place.offset) + u64::from(place.len)))
-            }
+            std::io::ErrorKind::UnexpectedEof => corrupt("the file ends within a batch"),
             _ => io_error("cannot read", &path, &error),
         })?;
-        let corrupt = |what: &str| Error::Corrupt(format!("{} at byte {}: {what}", path.display(), place.offset));
         let Some((Entry::Batch(header, stored), _)) = format::read_entry(&bytes) else {
             return Err(corrupt("the checksum of the batch does not match"));
         };
@@ -107,5 +113,16 @@ impl Shared {
         }
         let body = format::decompress(&header, stored).ok_or_else(|| corrupt("the batch does not decompress"))?;
         Ok(Batch::new(of.clone(), header.base, header.count, header.appended_at_ms, body))
+    }
+
+    /// Damage that a reader met: said once in the log, and in [`crate::EventLog::health`] until the next start.
+    fn damaged(&self, what: String) -> Error {
+        let mut known = lock(&self.damage);
+        if known.is_none() {
+            tracing::error!(problem = what, "the embedded log is damaged");
+            crate::metric_definitions::damaged_batches().increment(1);
+            *known = Some(Error::Corrupt(what.clone()).to_string());
+        }
+        Error::Corrupt(what)
     }
 }

@@ -74,7 +74,7 @@ pub(crate) fn scan(folder: &Path, number: u32) -> Result<(Contents, Option<Cut>)
     let path = log_path(folder, number);
     let mut bytes = Vec::new();
     File::open(&path).and_then(|mut file| file.read_to_end(&mut bytes)).map_err(|e| io_error("cannot read", &path, &e))?;
-    let cut_at = |at: usize| Cut { file: path.clone(), at: at as u64, bytes: (bytes.len() - at) as u64 };
+    let cut_at = |at: usize| Cut { file: path.clone(), at: at as u64, bytes: (bytes.len() - at) as u64, kept_in: None };
     let corrupt = |at: usize, what: &str| Error::Corrupt(format!("{} at byte {at}: {what}", path.display()));
     let mut contents = Contents::default();
     if bytes.get(..SEGMENT_HEADER) != Some(&format::segment_header(number)[..]) {
@@ -117,8 +117,27 @@ pub(crate) fn scan(folder: &Path, number: u32) -> Result<(Contents, Option<Cut>)
     Ok((contents, None))
 }
 
+/// Copies what is about to be cut off into a file of its own, so that nothing is destroyed.
+pub(crate) fn keep_cut(cut: &Cut) -> Option<PathBuf> {
+    use std::io::{Seek, SeekFrom};
+    let kept = cut.file.with_extension(format!("cut-{}", cut.at));
+    let copy = || -> std::io::Result<()> {
+        let mut from = File::open(&cut.file)?;
+        from.seek(SeekFrom::Start(cut.at))?;
+        let mut to = File::create(&kept)?;
+        std::io::copy(&mut from, &mut to)?;
+        to.sync_all()
+    };
+    // What was never acknowledged is not worth refusing to start, on a full disk for example.
+    copy().map_err(|error| {
+        let _ = std::fs::remove_file(&kept);
+        tracing::warn!(%error, file = %kept.display(), "what is cut off the log could not be kept");
+    }).ok()?;
+    Some(kept)
+}
+
 /// The first whole, undamaged frame at or behind `from`.
-fn next_frame(bytes: &[u8], from: usize) -> Option<usize> {
+pub(crate) fn next_frame(bytes: &[u8], from: usize) -> Option<usize> {
     (from..bytes.len().saturating_sub(FRAME_HEADER)).find(|&at| bytes[at..at + 4] == FRAME_MAGIC && format::read_frame(&bytes[at..]).is_some())
 }
 
