@@ -1,7 +1,5 @@
 //! Bad input against the real binary: each gets a clear error, and loses nothing.
 //!
-//! A full disk needs a file system of its own, which only root may mount: elsewhere that test says that it was skipped, and the same
-//! faults are played below the log by the tests of `tol-kafka` (`DiskFaults`).
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
@@ -177,66 +175,6 @@ fn an_address_in_use_and_a_wrong_flag_end_the_process_with_their_codes() {
     assert!(String::from_utf8(unknown.stderr).unwrap().contains("http.listen"));
     let open = run(&["run", "--data", data, "--listen", "0.0.0.0:0"]);
     assert_eq!(open.status.code(), Some(2), "without a key it listens on loopback only");
-}
-
-/// A small file system in memory, for as long as this lives. `None` where mounting is not allowed.
-struct SmallDisk(tempfile::TempDir);
-
-impl SmallDisk {
-    fn mount() -> Option<Self> {
-        let folder = tempfile::tempdir().unwrap();
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=400m", "tol-test"]).arg(folder.path()).output();
-        mounted.is_ok_and(|output| output.status.success()).then_some(Self(folder))
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(self.0.path()).status();
-    }
-}
-
-#[test]
-fn a_full_disk_is_said_and_nothing_acknowledged_is_lost() {
-    let Some(disk) = SmallDisk::mount() else {
-        eprintln!("skipped: a tmpfs cannot be mounted here");
-        return;
-    };
-    let (data, filler) = (disk.0.path().join("data"), disk.0.path().join("filler"));
-    let node = Node::start(&data, &["--set", "log.partitions=2"]);
-    node.http.wait_until_ready();
-    let batch = |number: u64| -> Vec<Value> { (0..200).map(|one| order(&format!("full-{number}-{one}-{}", "x".repeat(200)), &format!("c{one}"), 1)).collect() };
-    node.http.publish(&batch(0)).ok();
-    // Everything but a little is taken by somebody else.
-    let mut file = std::fs::File::create(&filler).unwrap();
-    while std::io::Write::write_all(&mut file, &[7; 65_536]).is_ok() {}
-    file.set_len(file.metadata().unwrap().len() - (1 << 20)).unwrap();
-    let mut acknowledged = 1;
-    let refusal = wait("the disk to be full", || {
-        let answer = node.http.publish(&batch(acknowledged));
-        if answer.status == 200 {
-            acknowledged += 1;
-        }
-        (answer.status != 200).then_some(answer)
-    });
-    refused(&refusal, 507, "disk-full");
-    assert_eq!(node.http.get("/livez").status, 200);
-    // A little is kept back, so that a stop can always be written.
-    let stopped = node.http.post("/emergency-stop", &json!({"reason": "the disk is full"})).ok();
-    assert_eq!((&stopped["engaged"], &stopped["recorded"]), (&json!(true), &json!(true)));
-    // RocksDB does not take up its work again by itself: a restart does, and the log has everything that was acknowledged.
-    std::fs::remove_file(&filler).unwrap();
-    node.kill();
-    let node = Node::start(&data, &["--set", "log.partitions=2"]);
-    node.http.wait_until_ready();
-    assert_eq!(node.http.get("/emergency-stop").ok()["engaged"], true);
-    node.http.post("/emergency-stop/release", &json!({"reason": "there is room"})).ok();
-    let stored = facts(&node.http);
-    assert!(stored >= 200 * acknowledged, "{stored} of {acknowledged} batches");
-    // What was refused may be there or not, all of it or nothing; sent again, it is there once.
-    node.http.publish(&batch(acknowledged)).ok();
-    assert_eq!(facts(&node.http), 200 * (acknowledged + 1));
-    node.stop();
 }
 
 #[test]

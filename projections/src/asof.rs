@@ -55,7 +55,11 @@ impl ProjectionEngine {
     /// [`Error::Unknown`], [`Error::Busy`] before the projection has begun, or what stopped the fold.
     pub fn as_of_all(&self, name: &str, as_of: AsOf) -> Result<AsOfState, Error> {
         let shared = self.find(name)?.clone();
+        let session = self.store.current()?;
+        let store = session.get()?;
         let mut jobs = self.as_of.lock();
+        // What lay in the store before it was opened anew is folded again.
+        jobs.entries.retain(|entry| entry.serving.session.is_current());
         self.settle(&mut jobs)?;
         let busy = jobs.entries.iter().any(|entry| entry.job.is_some() && (entry.name, entry.as_of) != (shared.projection.name(), as_of));
         if let Some(place) = jobs.entries.iter().position(|entry| entry.name == name && entry.as_of == as_of) {
@@ -70,15 +74,15 @@ impl ProjectionEngine {
         while jobs.entries.len() >= KEPT {
             let Some(oldest) = jobs.entries.iter().position(|entry| Arc::strong_count(&entry.serving) == 1) else { break };
             let oldest = jobs.entries.remove(oldest);
-            generation::drop_generation(&self.store, oldest.serving.generation)?;
+            generation::drop_generation(&store, oldest.serving.generation)?;
         }
         let serving = shared.serving().ok_or_else(|| Error::Busy(format!("projection {name} has not begun; wait until its topic exists")))?;
         let record = GenerationRecord::expected(&*shared.projection, self.log.identity(), serving.partitions, Purpose::AsOf);
-        let generation = generation::create(&self.store, &record)?;
+        let generation = generation::create(&store, &record)?;
         let mut entry = Entry {
             name: shared.projection.name(),
             as_of,
-            serving: Arc::new(Serving { generation, partitions: serving.partitions }),
+            serving: Arc::new(Serving { session, generation, partitions: serving.partitions }),
             job: None,
             finished: None,
         };
@@ -99,7 +103,7 @@ impl ProjectionEngine {
             }
             Err(problem) => {
                 let entry = jobs.entries.remove(place);
-                generation::drop_generation(&self.store, entry.serving.generation)?;
+                generation::drop_generation(&*entry.serving.session.get()?, entry.serving.generation)?;
                 Err(problem)
             }
         }
@@ -110,11 +114,12 @@ impl ProjectionEngine {
             return Ok(AsOfState::Running { progress: job.status().progress });
         }
         let projection = self.find(entry.name)?.projection.clone();
+        let store = entry.serving.session.get()?;
         let mut positions = BTreeMap::new();
         let mut behind = false;
         for partition in 0..entry.serving.partitions {
             let at = tol_kafka::TopicPartition::new(projection.topic(), partition);
-            let next = generation::cursor(&self.store, entry.serving.generation, partition)?.cursor.position;
+            let next = generation::cursor(&store, entry.serving.generation, partition)?.cursor.position;
             behind |= next < self.log.bounds(&at)?.end;
             positions.insert(at.to_string(), next);
         }
@@ -129,7 +134,7 @@ impl ProjectionEngine {
         let share = self.options.rebuild_bytes / threads;
         let job = RebuildJob::new(
             self.log.clone(),
-            self.store.clone(),
+            entry.serving.session.clone(),
             &*projection,
             entry.serving.generation,
             entry.serving.partitions,
@@ -166,7 +171,8 @@ impl ProjectionEngine {
         let serving =
             self.as_of.lock().entries.iter().find(|entry| entry.name == name && entry.as_of == as_of && entry.job.is_none()).map(|entry| entry.serving.clone());
         let Some(serving) = serving else { return Ok(None) };
-        read(&View { store: &self.store, projection: &*shared.projection, generation: serving.generation, partitions: serving.partitions }).map(Some)
+        let store = serving.session.get()?;
+        read(&View { store: &store, projection: &*shared.projection, generation: serving.generation, partitions: serving.partitions }).map(Some)
     }
 
     /// A page of the past; `None` until [`ProjectionEngine::as_of_all`] says that it is done.

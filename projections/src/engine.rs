@@ -15,8 +15,8 @@ use crate::generation::{self, GenerationRecord, Purpose};
 use crate::projection::{AnyProjection, Projection, erase};
 use crate::rebuild::{NEARLY, RebuildJob};
 use crate::shared::{ProjectionStatus, RebuildStatus, Shared};
-use crate::store::RocksStore;
 use crate::store::parking::Mutex;
+use crate::store::{RocksStore, Session};
 
 /// Memory and threads of the engine.
 #[derive(Clone, Debug)]
@@ -59,10 +59,11 @@ impl ProjectionEngine {
     /// # Errors
     /// The store failed.
     pub fn new(log: Arc<dyn EventLog>, store: Arc<RocksStore>, options: EngineOptions) -> Result<Self, Error> {
-        for (number, record) in generation::all(&store)? {
-            let serves = generation::serving(&store, &record.projection)? == Some(number);
+        let database = store.database()?;
+        for (number, record) in generation::all(&database)? {
+            let serves = generation::serving(&database, &record.projection)? == Some(number);
             if !serves && record.purpose != Purpose::Rebuild {
-                generation::drop_generation(&store, number)?;
+                generation::drop_generation(&database, number)?;
             }
         }
         Ok(Self {
@@ -225,17 +226,17 @@ impl ProjectionEngine {
             return Err(Error::Busy(format!("projection {name} is being rebuilt; cancel that rebuild first")));
         }
         let record = GenerationRecord::expected(&*shared.projection, self.log.identity(), serving.partitions, Purpose::Rebuild);
-        let number = generation::create(&self.store, &record)?;
-        let job = self.rebuild_job(&*shared.projection, number, &record)?;
+        let number = generation::create(&*serving.session.get()?, &record)?;
+        let job = self.rebuild_job(&serving.session, &*shared.projection, number, &record)?;
         slot.job = Some(job.clone());
         drop(slot);
         self.run_job(&shared, &job);
         Ok(job.status())
     }
 
-    fn rebuild_job(&self, projection: &dyn AnyProjection, number: u32, record: &GenerationRecord) -> Result<Arc<RebuildJob>, Error> {
+    fn rebuild_job(&self, session: &Session, projection: &dyn AnyProjection, number: u32, record: &GenerationRecord) -> Result<Arc<RebuildJob>, Error> {
         let share = self.options.rebuild_bytes / self.options.rebuild_threads.max(1);
-        Ok(Arc::new(RebuildJob::new(self.log.clone(), self.store.clone(), projection, number, record.partitions, None, share, NEARLY)?))
+        Ok(Arc::new(RebuildJob::new(self.log.clone(), session.clone(), projection, number, record.partitions, None, share, NEARLY)?))
     }
 
     fn run_job(&self, shared: &Arc<Shared>, job: &Arc<RebuildJob>) {
@@ -254,28 +255,30 @@ impl ProjectionEngine {
     /// Rebuilds that a stop or crash cut off go on from their stored cursors; those that no longer fit are dropped.
     /// [`ProjectionEngine::start`] does it; simulations call it themselves.
     pub fn resume_rebuilds(&self) {
-        let found = generation::all(&self.store).unwrap_or_default();
+        let Ok(session) = self.store.current() else { return };
+        let found = session.get().and_then(|store| generation::all(&store)).unwrap_or_default();
         for (number, record) in found.into_iter().filter(|(_, record)| record.purpose == Purpose::Rebuild) {
-            if let Err(problem) = self.resume_rebuild(number, &record) {
+            if let Err(problem) = self.resume_rebuild(&session, number, &record) {
                 tracing::warn!(projection = record.projection, %problem, "a rebuild could not be resumed; ask for it again");
             }
         }
     }
 
-    fn resume_rebuild(&self, number: u32, record: &GenerationRecord) -> Result<(), Error> {
+    fn resume_rebuild(&self, session: &Session, number: u32, record: &GenerationRecord) -> Result<(), Error> {
+        let store = session.get()?;
         let partitions = self.log.topics()?.into_iter().find(|(name, _)| *name == record.topic).map(|(_, partitions)| partitions);
         let fits = match (self.find(&record.projection), partitions) {
             (Ok(shared), Some(partitions)) => {
                 let expected = GenerationRecord::expected(&*shared.projection, self.log.identity(), partitions, Purpose::Rebuild);
-                *record == expected && shared.rebuild.lock().job.is_none() && generation::fits_log(&self.store, &*self.log, number, record)?
+                *record == expected && shared.rebuild.lock().job.is_none() && generation::fits_log(&store, &*self.log, number, record)?
             }
             _ => false,
         };
         if !fits {
-            return generation::drop_generation(&self.store, number);
+            return generation::drop_generation(&store, number);
         }
         let shared = self.find(&record.projection)?.clone();
-        let job = self.rebuild_job(&*shared.projection, number, record)?;
+        let job = self.rebuild_job(session, &*shared.projection, number, record)?;
         shared.rebuild.lock().job = Some(job.clone());
         self.run_job(&shared, &job);
         Ok(())

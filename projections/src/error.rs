@@ -11,6 +11,12 @@ pub enum Error {
     /// Disk or RocksDB.
     #[error("the projections store failed: {0}; the log is not affected, free the disk or delete the projections folder and start again")]
     Store(String),
+    /// There is no space to open the store.
+    #[error("there is no space to open the projections store: {0}; free some disk")]
+    Full(String),
+    /// The store was opened anew since this was begun, or is being opened anew: begin again.
+    #[error("the projections store is being opened anew; ask again in a moment")]
+    Reopened,
     /// The log.
     #[error(transparent)]
     Log(#[from] tol_kafka::Error),

@@ -12,7 +12,7 @@ use tol_runtime::store::Table;
 use crate::error::Error;
 use crate::generation::{self, StoredCursor, row_prefix};
 use crate::projection::{AnyOverlay, AnyProjection, RowSource};
-use crate::store::RocksStore;
+use crate::store::Session;
 
 /// Up to when events count, when the past is folded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,7 +36,7 @@ impl AsOf {
 
 /// Stored rows of one partition of one generation.
 struct StoredRows {
-    store: Arc<RocksStore>,
+    session: Session,
     prefix: [u8; generation::ROW_PREFIX],
     /// Nothing has been written yet, so there is nothing to look for.
     empty: bool,
@@ -49,7 +49,8 @@ impl RowSource for StoredRows {
         }
         let mut full = smallvec::SmallVec::<[u8; 64]>::from_slice(&self.prefix);
         full.extend_from_slice(key.as_bytes());
-        self.store.with_row(Table::Rows, &full, <[u8]>::to_vec).map_err(|problem| problem.to_string())
+        let found = self.session.get().and_then(|store| store.with_row(Table::Rows, &full, <[u8]>::to_vec));
+        found.map_err(|problem| problem.to_string())
     }
 }
 
@@ -72,10 +73,10 @@ pub(crate) struct PartitionFold {
 
 impl PartitionFold {
     /// Goes on where the store says.
-    pub(crate) fn resume(store: &Arc<RocksStore>, projection: &dyn AnyProjection, generation: u32, partition: u32, as_of: Option<AsOf>) -> Result<Self, Error> {
-        let StoredCursor { cursor, last } = generation::cursor(store, generation, partition)?;
+    pub(crate) fn resume(session: &Session, projection: &dyn AnyProjection, generation: u32, partition: u32, as_of: Option<AsOf>) -> Result<Self, Error> {
+        let StoredCursor { cursor, last } = generation::cursor(&*session.get()?, generation, partition)?;
         let at = TopicPartition::new(projection.topic(), partition);
-        let rows = StoredRows { store: store.clone(), prefix: row_prefix(generation, partition), empty: cursor.position == 0 };
+        let rows = StoredRows { session: session.clone(), prefix: row_prefix(generation, partition), empty: cursor.position == 0 };
         Ok(Self { generation, rows, overlay: projection.overlay(), reader: Reader::resume(at, cursor), as_of, last, stored: cursor, broken: false, seen: 0 })
     }
 
@@ -130,7 +131,7 @@ impl PartitionFold {
         if self.broken || cursor == self.stored {
             return Ok(());
         }
-        let store = self.rows.store.clone();
+        let store = self.rows.session.get()?;
         let family = store.family(Table::Rows)?;
         let mut full = Vec::with_capacity(64);
         let prefix = self.rows.prefix;

@@ -12,7 +12,7 @@ use crate::fold::PartitionFold;
 use crate::generation::{self, GenerationRecord, Purpose};
 use crate::rebuild::RebuildJob;
 use crate::shared::{Place, RebuildState, RebuildStatus, Serving, Shared};
-use crate::store::RocksStore;
+use crate::store::{RocksStore, Session};
 
 /// What one step of folding came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +44,8 @@ pub(crate) struct Limits {
 pub(crate) struct Folder {
     log: Arc<dyn EventLog>,
     store: Arc<RocksStore>,
+    /// What all below was read from: when the store is opened anew, everything begins again from what is stored.
+    session: Session,
     shared: Arc<Shared>,
     limits: Limits,
     record: Option<GenerationRecord>,
@@ -57,7 +59,18 @@ pub(crate) struct Folder {
 
 impl Folder {
     pub(crate) fn new(log: Arc<dyn EventLog>, store: Arc<RocksStore>, shared: Arc<Shared>, limits: Limits) -> Self {
-        Self { log, store, shared, limits, record: None, folds: Vec::new(), pending: BTreeSet::new(), last_flush: Instant::now(), retired: Vec::new() }
+        Self {
+            log,
+            store,
+            session: Session::default(),
+            shared,
+            limits,
+            record: None,
+            folds: Vec::new(),
+            pending: BTreeSet::new(),
+            last_flush: Instant::now(),
+            retired: Vec::new(),
+        }
     }
 
     /// Partitions that the log says have more.
@@ -79,7 +92,7 @@ impl Folder {
     /// One round: what is new in each partition, in one write.
     pub(crate) fn step(&mut self) -> Step {
         self.drop_retired();
-        let outcome = self.open().and_then(|open| if open { self.take_over_rebuild() } else { Ok(()) });
+        let outcome = self.begin_anew().and_then(|()| self.open()).and_then(|open| if open { self.take_over_rebuild() } else { Ok(()) });
         if let Err(problem) = outcome {
             return self.after(problem);
         }
@@ -96,11 +109,37 @@ impl Folder {
         }
     }
 
-    fn after(&self, problem: Error) -> Step {
+    fn after(&mut self, problem: Error) -> Step {
         match problem {
-            Error::Log(tol_kafka::Error::Unavailable(_) | tol_kafka::Error::Closed | tol_kafka::Error::Unknown(_)) => Step::Unavailable,
+            Error::Log(tol_kafka::Error::Unavailable(_) | tol_kafka::Error::Closed | tol_kafka::Error::Unknown(_)) | Error::Reopened => Step::Unavailable,
+            Error::Store(problem) => {
+                // What is held in memory may or may not have been written: the keeper mends the store, then all is read from it again.
+                tracing::warn!(projection = self.shared.projection.name(), problem, "the projection waits for the store");
+                self.session = Session::default();
+                Step::Unavailable
+            }
             problem => self.fail(problem.to_string()),
         }
+    }
+
+    /// Takes up the store as it is now, when it was opened anew or failed: what was folded and not stored is folded again.
+    fn begin_anew(&mut self) -> Result<(), Error> {
+        if self.session.is_current() {
+            return Ok(());
+        }
+        let session = self.store.current()?;
+        (self.record, self.folds) = (None, Vec::new());
+        self.retired.clear();
+        *self.shared.failed.lock() = None;
+        let mut slot = self.shared.rebuild.lock();
+        if let Some(job) = slot.job.take_if(|job| !job.session.same(&session)) {
+            job.cancel();
+            let problem = Some("the store had to be opened anew; ask for the rebuild again".to_owned());
+            slot.status = RebuildStatus { state: RebuildState::Failed, problem, ..job.status() };
+        }
+        drop(slot);
+        self.session = session;
+        Ok(())
     }
 
     /// Finds or begins the serving generation; `false` while the topic does not exist.
@@ -111,12 +150,13 @@ impl Folder {
         let projection = self.shared.projection.clone();
         let Some((_, partitions)) = self.log.topics()?.into_iter().find(|(name, _)| name == projection.topic()) else { return Ok(false) };
         let expected = GenerationRecord::expected(&*projection, self.log.identity(), partitions, Purpose::Serving);
-        let stored = generation::serving(&self.store, projection.name())?;
+        let store = self.session.get()?;
+        let stored = generation::serving(&store, projection.name())?;
         let kept = match stored {
             Some(number) => {
-                let record = generation::record(&self.store, number)?;
+                let record = generation::record(&store, number)?;
                 let fits = match &record {
-                    Some(record) => record.same_source(&expected) && generation::fits_log(&self.store, &*self.log, number, record)?,
+                    Some(record) => record.same_source(&expected) && generation::fits_log(&store, &*self.log, number, record)?,
                     None => false,
                 };
                 fits.then_some(number)
@@ -126,12 +166,12 @@ impl Folder {
         let number = match kept {
             Some(number) => number,
             None => {
-                let number = generation::create(&self.store, &expected)?;
+                let number = generation::create(&store, &expected)?;
                 let mut batch = WriteBatch::default();
-                generation::serve(&self.store, &mut batch, number, &expected)?;
-                self.store.write_batch(batch, true)?;
+                generation::serve(&store, &mut batch, number, &expected)?;
+                store.write_batch(batch, true)?;
                 if let Some(old) = stored {
-                    generation::drop_generation(&self.store, old)?;
+                    generation::drop_generation(&store, old)?;
                 }
                 number
             }
@@ -144,7 +184,7 @@ impl Folder {
     }
 
     fn resume(&self, generation: u32, partitions: u32) -> Result<Vec<PartitionFold>, Error> {
-        (0..partitions).map(|partition| PartitionFold::resume(&self.store, &*self.shared.projection, generation, partition, None)).collect()
+        (0..partitions).map(|partition| PartitionFold::resume(&self.session, &*self.shared.projection, generation, partition, None)).collect()
     }
 
     fn start_serving(&self, generation: u32, partitions: u32) -> Result<(), Error> {
@@ -152,7 +192,7 @@ impl Folder {
         for fold in &self.folds {
             places.push(Place { next: fold.stored().position, end: self.log.bounds(fold.at())?.end });
         }
-        *self.shared.serving.write() = Some(Arc::new(Serving { generation, partitions }));
+        *self.shared.serving.write() = Some(Arc::new(Serving { session: self.session.clone(), generation, partitions }));
         *self.shared.places.lock() = places;
         self.shared.announce();
         Ok(())
@@ -207,7 +247,7 @@ impl Folder {
         for fold in &mut self.folds {
             fold.flush(&mut batch)?;
         }
-        self.store.write_batch(batch, true)?;
+        self.session.get()?.write_batch(batch, true)?;
         for fold in &mut self.folds {
             fold.written(self.limits.keep_bytes);
         }
@@ -242,7 +282,7 @@ impl Folder {
                 let cancelled = job.cancelled.load(std::sync::atomic::Ordering::Relaxed);
                 status.state = if cancelled { RebuildState::Cancelled } else { RebuildState::Failed };
                 status.problem = (!cancelled).then(|| problem.to_string());
-                generation::drop_generation(&self.store, job.generation)?;
+                generation::drop_generation(&*self.session.get()?, job.generation)?;
             }
         }
         let mut slot = self.shared.rebuild.lock();
@@ -272,8 +312,10 @@ impl Folder {
         for fold in &mut next {
             fold.flush(&mut batch)?;
         }
-        generation::serve(&self.store, &mut batch, job.generation, &record)?;
-        self.store.write_batch(batch, true)?;
+        let store = self.session.get()?;
+        generation::serve(&store, &mut batch, job.generation, &record)?;
+        store.write_batch(batch, true)?;
+        drop(store);
         for fold in &mut next {
             fold.written(self.limits.keep_bytes);
         }
@@ -287,12 +329,11 @@ impl Folder {
     }
 
     fn drop_retired(&mut self) {
-        let store = &self.store;
         self.retired.retain(|old| {
             if Arc::strong_count(old) > 1 {
                 return true;
             }
-            if let Err(problem) = generation::drop_generation(store, old.generation) {
+            if let Err(problem) = old.session.get().and_then(|store| generation::drop_generation(&store, old.generation)) {
                 tracing::warn!(generation = old.generation, %problem, "an old generation could not be dropped; it is at the next start");
             }
             false

@@ -20,7 +20,7 @@ use tol_runtime::store::Table;
 
 use crate::error::Error;
 use crate::projection::AnyProjection;
-use crate::store::RocksStore;
+use crate::store::Database;
 
 /// Bytes of generation and partition in front of a row's key.
 pub(crate) const ROW_PREFIX: usize = 6;
@@ -95,13 +95,13 @@ pub(crate) fn cursor_key(generation: u32, partition: u32) -> Vec<u8> {
     [b"proj.cursor/", &row_prefix(generation, partition)[..]].concat()
 }
 
-pub(crate) fn read_meta<T: DeserializeOwned>(store: &RocksStore, key: &[u8]) -> Result<Option<T>, Error> {
+pub(crate) fn read_meta<T: DeserializeOwned>(store: &Database, key: &[u8]) -> Result<Option<T>, Error> {
     let value = store.with_row(Table::Meta, key, |bytes| postcard::from_bytes(bytes))?;
     // An entry of another format is as good as none: the log heals it.
     Ok(value.and_then(Result::ok))
 }
 
-pub(crate) fn put_meta<T: Serialize>(store: &RocksStore, batch: &mut WriteBatch, key: &[u8], value: &T) -> Result<(), Error> {
+pub(crate) fn put_meta<T: Serialize>(store: &Database, batch: &mut WriteBatch, key: &[u8], value: &T) -> Result<(), Error> {
     let bytes = postcard::to_stdvec(value).map_err(|problem| Error::Store(problem.to_string()))?;
     batch.put_cf(store.family(Table::Meta)?, key, bytes);
     Ok(())
@@ -113,7 +113,7 @@ pub(crate) fn fingerprint(source: &str, id: &str) -> u64 {
 }
 
 /// Begins a generation: takes the next number and writes its record. Safe from several threads.
-pub(crate) fn create(store: &RocksStore, record: &GenerationRecord) -> Result<u32, Error> {
+pub(crate) fn create(store: &Database, record: &GenerationRecord) -> Result<u32, Error> {
     let _alone = store.numbers.lock();
     let number = read_meta::<u32>(store, NEXT)?.unwrap_or(1);
     let mut batch = WriteBatch::default();
@@ -124,13 +124,13 @@ pub(crate) fn create(store: &RocksStore, record: &GenerationRecord) -> Result<u3
 }
 
 /// Makes `generation` the one that serves.
-pub(crate) fn serve(store: &RocksStore, batch: &mut WriteBatch, generation: u32, record: &GenerationRecord) -> Result<(), Error> {
+pub(crate) fn serve(store: &Database, batch: &mut WriteBatch, generation: u32, record: &GenerationRecord) -> Result<(), Error> {
     put_meta(store, batch, &generation_key(generation), &GenerationRecord { purpose: Purpose::Serving, ..record.clone() })?;
     put_meta(store, batch, &serving_key(&record.projection), &generation)
 }
 
 /// Removes a generation's rows, cursors and record.
-pub(crate) fn drop_generation(store: &RocksStore, generation: u32) -> Result<(), Error> {
+pub(crate) fn drop_generation(store: &Database, generation: u32) -> Result<(), Error> {
     let mut batch = WriteBatch::default();
     let prefix = generation.to_be_bytes();
     store.delete_prefix(&mut batch, Table::Rows, &prefix)?;
@@ -139,13 +139,13 @@ pub(crate) fn drop_generation(store: &RocksStore, generation: u32) -> Result<(),
     store.write_batch(batch, true)?;
     // Whole files go at once, without waiting for compaction.
     if let Some(end) = crate::store::upper_bound(&prefix) {
-        store.db().delete_file_in_range_cf(store.family(Table::Rows)?, prefix.as_slice(), end.as_slice())?;
+        store.noted(store.db().delete_file_in_range_cf(store.family(Table::Rows)?, prefix.as_slice(), end.as_slice()))?;
     }
     Ok(())
 }
 
 /// All generations that have a record.
-pub(crate) fn all(store: &RocksStore) -> Result<Vec<(u32, GenerationRecord)>, Error> {
+pub(crate) fn all(store: &Database) -> Result<Vec<(u32, GenerationRecord)>, Error> {
     let mut found = Vec::new();
     let mut iterator = store.iterate(Table::Meta, GENERATIONS)?;
     iterator.seek(GENERATIONS);
@@ -156,26 +156,26 @@ pub(crate) fn all(store: &RocksStore) -> Result<Vec<(u32, GenerationRecord)>, Er
         }
         iterator.next();
     }
-    iterator.status()?;
+    store.noted(iterator.status())?;
     Ok(found)
 }
 
 /// The record of one generation.
-pub(crate) fn record(store: &RocksStore, generation: u32) -> Result<Option<GenerationRecord>, Error> {
+pub(crate) fn record(store: &Database, generation: u32) -> Result<Option<GenerationRecord>, Error> {
     read_meta(store, &generation_key(generation))
 }
 
 /// The generation that serves `name`, if there is one.
-pub(crate) fn serving(store: &RocksStore, name: &str) -> Result<Option<u32>, Error> {
+pub(crate) fn serving(store: &Database, name: &str) -> Result<Option<u32>, Error> {
     read_meta(store, &serving_key(name))
 }
 
-pub(crate) fn cursor(store: &RocksStore, generation: u32, partition: u32) -> Result<StoredCursor, Error> {
+pub(crate) fn cursor(store: &Database, generation: u32, partition: u32) -> Result<StoredCursor, Error> {
     Ok(read_meta(store, &cursor_key(generation, partition))?.unwrap_or_default())
 }
 
 /// Whether the log still holds the history that the cursors of a generation were made of (E10).
-pub(crate) fn fits_log(store: &RocksStore, log: &dyn EventLog, generation: u32, record: &GenerationRecord) -> Result<bool, Error> {
+pub(crate) fn fits_log(store: &Database, log: &dyn EventLog, generation: u32, record: &GenerationRecord) -> Result<bool, Error> {
     let topic: Arc<str> = record.topic.as_str().into();
     for partition in 0..record.partitions {
         let stored = cursor(store, generation, partition)?;

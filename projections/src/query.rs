@@ -12,7 +12,7 @@ use crate::engine::ProjectionEngine;
 use crate::error::Error;
 use crate::generation::{self, ROW_PREFIX, row_key, row_prefix};
 use crate::projection::AnyProjection;
-use crate::store::RocksStore;
+use crate::store::Database;
 
 /// One row as people see it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -45,7 +45,7 @@ pub struct Digest {
 
 /// One generation for reading.
 pub(crate) struct View<'a> {
-    pub(crate) store: &'a RocksStore,
+    pub(crate) store: &'a Database,
     pub(crate) projection: &'a dyn AnyProjection,
     pub(crate) generation: u32,
     pub(crate) partitions: u32,
@@ -85,7 +85,7 @@ impl View<'_> {
         let snapshot = self.store.db().snapshot();
         let mut positions = BTreeMap::new();
         for partition in 0..self.partitions {
-            let stored = snapshot.get_cf(self.store.family(Table::Meta)?, generation::cursor_key(self.generation, partition))?;
+            let stored = self.store.noted(snapshot.get_cf(self.store.family(Table::Meta)?, generation::cursor_key(self.generation, partition)))?;
             let cursor: generation::StoredCursor = stored.and_then(|bytes| postcard::from_bytes(&bytes).ok()).unwrap_or_default();
             positions.insert(format!("{}/{partition}", self.projection.topic()), cursor.cursor.position);
         }
@@ -112,6 +112,7 @@ type KeyRows = (String, Vec<Vec<u8>>);
 
 /// The partitions' rows merged in key order.
 struct Merged<'a> {
+    store: &'a Database,
     partitions: Vec<(DBRawIterator<'a>, [u8; ROW_PREFIX])>,
 }
 
@@ -120,7 +121,7 @@ impl<'a> Merged<'a> {
         let mut partitions = Vec::new();
         for partition in 0..view.partitions {
             let prefix = row_prefix(view.generation, partition);
-            let mut iterator = snapshot.raw_iterator_cf_opt(view.store.family(Table::Rows)?, RocksStore::prefix_options(&prefix));
+            let mut iterator = snapshot.raw_iterator_cf_opt(view.store.family(Table::Rows)?, Database::prefix_options(&prefix));
             match after {
                 None => iterator.seek(prefix),
                 Some(after) => {
@@ -133,14 +134,14 @@ impl<'a> Merged<'a> {
             }
             partitions.push((iterator, prefix));
         }
-        Ok(Self { partitions })
+        Ok(Self { store: view.store, partitions })
     }
 
     /// The next key with the rows of all partitions that have it.
     fn next(&mut self) -> Result<Option<KeyRows>, Error> {
         let mut lowest: Option<Vec<u8>> = None;
         for (iterator, prefix) in &self.partitions {
-            iterator.status()?;
+            self.store.noted(iterator.status())?;
             if let Some(key) = iterator.key().and_then(|key| key.strip_prefix(&prefix[..]))
                 && lowest.as_deref().is_none_or(|lowest| key < lowest)
             {
@@ -168,7 +169,8 @@ impl ProjectionEngine {
         // Held until the read ends: a generation is dropped only when nobody reads it.
         match shared.serving() {
             Some(serving) => {
-                read(&View { store: &self.store, projection: &*shared.projection, generation: serving.generation, partitions: serving.partitions })
+                let store = serving.session.get()?;
+                read(&View { store: &store, projection: &*shared.projection, generation: serving.generation, partitions: serving.partitions })
             }
             None => Ok(T::default()),
         }

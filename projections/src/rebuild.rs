@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::fold::{AsOf, PartitionFold};
 use crate::projection::AnyProjection;
 use crate::shared::{RebuildState, RebuildStatus};
-use crate::store::RocksStore;
+use crate::store::Session;
 use crate::store::parking::Mutex;
 
 /// Bytes read from the log at a time.
@@ -26,7 +26,8 @@ pub(crate) const NEARLY: u64 = 10_000;
 /// A generation being folded. Worked on by its threads, or by `step`.
 pub(crate) struct RebuildJob {
     log: Arc<dyn EventLog>,
-    store: Arc<RocksStore>,
+    /// Of the store that the generation lies in; when it ends, so does the rebuild.
+    pub(crate) session: Session,
     pub(crate) generation: u32,
     /// Memory for the rows of one partition.
     overlay_bytes: usize,
@@ -50,7 +51,7 @@ impl RebuildJob {
     #[allow(clippy::too_many_arguments)] // two callers, each argument of another type
     pub(crate) fn new(
         log: Arc<dyn EventLog>,
-        store: Arc<RocksStore>,
+        session: Session,
         projection: &dyn AnyProjection,
         generation: u32,
         partitions: u32,
@@ -61,14 +62,14 @@ impl RebuildJob {
         let mut queue = VecDeque::new();
         let (mut total, mut done) = (0, 0);
         for partition in 0..partitions {
-            let fold = PartitionFold::resume(&store, projection, generation, partition, as_of)?;
+            let fold = PartitionFold::resume(&session, projection, generation, partition, as_of)?;
             total += log.bounds(fold.at())?.end;
             done += fold.next();
             queue.push_back(fold);
         }
         Ok(Self {
             log,
-            store,
+            session,
             generation,
             overlay_bytes,
             nearly,
@@ -185,7 +186,7 @@ impl RebuildJob {
         if fold.has_unstored() {
             let mut batch = WriteBatch::default();
             fold.flush(&mut batch)?;
-            self.store.write_batch(batch, false)?;
+            self.session.get()?.write_batch(batch, false)?;
         }
         fold.written(keep);
         Ok(())
@@ -211,7 +212,7 @@ impl RebuildJob {
             return;
         }
         // Written to disk before anybody says that it is.
-        let outcome = self.store.flush();
+        let outcome = self.session.get().and_then(|store| store.flush());
         self.ended.lock().get_or_insert(outcome);
     }
 }

@@ -11,6 +11,7 @@ use tol_kafka::{Position, TopicPartition};
 
 use crate::projection::AnyProjection;
 use crate::rebuild::RebuildJob;
+use crate::store::Session;
 use crate::store::parking::{Mutex, RwLock};
 
 /// State of a rebuild.
@@ -69,6 +70,8 @@ pub struct ProjectionStatus {
 /// The generation that answers. Rows of a generation stay while somebody holds this.
 #[derive(Debug)]
 pub(crate) struct Serving {
+    /// The store it lies in, as it was opened then.
+    pub(crate) session: Session,
     pub(crate) generation: u32,
     pub(crate) partitions: u32,
 }

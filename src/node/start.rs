@@ -141,7 +141,8 @@ fn open(node: &Arc<Node>, registered: Vec<Registered>) -> anyhow::Result<Threads
     ensure_topics(node, log.as_ref(), &registered)?;
     node.say("opening the store");
     let store_options = StoreOptions { cache_bytes: config.projections.cache_bytes as usize, ..StoreOptions::default() };
-    let store = Arc::new(RocksStore::open(&node.data().join("projections"), &store_options)?);
+    let store = open_store(node, &store_options)?;
+    store.keep();
     let keys = open_keys(node)?;
     let url = node.url.get().cloned().unwrap_or_default();
     let nonce = uuid::Uuid::new_v4();
@@ -354,6 +355,20 @@ fn ensure_topics(node: &Node, log: &dyn EventLog, registered: &[Registered]) -> 
     }
 }
 
+/// Opens the caches; with a full disk, as soon as there is room.
+fn open_store(node: &Node, options: &StoreOptions) -> anyhow::Result<Arc<RocksStore>> {
+    loop {
+        match RocksStore::open(&node.data().join("projections"), options) {
+            Ok(store) => return Ok(Arc::new(store)),
+            Err(full @ tol_projections::Error::Full(_)) if !node.closing.load(Ordering::Acquire) => {
+                node.say(format!("waiting for disk: {full}"));
+                std::thread::sleep(Duration::from_millis(500));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
 /// Keys of persons, wrapped by the configured master key; without one, by a key file beside them (mode 0600).
 fn open_keys(node: &Node) -> anyhow::Result<Arc<dyn KeyStore>> {
     let folder = node.data().join("keys");
@@ -391,6 +406,7 @@ fn close(node: &Node, opening: std::thread::JoinHandle<Threads>) {
     open.control.stopping.store(true, Ordering::Release);
     open.engine.stop();
     open.index.stop();
+    open.store.stop_keeping();
     if let Ok(threads) = opening.join() {
         for thread in threads {
             let _ = thread.join();

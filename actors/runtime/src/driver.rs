@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tol_kafka::{Append, Appended, EventLog};
+use tol_kafka::{Append, Appended, Batch, EventLog};
 use tol_system::EffectOutcome;
 
 use crate::owner::{Action, Error, Moment, Owner, Parked, PendingEffect, Ticket};
@@ -34,6 +34,15 @@ pub struct Progress {
     pub moved: bool,
     /// For the shell.
     pub outputs: Vec<Output>,
+}
+
+/// What was read: nothing from a log that cannot be read now (it is read at the next step), an error where it is damaged, lest
+/// its reader waits in silence.
+pub(crate) fn readable(read: Result<Vec<Arc<Batch>>, tol_kafka::Error>) -> Result<Vec<Arc<Batch>>, Error> {
+    match read {
+        Err(damaged @ tol_kafka::Error::Corrupt(_)) => Err(damaged.into()),
+        read => Ok(read.unwrap_or_default()),
+    }
 }
 
 /// One owner with its log.
@@ -89,7 +98,11 @@ impl Driver {
         let Ok(bounds) = self.log.bounds(self.owner.own()) else { return Ok(false) };
         let mut known = bounds.end >= position;
         if let (true, Some((id, at))) = (known, self.owner.last_event()) {
-            let Ok(batches) = self.log.read(self.owner.own(), at, 1) else { return Ok(false) };
+            let batches = match self.log.read(self.owner.own(), at, 1) {
+                Err(damaged @ tol_kafka::Error::Corrupt(_)) => return Err(damaged.into()),
+                Err(_) => return Ok(false),
+                Ok(batches) => batches,
+            };
             let event = batches.first().and_then(|batch| batch.event(at.saturating_sub(batch.base()) as usize));
             known = event.is_some_and(|event| event.id() == id);
         }
@@ -121,8 +134,7 @@ impl Driver {
             }
         }
         if let Some(position) = self.owner.read_own_from() {
-            // A log that cannot be read now is read at the next step.
-            for batch in self.log.read(self.owner.own(), position, self.read_bytes).unwrap_or_default() {
+            for batch in readable(self.log.read(self.owner.own(), position, self.read_bytes))? {
                 progress.moved = true;
                 self.owner.take_own(&batch)?;
                 if self.owner.read_own_from().is_none() {
@@ -131,7 +143,7 @@ impl Driver {
             }
         } else if !moment.stopped {
             for (partition, position) in self.owner.read_inputs_from() {
-                for batch in self.log.read(&partition, position, self.read_bytes).unwrap_or_default() {
+                for batch in readable(self.log.read(&partition, position, self.read_bytes))? {
                     progress.moved = true;
                     self.owner.take_input(&batch)?;
                 }

@@ -2,7 +2,7 @@
 //! the RocksDB one lives in `tol-projections`.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 /// One table of the store. Few, because RocksDB pays memory for each column family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -87,6 +87,36 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// [`Error::TokenLost`], or the disk failed.
     fn write(&self, changes: Vec<Change>, token: Option<(&[u8], &[u8])>) -> Result<(), Error>;
+
+    /// A handle on the store as it is now, whose calls all fail once the store had to be opened anew (damage, a full disk): for those who
+    /// remember what they read. `None` where that never happens; see [`session`].
+    ///
+    /// # Errors
+    /// It is being opened anew.
+    fn session(&self) -> Result<Option<Arc<dyn Store>>, Error> {
+        Ok(None)
+    }
+
+    /// Whether this handle still works: see [`Store::session`].
+    fn is_current(&self) -> bool {
+        true
+    }
+}
+
+/// A handle on `store` as it is now: [`Store::session`].
+///
+/// # Errors
+/// It is being opened anew.
+pub fn session(store: &Arc<dyn Store>) -> Result<Arc<dyn Store>, Error> {
+    Ok(store.session()?.unwrap_or_else(|| store.clone()))
+}
+
+/// Fails where the store was opened anew since the session on it was taken.
+///
+/// # Errors
+/// [`Error::Failed`], so that whoever remembers what it read begins again.
+pub fn check_current(store: &dyn Store) -> Result<(), Error> {
+    if store.is_current() { Ok(()) } else { Err(Error::Failed("it was opened anew, and everything is read from it again".to_owned())) }
 }
 
 /// A store in memory. [`MemoryStore::lose_tail`] forgets the newest batches, as a machine that lost power does.

@@ -27,8 +27,8 @@ use tol_events::EventTime;
 
 use disk::Disk;
 pub use disk::DiskFaults;
-pub use inspect::{Damage, Gap, Inspection, inspect};
 use index::Index;
+pub use inspect::{Damage, Gap, Inspection, inspect};
 use queue::{AppendJob, Job, Prepared, Queue};
 
 use crate::log::{Append, AppendDone, Assignment, Bounds, Error, EventLog, Health, Position, TopicPartition, TopicSpec};

@@ -129,10 +129,12 @@ pub(crate) fn keep_cut(cut: &Cut) -> Option<PathBuf> {
         to.sync_all()
     };
     // What was never acknowledged is not worth refusing to start, on a full disk for example.
-    copy().map_err(|error| {
-        let _ = std::fs::remove_file(&kept);
-        tracing::warn!(%error, file = %kept.display(), "what is cut off the log could not be kept");
-    }).ok()?;
+    copy()
+        .map_err(|error| {
+            let _ = std::fs::remove_file(&kept);
+            tracing::warn!(%error, file = %kept.display(), "what is cut off the log could not be kept");
+        })
+        .ok()?;
     Some(kept)
 }
 

@@ -34,8 +34,8 @@ pub use query::{Located, SearchPage, SearchQuery};
 
 use crate::error::Error;
 use crate::generation::{put_meta, read_meta};
-use crate::store::RocksStore;
 use crate::store::parking::Mutex;
+use crate::store::{Database, RocksStore, Session};
 
 const FORMAT: u32 = 1;
 const READ_BYTES: usize = 512 << 10;
@@ -120,6 +120,8 @@ struct Partition {
 
 #[derive(Default)]
 struct State {
+    /// What all below was read from.
+    session: Session,
     topics: Vec<String>,
     partitions: BTreeMap<TopicPartition, Partition>,
     /// When topics were last looked for.
@@ -162,6 +164,13 @@ impl EventIndex {
     /// # Errors
     /// The store failed.
     pub fn open(log: Arc<dyn EventLog>, store: Arc<RocksStore>) -> Result<Arc<Self>, Error> {
+        let state = Mutex::new(Self::load(&*log, store.current()?)?);
+        Ok(Arc::new(Self { log, store, state, woken: Arc::default(), stopping: AtomicBool::new(false), thread: Mutex::default() }))
+    }
+
+    /// What the store says.
+    fn load(log: &dyn EventLog, session: Session) -> Result<State, Error> {
+        let store = session.get()?;
         let source = (log.identity(), FORMAT);
         let mut topics = Vec::new();
         if read_meta::<(String, u32)>(&store, b"index.source")? == Some(source.clone()) {
@@ -169,11 +178,15 @@ impl EventIndex {
         } else {
             Self::empty(&store, &source)?;
         }
-        let state = Mutex::new(State { topics, ..State::default() });
-        Ok(Arc::new(Self { log, store, state, woken: Arc::default(), stopping: AtomicBool::new(false), thread: Mutex::default() }))
+        Ok(State { session, topics, ..State::default() })
     }
 
-    fn empty(store: &RocksStore, source: &(String, u32)) -> Result<(), Error> {
+    /// The store that everything known was read from; an error while it is opened anew.
+    fn database(&self) -> Result<Arc<Database>, Error> {
+        self.state.lock().session.get()
+    }
+
+    fn empty(store: &Database, source: &(String, u32)) -> Result<(), Error> {
         let mut batch = WriteBatch::default();
         for kind in [Kind::All, Kind::Id, Kind::Subject, Kind::Type, Kind::Correlation] {
             store.delete_prefix(&mut batch, Table::Index, &[kind as u8])?;
@@ -243,8 +256,12 @@ impl EventIndex {
 
     fn round(&self) -> Result<Progress, Error> {
         let mut state = self.state.lock();
+        if !state.session.is_current() {
+            *state = Self::load(&*self.log, self.store.current()?)?;
+        }
+        let store = state.session.get()?;
         if state.looked.is_none_or(|at| at.elapsed() >= LOOK) {
-            self.find_topics(&mut state)?;
+            self.find_topics(&mut state, &store)?;
             state.looked = Some(Instant::now());
         }
         let mut progress = Progress::Idle;
@@ -275,16 +292,17 @@ impl EventIndex {
             }
             let cursor = partition.reader.cursor();
             if cursor != partition.stored {
-                self.put(&mut batch, partition.topic_number, at.partition, postings)?;
-                put_meta(&self.store, &mut batch, &cursor_key(partition.topic_number, at.partition), &cursor)?;
+                Self::put(&store, &mut batch, partition.topic_number, at.partition, postings)?;
+                put_meta(&store, &mut batch, &cursor_key(partition.topic_number, at.partition), &cursor)?;
             }
         }
         if batch.is_empty() {
             return Ok(progress);
         }
-        if let Err(problem) = self.store.write_batch(batch, true) {
+        if let Err(problem) = store.write_batch(batch, true) {
             // The readers are ahead of what is stored: begin again from there.
             state.partitions.clear();
+            state.looked = None;
             state.looked = None;
             return Err(problem);
         }
@@ -294,8 +312,8 @@ impl EventIndex {
         Ok(progress)
     }
 
-    fn put(&self, batch: &mut WriteBatch, topic_number: u16, partition: u32, postings: Postings) -> Result<(), Error> {
-        let family = self.store.family(Table::Index)?;
+    fn put(store: &Database, batch: &mut WriteBatch, topic_number: u16, partition: u32, postings: Postings) -> Result<(), Error> {
+        let family = store.family(Table::Index)?;
         let mut sorted: Vec<_> = postings.into_iter().collect();
         sorted.sort_unstable_by_key(|(term, _)| *term);
         let (mut key, mut value) = (Vec::with_capacity(21), Vec::new());
@@ -319,7 +337,7 @@ impl EventIndex {
     }
 
     /// Takes up topics that have appeared.
-    fn find_topics(&self, state: &mut State) -> Result<(), Error> {
+    fn find_topics(&self, state: &mut State, store: &Database) -> Result<(), Error> {
         for (topic, partitions) in self.log.topics()?.into_iter().filter(|(topic, _)| is_indexed(topic)) {
             let number = match state.topics.iter().position(|known| *known == topic) {
                 Some(number) => number as u16,
@@ -327,8 +345,8 @@ impl EventIndex {
                     let mut topics = state.topics.clone();
                     topics.push(topic.clone());
                     let mut batch = WriteBatch::default();
-                    put_meta(&self.store, &mut batch, b"index.topics", &topics)?;
-                    self.store.write_batch(batch, true)?;
+                    put_meta(store, &mut batch, b"index.topics", &topics)?;
+                    store.write_batch(batch, true)?;
                     state.topics = topics;
                     state.topics.len() as u16 - 1
                 }
@@ -338,7 +356,7 @@ impl EventIndex {
                 if state.partitions.contains_key(&at) {
                     continue;
                 }
-                let mut cursor: Cursor = read_meta(&self.store, &cursor_key(number, partition))?.unwrap_or_default();
+                let mut cursor: Cursor = read_meta(store, &cursor_key(number, partition))?.unwrap_or_default();
                 if cursor.position > self.log.bounds(&at)?.end {
                     // Rows above are never shown: queries compare what they read back.
                     tracing::warn!(%at, "the index is ahead of the log; this partition is indexed again");

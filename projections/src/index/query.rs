@@ -15,7 +15,7 @@ use crate::engine::ProjectionEngine;
 use crate::error::Error;
 use crate::fold::AsOf;
 use crate::projection::Nothing;
-use crate::store::RocksStore;
+use crate::store::Database;
 
 /// How many events one search reads at most; a page may end early, its cursor goes on.
 const SCANNED: usize = 20_000;
@@ -120,6 +120,7 @@ impl EventReader<'_> {
 
 /// The postings of one term in one partition, in order.
 struct PostingReader<'a> {
+    store: &'a Database,
     rows: DBRawIterator<'a>,
     buffered: VecDeque<Position>,
 }
@@ -132,7 +133,7 @@ impl PostingReader<'_> {
                     return Ok(Some(position));
                 }
             }
-            self.rows.status()?;
+            self.store.noted(self.rows.status())?;
             let Some((key, value)) = self.rows.item() else { return Ok(None) };
             let first = key.get(13..21).and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes);
             let mut position = first.ok_or_else(|| Error::Store("an index row does not read".to_owned()))?;
@@ -197,6 +198,7 @@ impl EventIndex {
     pub fn search(&self, query: &SearchQuery) -> Result<SearchPage, Error> {
         let moved = query.cursor.as_deref().map(parse_cursor).transpose()?.unwrap_or_default();
         let terms = query.terms();
+        let store = self.database()?;
         let partitions: Vec<(TopicPartition, u16)> = self.state.lock().partitions.iter().map(|(at, partition)| (at.clone(), partition.topic_number)).collect();
         let mut scanned = 0;
         let mut streams = Vec::new();
@@ -204,7 +206,7 @@ impl EventIndex {
             let next = moved.get(&at).copied().unwrap_or_default();
             let mut postings = Vec::new();
             for (kind, hash) in &terms {
-                postings.push((self.postings(*kind, *hash, topic_number, at.partition, next)?, None));
+                postings.push((Self::postings(&store, *kind, *hash, topic_number, at.partition, next)?, None));
             }
             let mut stream = Stream { at, postings, events: EventReader { log: &*self.log, batch: None }, next, head: None, ended: false };
             stream.advance(query, &mut scanned)?;
@@ -235,20 +237,20 @@ impl EventIndex {
         Ok(page)
     }
 
-    fn postings(&self, kind: Kind, hash: u64, topic_number: u16, partition: u32, from: Position) -> Result<PostingReader<'_>, Error> {
+    fn postings(store: &Database, kind: Kind, hash: u64, topic_number: u16, partition: u32, from: Position) -> Result<PostingReader<'_>, Error> {
         let mut prefix = vec![kind as u8];
         prefix.extend_from_slice(&hash.to_be_bytes());
         prefix.extend_from_slice(&topic_number.to_be_bytes());
         prefix.extend_from_slice(&(partition as u16).to_be_bytes());
-        let mut options = RocksStore::prefix_options(&prefix);
+        let mut options = Database::prefix_options(&prefix);
         options.set_iterate_lower_bound(prefix.clone());
-        let mut rows = self.store.db().raw_iterator_cf_opt(self.store.family(Table::Index)?, options);
+        let mut rows = store.db().raw_iterator_cf_opt(store.family(Table::Index)?, options);
         // The row that `from` lies in may begin below it.
         rows.seek_for_prev([&prefix[..], &from.to_be_bytes()[..]].concat());
         if !rows.valid() {
             rows.seek(&prefix);
         }
-        Ok(PostingReader { rows, buffered: VecDeque::new() })
+        Ok(PostingReader { store, rows, buffered: VecDeque::new() })
     }
 
     /// All events with this id (ids are unique within a source only).
@@ -256,11 +258,12 @@ impl EventIndex {
     /// # Errors
     /// The log or the store failed.
     pub fn by_id(&self, id: &str) -> Result<Vec<Located>, Error> {
+        let store = self.database()?;
         let partitions: Vec<(TopicPartition, u16)> = self.state.lock().partitions.iter().map(|(at, partition)| (at.clone(), partition.topic_number)).collect();
         let mut events = EventReader { log: &*self.log, batch: None };
         let mut found = Vec::new();
         for (at, topic_number) in partitions {
-            let mut postings = self.postings(Kind::Id, term_hash(id), topic_number, at.partition, 0)?;
+            let mut postings = Self::postings(&store, Kind::Id, term_hash(id), topic_number, at.partition, 0)?;
             let mut next = 0;
             while let Some(position) = postings.next(next)? {
                 next = position + 1;
@@ -322,10 +325,11 @@ impl EventIndex {
 
     /// Calls `each` with every accepted event of `subject` in `at`, in order: from the index as far as it is, then from the log.
     fn each_of_subject(&self, at: &TopicPartition, subject: &str, each: &mut dyn FnMut(EventView<'_>) -> Result<(), String>) -> Result<(), Error> {
+        let store = self.database()?;
         let cursor = self.cursor(at);
         let topic_number = self.state.lock().partitions.get(at).map(|partition| partition.topic_number);
         if let Some(topic_number) = topic_number {
-            let mut postings = self.postings(Kind::Subject, term_hash(subject), topic_number, at.partition, 0)?;
+            let mut postings = Self::postings(&store, Kind::Subject, term_hash(subject), topic_number, at.partition, 0)?;
             let mut events = EventReader { log: &*self.log, batch: None };
             let mut next = 0;
             while let Some(position) = postings.next(next)?.filter(|position| *position < cursor.position) {

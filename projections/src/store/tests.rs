@@ -69,9 +69,71 @@ fn a_damaged_store_is_moved_aside_and_starts_empty() {
         }
         std::fs::write(path.join("CURRENT"), b"nonsense").unwrap();
         let store = open(&path);
-        assert!(matches!(store.opened(), Opened::MovedAside { to, .. } if to.ends_with(format!("projections.corrupt-{round}"))), "{:?}", store.opened());
+        assert!(matches!(store.opened(), Opened::MovedAside { to, .. } if to.ends_with("projections.corrupt-1")), "round {round}: {:?}", store.opened());
         assert_eq!(store.get(Table::State, b"a").unwrap(), None);
     }
+}
+
+/// Flips a byte in the first block of the largest table file: there lie rows.
+pub(crate) fn damage_table(folder: &Path) {
+    let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+    let largest = files.filter(|path| path.extension().is_some_and(|ending| ending == "sst")).max_by_key(|path| path.metadata().unwrap().len()).unwrap();
+    let mut bytes = std::fs::read(&largest).unwrap();
+    bytes[100] ^= 1;
+    std::fs::write(&largest, &bytes).unwrap();
+}
+
+/// Lets the keeper's work be done, as its thread would.
+pub(crate) fn mend(store: &RocksStore) {
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while !store.mend() {
+        assert!(std::time::Instant::now() < until, "it was not mended: {:?}", store.trouble());
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_flipped_byte_is_named_and_the_store_begins_empty_for_those_who_take_it_up_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("projections");
+    {
+        let store = open(&path);
+        let rows = (0..5_000).map(|row| put(Table::State, &format!("row-{row:05}"), &format!("value {}", row * 7919))).collect();
+        store.write(rows, None).unwrap();
+        store.write(vec![put(Table::Meta, "token", "mine")], None).unwrap();
+        store.flush().unwrap();
+    }
+    damage_table(&path);
+    let store = Arc::new(open(&path));
+    let (session, shown) = (store.session().unwrap().unwrap(), store.clone() as Arc<dyn Store>);
+    assert_eq!((store.opened(), store.trouble()), (&Opened::Healthy, None));
+    let read = session.scan(Table::State, b"", None, usize::MAX);
+    assert!(matches!(&read, Err(StoreError::Failed(problem)) if problem.contains("checksum mismatch") && problem.contains(".sst")), "{read:?}");
+    assert!(store.trouble().unwrap().contains("checksum mismatch"), "{:?}", store.trouble());
+    mend(&store);
+    assert_eq!(store.trouble(), None);
+    // What was read before is not mixed with what is there now.
+    assert!(!session.is_current() && session.get(Table::State, b"row-00001").is_err());
+    assert!(matches!(session.write(vec![put(Table::State, "a", "1")], Some((b"token", b"mine"))), Err(StoreError::Failed(_))));
+    let session = tol_runtime::store::session(&shown).unwrap();
+    assert_eq!(session.scan(Table::State, b"", None, 9).unwrap(), []);
+    session.write(vec![put(Table::State, "a", "1")], None).unwrap();
+    assert!(folder.path().join("projections.corrupt-1").is_dir());
+}
+
+#[test]
+fn damage_to_what_everything_begins_with_is_found_at_opening() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("projections");
+    {
+        let store = open(&path);
+        store.write((0..500).map(|row| put(Table::Meta, &format!("cursor-{row}"), &row.to_string())).collect(), None).unwrap();
+        store.flush().unwrap();
+    }
+    damage_table(&path);
+    let store = open(&path);
+    assert!(matches!(store.opened(), Opened::MovedAside { problem, .. } if problem.contains("checksum mismatch")), "{:?}", store.opened());
+    assert_eq!(store.get(Table::Meta, b"cursor-1").unwrap(), None);
 }
 
 #[test]

@@ -211,6 +211,7 @@ pub(super) fn readiness(node: &Node) -> Readiness {
         return Readiness { ready: false, checks: vec![check("node", false, node.phase())] };
     };
     let health = open.log.health();
+    let trouble = open.store.trouble();
     let failed: Vec<String> =
         open.engine.status().into_iter().filter_map(|status| status.failed.map(|problem| format!("{}: {problem}", status.name))).collect();
     let admission = open.admission.failed();
@@ -219,6 +220,7 @@ pub(super) fn readiness(node: &Node) -> Readiness {
     let checks = vec![
         check("node", true, node.phase()),
         check("log", health.ready, health.detail),
+        check("store", trouble.is_none(), trouble.map_or_else(|| "ok".to_owned(), |problem| format!("{problem}; it is opened anew as soon as that goes"))),
         check("admission", admission.is_none(), admission.unwrap_or_else(|| "ok".to_owned())),
         check(
             "partitions",

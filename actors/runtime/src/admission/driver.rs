@@ -105,8 +105,7 @@ impl<R> AdmissionDriver<R> {
                 from = self.machine.ends_at(&read.partition, bounds.end)?;
             }
             let Some(position) = from else { continue };
-            // A log that cannot be read now is read at the next step.
-            for batch in self.log.read(&read.partition, position, 4 << 20).unwrap_or_default() {
+            for batch in crate::driver::readable(self.log.read(&read.partition, position, 4 << 20))? {
                 self.machine.take_own(&batch)?;
                 moved = true;
             }

@@ -13,6 +13,7 @@ use super::request::{AdmissionOptions, Opener, Published, Refusal, Request};
 use super::waiting::{Unsettled, Waiter};
 use super::{Gate, Memory};
 use crate::owner::{Error, Moment};
+use crate::store::Store;
 use crate::writer::Sent;
 
 /// Which appends of which gates one call to the log holds.
@@ -58,6 +59,8 @@ const REOPEN_MS: u64 = 250;
 /// Admission of one node.
 pub struct Machine<R> {
     pub(super) gates: BTreeMap<TopicPartition, Gate>,
+    /// The store that the gates were opened with.
+    session: Arc<dyn Store>,
     pub(super) options: AdmissionOptions,
     pub(super) queue: VecDeque<Request<R>>,
     pub(super) queued_events: usize,
@@ -84,8 +87,10 @@ impl<R> Machine<R> {
     /// # Errors
     /// The store failed.
     pub fn open(opener: Opener, options: AdmissionOptions) -> Result<Self, Error> {
+        let (gates, session) = opener.open(0, &options)?;
         Ok(Self {
-            gates: opener.open(0, &options)?,
+            gates,
+            session,
             options,
             queue: VecDeque::new(),
             queued_events: 0,
@@ -188,8 +193,9 @@ impl<R> Machine<R> {
             return;
         }
         match self.opener.open(self.generation, &self.options) {
-            Ok(gates) => {
+            Ok((gates, session)) => {
                 self.gates = gates;
+                self.session = session;
                 if let Some(assigned) = self.assigned.take() {
                     self.assign(assigned);
                 }
@@ -286,6 +292,7 @@ impl<R> Machine<R> {
             self.reopen(moment);
             return Ok(false);
         }
+        crate::store::check_current(self.session.as_ref())?;
         self.offer_again()?;
         let taken = self.take_requests(moment)?;
         let cut = self.step_gates(moment);

@@ -85,18 +85,23 @@ pub struct Opener {
     pub nonce_seed: u64,
 }
 
+/// A node's gates.
+pub(super) type Gates = BTreeMap<TopicPartition, Gate>;
+
 impl Opener {
-    pub(super) fn open(&self, generation: u64, options: &AdmissionOptions) -> Result<BTreeMap<TopicPartition, Gate>, Error> {
+    /// All gates, and the store as it is now, which they remember in.
+    pub(super) fn open(&self, generation: u64, options: &AdmissionOptions) -> Result<(Gates, Arc<dyn Store>), Error> {
+        let store = crate::store::session(&self.store)?;
         let mut gates = BTreeMap::new();
         // No two claims share a nonce.
         let nonce_seed = self.nonce_seed.wrapping_add(generation.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         for topic in tol_events::id::FACTS_TOPICS {
             for partition in 0..options.partitions {
                 let partition = TopicPartition::new(topic, partition);
-                let gate = Gate::open(partition.clone(), &self.node, &self.identity, self.store.clone(), nonce_seed, options.batch_events)?;
+                let gate = Gate::open(partition.clone(), &self.node, &self.identity, store.clone(), nonce_seed, options.batch_events)?;
                 gates.insert(partition, gate);
             }
         }
-        Ok(gates)
+        Ok((gates, store))
     }
 }

@@ -49,6 +49,9 @@ pub enum Error {
     /// The store failed, or another owner took the cache (E10).
     #[error(transparent)]
     Store(#[from] crate::store::Error),
+    /// The log is damaged.
+    #[error("{0}")]
+    Log(String),
     /// A topic cannot be read on.
     #[error(transparent)]
     Stopped(#[from] tol_kafka::Stop),
@@ -68,4 +71,10 @@ pub enum Error {
     /// A mistake in this program.
     #[error("internal: {0}; please report it")]
     Internal(&'static str),
+}
+
+impl From<tol_kafka::Error> for Error {
+    fn from(error: tol_kafka::Error) -> Self {
+        Error::Log(error.to_string())
+    }
 }

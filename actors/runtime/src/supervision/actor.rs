@@ -160,6 +160,8 @@ pub struct Environment {
 pub struct SystemActor {
     description: Description,
     drivers: Vec<Driver>,
+    /// The store that the drivers' caches were opened with.
+    session: Arc<dyn Store>,
     environment: Environment,
     shared: Arc<SystemShared>,
     replies: BTreeMap<u64, Reply<Result<u64, String>>>,
@@ -177,6 +179,7 @@ impl SystemActor {
         if let Some((attempts, retry_ms)) = environment.retries.get(system.describe().name) {
             (options.attempts, options.retry_ms) = (*attempts, *retry_ms);
         }
+        let session = crate::store::session(&environment.store)?;
         for partition in 0..environment.options.partitions {
             let waker = Arc::downgrade(&shared);
             let wake = Arc::new(move || {
@@ -185,10 +188,10 @@ impl SystemActor {
                 }
             });
             let nonce_seed = uuid::Uuid::new_v4().as_u64_pair().0;
-            let store = environment.store.clone();
+            let store = session.clone();
             drivers.push(Driver::open(system.clone(), partition, &environment.node, environment.log.clone(), store, options.clone(), nonce_seed, wake)?);
         }
-        Ok(Self { description: system.describe(), drivers, environment, shared, replies: BTreeMap::new(), next_ticket: 0 })
+        Ok(Self { description: system.describe(), drivers, session, environment, shared, replies: BTreeMap::new(), next_ticket: 0 })
     }
 
     fn moment(&self) -> Moment {
@@ -198,6 +201,7 @@ impl SystemActor {
     /// Steps the partitions that have something to do until nothing moves or the turn is over; whether there is more to do.
     fn turn(&mut self) -> Result<bool, String> {
         let until = Instant::now() + TURN;
+        crate::store::check_current(self.session.as_ref()).map_err(|error| error.to_string())?;
         loop {
             let pending = std::mem::take(&mut *lock(&self.shared.pending));
             let mut moved = false;
