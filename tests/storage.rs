@@ -250,3 +250,69 @@ fn a_torn_end_of_the_log_is_cut_kept_and_said_and_caches_ahead_of_it_begin_anew(
     assert_eq!(facts(&node.http), 1_000, "sent again, each is there once");
     node.stop();
 }
+
+/// `tol` with these arguments must succeed; its JSON.
+fn done(arguments: &[&str]) -> Value {
+    let output = run(&[&["--output", "json"], arguments].concat());
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn a_backup_made_under_load_is_restored_elsewhere_with_the_same_digests() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, copy) = (folder.path().join("data"), folder.path().join("copy"));
+    let (data_text, copy_text) = (data.to_str().unwrap(), copy.to_str().unwrap());
+    let arguments = ["--set", "log.partitions=4", "--set", "log.segment_bytes=65536"];
+    let node = Node::start(&data, &arguments);
+    node.http.wait_until_ready();
+    let mut acknowledged = 0;
+    let spared = std::thread::scope(|scope| {
+        let backups = scope.spawn(|| {
+            let mut spared = 0;
+            wait("a segment that gets no more batches", || {
+                spared = done(&["backup", copy_text, "--data", data_text])["segments_spared"].as_u64().unwrap();
+                (spared > 1).then_some(())
+            });
+            spared
+        });
+        while !backups.is_finished() {
+            publish(&node.http, &batch(acknowledged));
+            acknowledged += 1;
+        }
+        backups.join().unwrap()
+    });
+    assert!(spared > 0, "segments that get no more batches are copied once");
+    // A backup of the quiet node is what the node shows.
+    let digests: Vec<_> = ["customers", "revenue", "deployments"].map(|projection| node.http.digest(projection)).to_vec();
+    done(&["backup", copy_text, "--data", data_text]);
+    let elsewhere = folder.path().join("elsewhere");
+    done(&["restore", copy_text, "--data", elsewhere.to_str().unwrap()]);
+    let restored = Node::start(&elsewhere, &arguments);
+    restored.http.wait_until_ready();
+    let after: Vec<_> = ["customers", "revenue", "deployments"].map(|projection| restored.http.digest(projection)).to_vec();
+    assert_eq!(after.iter().map(|(digest, rows)| (digest.clone(), *rows)).collect::<Vec<_>>(), digests);
+    assert_eq!(publish(&restored.http, &batch(0))["accepted"], 0, "what was admitted before the backup is known");
+    restored.stop();
+    // The node goes on; then its log is put back to the backup: caches, admission's memory and systems are ahead of it.
+    for number in 0..3 {
+        publish(&node.http, &batch(acknowledged + number));
+    }
+    assert_eq!(facts(&node.http), 200 * (acknowledged + 3));
+    let running = run(&["restore", copy_text, "--data", data_text, "--replace"]);
+    assert!(!running.status.success() && String::from_utf8_lossy(&running.stderr).contains("in use"), "not under a running node");
+    node.stop();
+    let there = run(&["restore", copy_text, "--data", data_text]);
+    assert!(String::from_utf8_lossy(&there.stderr).contains("--replace"), "{}", String::from_utf8_lossy(&there.stderr));
+    done(&["restore", copy_text, "--data", data_text, "--replace"]);
+    assert!(data.join("log.replaced-1").is_dir() && data.join("projections").is_dir());
+    let node = Node::start(&data, &arguments);
+    node.http.wait_until_ready();
+    assert_eq!(facts(&node.http), 200 * acknowledged);
+    let after: Vec<_> = ["customers", "revenue", "deployments"].map(|projection| node.http.digest(projection)).to_vec();
+    assert_eq!(after, digests);
+    // What came after the backup is not taken for known.
+    assert_eq!(publish(&node.http, &batch(acknowledged))["accepted"], 200);
+    assert_eq!(facts(&node.http), 200 * (acknowledged + 1));
+    node.stop();
+}

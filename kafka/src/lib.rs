@@ -4,6 +4,7 @@
 //! * [`rdkafka`](crate::rdkafka) — Apache Kafka
 //! * [`memory`] — for tests: deterministic under a seed, with faults
 //! * [`conformance`] — what each implementation must do
+//! * [`migrate`] — from one log into another, positions kept
 //! * [`log`] — the [`EventLog`] trait, positions, appends, bounds
 //! * [`record`] — [`Record`] (one, for writing) and [`Batch`] (many, for reading; decoded once, shared by all readers)
 
@@ -13,6 +14,7 @@ pub mod log;
 mod log_topics;
 pub mod memory;
 pub mod metric_definitions;
+pub mod migrate;
 pub mod rdkafka;
 pub mod reader;
 pub mod record;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tol_kafka::conformance::{self, Subject, append, append_of, read_all, record, topic};
-use tol_kafka::embedded::inspect;
+use tol_kafka::embedded::{backup, inspect, restore};
 use tol_kafka::{DiskFaults, EmbeddedLog, EmbeddedOptions, Error, EventLog, TopicPartition, TopicSpec};
 
 fn options() -> EmbeddedOptions {
@@ -283,6 +283,67 @@ fn a_full_queue_refuses_instead_of_growing() {
     assert_eq!(answers.len(), 100);
     assert!(full > 50 && full < 100, "{full}");
     assert_eq!(log.bounds(&to).unwrap().end, 1 + 100 - full as u64);
+}
+
+/// Batches of a partition as one text, to compare two logs.
+fn all(log: &dyn EventLog, of: &TopicPartition) -> Vec<String> {
+    read_all(log, of, 0).into_iter().map(|read| String::from_utf8(read.value).unwrap()).collect()
+}
+
+#[test]
+fn backups_made_while_writing_are_whole_cheap_and_can_be_restored() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = open(folder.path());
+    let to = topic(&subject(&log), "t", 1).remove(0);
+    let copies = tempfile::tempdir().unwrap();
+    let copy = copies.path().join("copy");
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| fill(&log, &to, 400));
+        let mut spared = 0;
+        while !writer.is_finished() {
+            let acknowledged = log.bounds(&to).unwrap().end;
+            let copied = backup(folder.path(), &copy, false, &mut |_, _| {}).unwrap();
+            assert!(copied.ends[&to] >= acknowledged, "{} {acknowledged}", copied.ends[&to]);
+            assert!(copied.spared >= spared && copied.segments > copied.spared);
+            spared = copied.spared;
+            let (opened, report) = EmbeddedLog::open(&copy, options()).unwrap();
+            assert_eq!((report.cut, opened.identity()), (None, log.identity()));
+            check(&*opened, &to, copied.ends[&to]);
+        }
+        assert!(spared > 2, "what gets no more batches is copied once");
+    });
+    let copied = backup(folder.path(), &copy, false, &mut |_, _| {}).unwrap();
+    assert_eq!((copied.ends[&to], copied.records, copied.segments), (2000, 2000, copied.spared + 1));
+    // Linked, nothing but the last segment is copied.
+    let linked = backup(folder.path(), &copies.path().join("linked"), true, &mut |_, _| {}).unwrap();
+    assert_eq!((linked.spared, &linked.ends), (copied.spared, &copied.ends));
+    assert!(linked.copied_bytes <= options().segment_bytes);
+    // Restored elsewhere, and over a log that has gone on.
+    let elsewhere = copies.path().join("elsewhere");
+    let restored = restore(&copy, &elsewhere, false, &mut |_, _| {}).unwrap();
+    assert_eq!((restored.copied.ends, restored.moved_aside), (copied.ends.clone(), None));
+    assert_eq!(all(&*open(&elsewhere), &to), all(&*log, &to));
+    fill(&log, &to, 10);
+    assert!(matches!(restore(&copy, folder.path(), true, &mut |_, _| {}), Err(Error::InUse(_))));
+    log.close();
+    assert!(matches!(restore(&copy, folder.path(), false, &mut |_, _| {}), Err(Error::Invalid(_))));
+    let replaced = restore(&copy, folder.path(), true, &mut |_, _| {}).unwrap().moved_aside.unwrap();
+    check(&*open(folder.path()), &to, 2000);
+    check(&*open(&replaced), &to, 2050);
+    // Another log's backup is not mixed in, and a damaged one restores nothing.
+    let other = tempfile::tempdir().unwrap();
+    open(other.path()).close();
+    assert!(matches!(backup(other.path(), &copy, false, &mut |_, _| {}), Err(Error::Invalid(_))));
+    let segment = copy.join("0000000001.log");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    bytes[3000] ^= 1;
+    std::fs::write(&segment, &bytes).unwrap();
+    let target = copies.path().join("nothing");
+    assert!(
+        matches!(restore(&copy, &target, false, &mut |_, _| {}), Err(Error::Corrupt(message)) if message.contains("0000000001.log") && message.contains("t/0 positions"))
+    );
+    assert!(!target.exists());
+    std::fs::remove_dir_all(&replaced).unwrap();
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! * [`run`], [`config_check`], [`keys`], [`doctor`] — on this machine
 //! * [`publish`], [`import`], [`events`], [`query`], [`rebuild`], [`systems`], [`dead_letters`], [`stop`] — on a node
 
+pub mod backup;
 pub mod client;
 pub mod config_check;
 pub mod dead_letters;
@@ -12,10 +13,12 @@ pub mod error;
 pub mod events;
 pub mod import;
 pub mod keys;
+pub mod migrate;
 pub mod output;
 pub mod publish;
 pub mod query;
 pub mod rebuild;
+pub mod restore;
 pub mod run;
 pub mod sender;
 pub mod stop;
@@ -93,6 +96,12 @@ enum Command {
     Resume(stop::ResumeArgs),
     /// Lists the log's topics.
     Topics,
+    /// Copies the embedded log while the node runs; again into the same folder, only what is new. Keys of personal data are not in it.
+    Backup(backup::BackupArgs),
+    /// Puts a backup into a data folder; needs no node.
+    Restore(restore::RestoreArgs),
+    /// Moves an embedded log to Kafka, positions kept; goes on where it was interrupted.
+    Migrate(migrate::MigrateArgs),
     /// Checks this machine; needs no node.
     Doctor(doctor::DoctorArgs),
     /// The configuration.
@@ -137,6 +146,9 @@ fn run_command(cli: Cli) -> Result<(), Error> {
         Command::Stop(arguments) => arguments.run(&client()?, format),
         Command::Resume(arguments) => arguments.run(&client()?, format),
         Command::Topics => query::topics(&client()?, format),
+        Command::Backup(arguments) => arguments.run(format),
+        Command::Restore(arguments) => arguments.run(format),
+        Command::Migrate(arguments) => arguments.run(format),
         Command::Doctor(arguments) => arguments.run(format),
         Command::Config(command) => command.run(format),
         Command::Keys(command) => command.run(format),

@@ -41,6 +41,7 @@ use tol_runtime::effects::Pool;
 use tol_runtime::stop::StopGate;
 use tol_runtime::supervision::RootHandle;
 
+pub(crate) use start::kafka_options;
 pub use start::run;
 
 /// A node that may still be opening. Everything that asks is told so.

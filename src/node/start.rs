@@ -309,13 +309,18 @@ fn start_effects(node: &Node, root: &tol_runtime::supervision::RootHandle) -> Po
     Pool::start(4, runners, node.gate.clone(), node.started, ended)
 }
 
+/// How this configuration talks to the brokers at `bootstrap`.
+pub(crate) fn kafka_options(config: &Config, bootstrap: &str) -> KafkaOptions {
+    let mut options = KafkaOptions::new(bootstrap);
+    options.client_id = config.node.name.clone();
+    options.settings = config.log.kafka.settings.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())).collect();
+    options
+}
+
 fn open_log(node: &Node) -> anyhow::Result<Arc<dyn EventLog>> {
     let config = &node.config;
     if let (LogKind::Kafka, Some(bootstrap)) = (config.log_kind(), &config.log.kafka.bootstrap) {
-        let mut options = KafkaOptions::new(bootstrap.clone());
-        options.client_id = config.node.name.clone();
-        options.settings = config.log.kafka.settings.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())).collect();
-        let log: Arc<dyn EventLog> = KafkaLog::connect(options)?;
+        let log: Arc<dyn EventLog> = KafkaLog::connect(kafka_options(config, bootstrap))?;
         while !log.health().ready {
             node.say(format!("waiting for Kafka at {bootstrap}: {}", log.health().detail));
             std::thread::sleep(Duration::from_millis(500));

@@ -5,6 +5,7 @@
 //! * `index.rs` — where batches lie, and the recent ones in memory
 //! * `inspect.rs` — reads everything with all checksums, for `tol doctor`
 
+mod backup;
 mod disk;
 mod format;
 mod index;
@@ -25,6 +26,7 @@ use std::thread::JoinHandle;
 use bytes::Bytes;
 use tol_events::EventTime;
 
+pub use backup::{Copied, Restored, backup, restore};
 use disk::Disk;
 pub use disk::DiskFaults;
 use index::Index;

@@ -303,7 +303,6 @@ impl EventIndex {
             // The readers are ahead of what is stored: begin again from there.
             state.partitions.clear();
             state.looked = None;
-            state.looked = None;
             return Err(problem);
         }
         for partition in state.partitions.values_mut() {
