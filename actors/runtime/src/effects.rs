@@ -39,12 +39,44 @@ pub type Job = (String, u32, String, PendingEffect);
 /// Called with each result: system, partition, request id, outcome. Must not block.
 pub type Ended = Arc<dyn Fn(&str, u32, String, EffectOutcome) + Send + Sync>;
 
+/// Effects of one node, waiting and running; no threads.
 #[derive(Default)]
-struct Queue {
+pub struct EffectQueue {
     /// Waiting, in order. Bounded by the pending effects that owners hold in their state.
     waiting: VecDeque<Job>,
     /// Waiting or running: a request that a new owner starts again on this node runs once.
     known: BTreeSet<String>,
+}
+
+impl EffectQueue {
+    /// Queues an effect; one that waits or runs already is left alone. Whether it was new.
+    pub fn submit(&mut self, job: Job) -> bool {
+        let new = self.known.insert(job.2.clone());
+        if new {
+            self.waiting.push_back(job);
+        }
+        new
+    }
+
+    /// The next effect to run, if one may start now.
+    pub fn next(&mut self, gate: &StopGate, now_ms: u64) -> Option<Job> {
+        self.waiting.pop_front_if(|_| gate.may_act(now_ms))
+    }
+
+    /// An effect ended: it may be submitted again.
+    pub fn ended(&mut self, id: &str) {
+        self.known.remove(id);
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+}
+
+#[derive(Default)]
+struct Queue {
+    effects: EffectQueue,
     closed: bool,
 }
 
@@ -67,7 +99,7 @@ impl Pool {
             let spawned = std::thread::Builder::new().name(format!("effects-{number}")).spawn(move || {
                 while let Some((system, partition, id, effect)) = pool.next(&gate, started) {
                     let outcome = run(&runners, &id, &effect, &gate, started);
-                    pool.lock().known.remove(&id);
+                    pool.lock().effects.ended(&id);
                     ended(&system, partition, id, outcome);
                 }
             });
@@ -81,8 +113,7 @@ impl Pool {
     /// Queues an effect; one that waits or runs already is left alone.
     pub fn submit(&self, job: Job) {
         let mut queue = self.lock();
-        if queue.known.insert(job.2.clone()) {
-            queue.waiting.push_back(job);
+        if queue.effects.submit(job) {
             self.queue.1.notify_one();
         }
     }
@@ -104,10 +135,10 @@ impl Pool {
             if queue.closed {
                 return None;
             }
-            if !queue.waiting.is_empty() && gate.may_act(started.elapsed().as_millis() as u64) {
-                return queue.waiting.pop_front();
+            if let Some(job) = queue.effects.next(gate, started.elapsed().as_millis() as u64) {
+                return Some(job);
             }
-            let wait = Duration::from_millis(if queue.waiting.is_empty() { 1_000 } else { 20 });
+            let wait = Duration::from_millis(if queue.effects.is_empty() { 1_000 } else { 20 });
             queue = self.queue.1.wait_timeout(queue, wait).unwrap_or_else(PoisonError::into_inner).0;
         }
     }

@@ -5,6 +5,7 @@
 //! * [`admission`] — the one door for facts
 //! * [`background`] — which threads yield to which
 //! * [`clock`] — ticks that drive timers
+//! * [`control`] — stops and releases, from and to every node
 //! * [`effects`] — the only way out
 //! * [`driver`] — runs an owner against a log
 //! * [`simulation`] — a whole cluster under a seed, with everything going wrong
@@ -15,6 +16,7 @@
 pub mod admission;
 pub mod background;
 pub mod clock;
+pub mod control;
 pub mod driver;
 pub mod effects;
 pub mod owner;
