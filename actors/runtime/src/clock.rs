@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tol_events::{Attribute, Event, EventTime, reserved};
 use tol_kafka::{Appended, Cursor, Delivery, EventLog, Position, Record, TopicPartition};
 
-use crate::owner::{Error, Moment};
+use crate::owner::{Error, Moment, Mutation, breaks};
 use crate::store::{Change, Store, Table};
 use crate::writer::{Identity, Outcome, Phase, Sent, Writer};
 
@@ -92,7 +92,7 @@ impl Ticker {
         }
         self.next_ms = moment.now_ms + self.tick_ms;
         let now = wall.plus_micros((moment.now_ms - since) as i64 * 1_000);
-        if now > self.last {
+        if now > self.last || breaks(Mutation::ClockBack) {
             self.last = now;
             self.tick(now, moment.wall);
         }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tol_events::{Attribute, DomainEvent, Event, EventTime, tree};
 use tol_kafka::{Append, Cursor, Delivery, EventLog, Reader, Record, TopicPartition};
 
+use crate::owner::{Mutation, breaks};
 use crate::stop::StopGate;
 
 /// Called once with whether the record is in the log.
@@ -111,7 +112,7 @@ impl ControlLine {
                     if let Delivery::Group { events, .. } = delivery {
                         for (_, event) in events {
                             let mut awaited = lock(&self.awaited);
-                            if awaited.as_ref().is_some_and(|awaited| awaited.id != event.id()) {
+                            if awaited.as_ref().is_some_and(|awaited| awaited.id != event.id()) && !breaks(Mutation::StaleRelease) {
                                 continue;
                             }
                             *awaited = None;

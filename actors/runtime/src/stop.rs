@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 use tol_events::{EventTime, EventView, reserved};
 
+use crate::owner::{Mutation, breaks};
+
 /// Why and since when.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StopState {
@@ -53,12 +55,13 @@ impl Default for StopGate {
 impl StopGate {
     /// Whether nothing may be decided now: engaged, or `control` was not read yet.
     pub fn is_closed(&self) -> bool {
-        self.inner.engaged.load(Ordering::Acquire) || !self.inner.informed.load(Ordering::Acquire)
+        self.inner.engaged.load(Ordering::Acquire) || !(self.inner.informed.load(Ordering::Acquire) || breaks(Mutation::StopForgotten))
     }
 
     /// Whether an effect may start now.
     pub fn may_act(&self, now_ms: u64) -> bool {
-        !self.is_closed() && now_ms < self.inner.lease_until_ms.load(Ordering::Acquire)
+        let leased = now_ms < self.inner.lease_until_ms.load(Ordering::Acquire);
+        (!self.is_closed() || breaks(Mutation::StopIgnored)) && (leased || breaks(Mutation::LeaseIgnored))
     }
 
     /// `control` was read to its end: decisions may begin, effects may start until `until_ms`.

@@ -222,6 +222,33 @@ impl Writer {
         Appended { positions, ..appended.clone() }
     }
 
+    /// Writes although its claim is void: the simulation leaves E2 out with it.
+    pub(crate) fn activate(&mut self) {
+        self.phase = Phase::Active;
+        self.next_sequence = self.reader.sequence() + 1;
+        self.next_position = self.reader.next();
+    }
+
+    /// How many events of a group of `count` an earlier owner may have written: the simulation leaves E4 out with it.
+    pub(crate) fn begun(&self, count: usize) -> usize {
+        let voided = self.reader.dropped().voided as usize;
+        if voided < count { voided } else { 0 }
+    }
+
+    /// Takes an acknowledgement's positions for those that were expected: the simulation leaves E11 out with it.
+    pub(crate) fn believe(&mut self, appended: &Appended) {
+        if let (Some((_, first, _)), Some(position)) = (&mut self.in_flight, appended.positions.first()) {
+            *first = *position;
+            self.next_position = position + appended.positions.len() as u64;
+        }
+    }
+
+    /// Uses the last `count` sequences again: the simulation leaves E11 out with it.
+    pub(crate) fn rewind(&mut self, count: usize) {
+        self.next_sequence -= count as u64;
+        self.next_position -= count as u64;
+    }
+
     /// E6: what the answer to batch `number` means.
     pub fn acknowledged(&mut self, number: u64, answer: Result<&Appended, &tol_kafka::Error>) -> Outcome {
         let Some((current, first, count)) = self.in_flight else { return Outcome::Outdated };

@@ -8,7 +8,7 @@ use tol_kafka::{Append, Appended, Batch, Cursor, Delivery, Position, TopicPartit
 
 use super::memory::{Memory, Seen, read_seen, seen_change, seen_key};
 use super::{Candidate, SeenKey, candidate};
-use crate::owner::{Error, Moment};
+use crate::owner::{Error, Moment, Mutation, breaks};
 use crate::store::{Change, Store, Table};
 use crate::writer::{Identity, Outcome, Phase, Writer};
 
@@ -200,7 +200,8 @@ impl Gate {
 
     fn write(&self, mut changes: Vec<Change>) -> Result<(), Error> {
         changes.push(self.cursor_change()?);
-        Ok(self.store.write(changes, Some((&self.token_key, &self.token)))?)
+        let token = Some((self.token_key.as_slice(), self.token.as_slice())).filter(|_| !breaks(Mutation::GateTokenIgnored));
+        Ok(self.store.write(changes, token)?)
     }
 
     fn cursor_change(&self) -> Result<Change, Error> {
@@ -215,6 +216,9 @@ impl Gate {
     /// # Errors
     /// The store failed.
     pub fn lookup(&self, keys: &[SeenKey]) -> Result<Vec<Option<Seen>>, Error> {
+        if breaks(Mutation::DuplicatesTaken) {
+            return Ok(vec![None; keys.len()]);
+        }
         let rows: Vec<Vec<u8>> = keys.iter().map(|key| seen_key(&self.prefix, *key)).collect();
         let borrowed: Vec<&[u8]> = rows.iter().map(Vec::as_slice).collect();
         let stored = self.store.multi_get(Table::Seen, &borrowed)?;
@@ -241,7 +245,7 @@ impl Gate {
 
     /// Answers `ticket` for a known key: now if it is committed, else with it (E7).
     pub fn follow(&mut self, key: SeenKey, seen: Seen, ticket: u64) -> Option<GateAction> {
-        if self.recent.contains_key(&key) {
+        if self.recent.contains_key(&key) && !breaks(Mutation::DuplicateEarly) {
             self.followers.push(Follower { key, content: seen.content, ticket });
             return None;
         }
@@ -263,7 +267,26 @@ impl Gate {
     /// # Errors
     /// The store failed or the token was lost.
     pub fn appended(&mut self, number: u64, answer: Result<&Appended, &tol_kafka::Error>) -> Result<Vec<GateAction>, Error> {
+        if let (true, Ok(appended)) = (breaks(Mutation::ResentOtherwise), answer) {
+            self.writer.believe(appended);
+        }
+        let believed;
+        let answer = match answer {
+            Ok(appended) if breaks(Mutation::GateAcknowledgedAnywhere) => {
+                believed = self.writer.as_expected(appended);
+                Ok(&believed)
+            }
+            other => other,
+        };
         let cursor = match self.writer.acknowledged(number, answer) {
+            Outcome::Lost(_) if breaks(Mutation::ResentOtherwise) => {
+                let mut again = self.in_flight.take().map(|(_, candidates)| candidates).unwrap_or_default();
+                self.writer.rewind(again.len());
+                again.reverse();
+                again.append(&mut self.building);
+                self.building = again;
+                return Ok(Vec::new());
+            }
             Outcome::Outdated => return Ok(Vec::new()),
             Outcome::Lost(_) => {
                 self.lose();
@@ -364,6 +387,13 @@ impl Gate {
             let recorded = moment.wall.to_string();
             let records = candidates.iter().map(|candidate| self.writer.number_record(candidate, &recorded)).collect();
             let (number, append) = self.writer.append(records);
+            if breaks(Mutation::MemoryFirst) {
+                let changes = candidates.iter().filter_map(|candidate| Some(seen_change(&self.prefix, candidate.key, *self.recent.get(&candidate.key)?)));
+                // Where the store fails, the mutation does nothing.
+                let _ = self.store.write(changes.collect(), Some((&self.token_key, &self.token)));
+            }
+            let (number, mut append) = self.writer.append(records);
+            append.expected = append.expected.filter(|_| !breaks(Mutation::ResentOtherwise));
             self.in_flight = Some((number, candidates));
             actions.push(GateAction::Append(number, append));
         }

@@ -3,6 +3,7 @@
 use tol_kafka::{Position, TopicPartition};
 
 use super::SeenKey;
+use crate::owner::{Mutation, breaks};
 use crate::store::{Change, Store, Table};
 
 /// What admission remembers of a fact.
@@ -29,7 +30,8 @@ impl Memory {
     /// # Errors
     /// The store failed or the token was lost.
     pub fn write(self, store: &dyn Store) -> Result<(), crate::store::Error> {
-        store.write(self.changes, Some((&self.token_key, &self.token)))
+        let token = Some((self.token_key.as_slice(), self.token.as_slice())).filter(|_| !breaks(Mutation::GateTokenIgnored));
+        store.write(self.changes, token)
     }
 }
 

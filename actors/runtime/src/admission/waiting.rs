@@ -8,7 +8,7 @@ use super::gate::{Follower, GateAction};
 use super::machine::{Action, Machine};
 use super::request::{Published, Refusal, Request};
 use super::{Candidate, Gate, Seen, SeenKey};
-use crate::owner::{Error, Moment};
+use crate::owner::{Error, Moment, Mutation, breaks};
 
 /// Who waits for how many facts.
 pub(super) struct Waiter<R> {
@@ -32,7 +32,8 @@ impl<R> Machine<R> {
             }
             let (mut actions, mut contradicted) = (Vec::new(), Vec::new());
             for candidate in candidates {
-                match gate.lookup(&[candidate.key])?.first().copied().flatten() {
+                let seen = gate.lookup(&[candidate.key])?.first().copied().flatten();
+                match seen.filter(|_| !breaks(Mutation::OfferedBlindly)) {
                     Some(seen) if seen.content != candidate.content => contradicted.push(candidate.ticket),
                     Some(seen) => actions.push(GateAction::Admitted { ticket: candidate.ticket, position: seen.position, fresh: true }),
                     None => gate.admit(candidate),
@@ -93,7 +94,7 @@ impl<R> Machine<R> {
         let on_its_way = |candidate: &Candidate| self.gates.get(&candidate.to).is_some_and(|gate| gate.recent_of(candidate.key).is_some());
         let contradicts = |(candidate, seen): (&Candidate, &Option<Seen>)| seen.is_some_and(|seen| seen.content != candidate.content) && on_its_way(candidate);
         // E7: what it contradicts may yet come to nothing.
-        if request.candidates.iter().zip(&known).any(contradicts) {
+        if request.candidates.iter().zip(&known).any(contradicts) && !breaks(Mutation::ConflictEarly) {
             return Ok(Some(request));
         }
         let Request { candidates, ids, reply, .. } = request;

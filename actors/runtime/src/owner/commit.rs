@@ -38,6 +38,10 @@ impl Owner {
         };
         match self.writer.acknowledged(number, single) {
             Outcome::Outdated => Ok(()),
+            Outcome::Lost(_) if self.options.breaks(Mutation::FailedBatchSkipped) => {
+                self.in_flight = None;
+                Ok(())
+            }
             Outcome::Lost(problem) => {
                 self.lose(&problem);
                 Ok(())

@@ -138,7 +138,7 @@ impl Owner {
         if !wanted || event.event_type().starts_with(reserved::PREFIX) {
             return false;
         }
-        match event.target() {
+        match event.target().filter(|_| !self.options.breaks(Mutation::TargetIgnored)) {
             Some(target) => id::partition_of(target, self.options.partitions) == self.partition,
             None => partition.partition == self.partition || matches!(&*partition.topic, "control"),
         }
@@ -161,7 +161,12 @@ impl Owner {
                 at: format!("timer {timer}"),
             };
             let input = Input::Timer { id: &timer, subject: &subject, due };
-            if !self.settle(input, cause, Some(reserved::TIMER_FIRED), moment)? {
+            let mut otherwise = Some(reserved::TIMER_FIRED);
+            if self.options.breaks(Mutation::TimerSilent) {
+                self.cache.set_timer(&subject, &timer, None)?;
+                otherwise = None;
+            }
+            if !self.settle(input, cause, otherwise, moment)? {
                 return Ok(false);
             }
             self.retry = (0, 0);
@@ -301,6 +306,10 @@ impl Owner {
             events.push((event, encoded, evolution));
         }
         self.accept_group(subject, trial, events)?;
+        if self.options.breaks(Mutation::GroupCompleted) {
+            let group = self.building.records.len() - count;
+            self.building.records.drain(group..group + self.writer.begun(count));
+        }
         Ok(Ok(()))
     }
 

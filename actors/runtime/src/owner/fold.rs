@@ -8,6 +8,7 @@ use tol_system::{AnySystem, Evolution, State};
 use super::Error;
 use super::cache::{Cache, Meta, PendingEffect, Positions};
 use super::parking::Removed;
+use super::{Mutation, breaks};
 
 /// Extension of the first event of a group that a timer led to: the timer's id (its subject is the event's).
 pub(super) const TIMER_MARK: &str = "timerid";
@@ -18,7 +19,12 @@ pub(super) const EFFECT_MARK: &str = "effectid";
 pub(super) fn fold(cache: &mut Cache, meta: &mut Meta, system: &dyn AnySystem, event: EventView<'_>, position: Position, sequence: u64) -> Result<(), Error> {
     if let Some(text) = event.attribute(Attribute::InputPosition) {
         // E9: set, not maximised.
-        meta.inputs.extend(parse_positions(text).ok_or(Error::Internal("inputposition does not read"))?);
+        for (partition, said) in parse_positions(text).ok_or(Error::Internal("inputposition does not read"))? {
+            let known = meta.inputs.insert(partition.clone(), said);
+            if let (Some(known), true) = (known.filter(|known| *known > said), breaks(Mutation::PositionsMaximised)) {
+                meta.inputs.insert(partition, known);
+            }
+        }
     }
     meta.last_id = event.id().to_owned();
     meta.last_position = position;
@@ -47,6 +53,7 @@ pub(super) fn fold(cache: &mut Cache, meta: &mut Meta, system: &dyn AnySystem, e
 pub(super) fn marks(cache: &mut Cache, event: EventView<'_>) -> Result<(), Error> {
     for (name, value) in event.extensions() {
         match name {
+            TIMER_MARK if breaks(Mutation::TimerKept) => {}
             TIMER_MARK => cache.set_timer(event.subject(), value, None)?,
             EFFECT_MARK => cache.set_effect(value, None)?,
             _ => {}

@@ -29,7 +29,9 @@ use tol_system::{AnySystem, Description, EffectOutcome};
 
 pub use cache::{Cache, DueTimer, Meta, PendingEffect, Positions};
 pub(crate) use fold::panic_text;
-pub(crate) use mutation::Mutation;
+#[cfg(test)]
+pub(crate) use mutation::without;
+pub(crate) use mutation::{Mutation, breaks};
 pub use options::{Error, Options};
 pub use parking::{Parked, Recorded};
 
@@ -336,6 +338,9 @@ impl Owner {
             self.readers.insert(partition.clone(), Reader::resume(partition, cursor));
         }
         for (request_id, effect) in self.cache.effects()? {
+            if self.options.breaks(Mutation::EffectsForgotten) {
+                break;
+            }
             self.actions.push(Action::StartEffect(request_id, effect));
         }
         Ok(())
@@ -414,7 +419,12 @@ impl Owner {
             && self.writer.claim_was_void(position)
         {
             self.claim_position = None;
-            self.claim(moment);
+            if self.options.breaks(Mutation::ClaimNotExclusive) {
+                self.writer.activate();
+                self.begin()?;
+            } else {
+                self.claim(moment);
+            }
         }
         if self.writer.is_active() {
             if !moment.stopped && !self.paused {

@@ -2,9 +2,6 @@
 
 use tol_kafka::{Position, TopicPartition};
 
-#[cfg(test)]
-use super::Mutation;
-
 /// Limits of one owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -22,24 +19,11 @@ pub struct Options {
     pub checkpoint_inputs: u64,
     /// Bytes asked for at one read of an input.
     pub read_bytes: usize,
-    /// A rule to leave out, so that tests see the simulation notice it.
-    #[cfg(test)]
-    pub(crate) mutation: Option<Mutation>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            partitions: 8,
-            attempts: 3,
-            retry_ms: 50,
-            group_events: 1_000,
-            batch_events: 2_000,
-            checkpoint_inputs: 20_000,
-            read_bytes: 256 * 1024,
-            #[cfg(test)]
-            mutation: None,
-        }
+        Self { partitions: 8, attempts: 3, retry_ms: 50, group_events: 1_000, batch_events: 2_000, checkpoint_inputs: 20_000, read_bytes: 256 * 1024 }
     }
 }
 

@@ -5,6 +5,7 @@
 //! * `feed` — writers of facts and the clock
 //! * `client` — publishers, and what they were told
 //! * `cluster` — nodes and the schedule
+//! * `projection` — a projection that counts
 //! * `oracle` — what must be in the log
 //!
 //! [`run`] lets everything go wrong, then nothing, and compares. `cargo run --release -p tol-runtime --example simulate` runs many seeds.
@@ -13,10 +14,12 @@ mod client;
 mod cluster;
 mod feed;
 mod oracle;
+mod projection;
 mod rules;
 mod systems;
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;
 
 use std::collections::BTreeMap;
@@ -24,7 +27,6 @@ use std::sync::Arc;
 
 use tol_kafka::{Cursor, Delivery, EventLog, MemoryLog, Reader, TopicPartition};
 
-use crate::owner::Options;
 use crate::store::{MemoryStore, Store, Table};
 use cluster::{Cluster, Key};
 use oracle::Findings;
@@ -96,15 +98,7 @@ const STEPS: usize = 3_000;
 /// # Errors
 /// The first rule that was broken.
 pub fn run(seed: u64, verbose: bool) -> Result<Stats, Failure> {
-    run_with(seed, verbose, |options| options)
-}
-
-/// [`run`] with the owners' options changed.
-///
-/// # Errors
-/// The first rule that was broken.
-pub fn run_with(seed: u64, verbose: bool, options: impl FnOnce(Options) -> Options) -> Result<Stats, Failure> {
-    let mut cluster = Cluster::new(seed, verbose, options);
+    let mut cluster = Cluster::new(seed, verbose);
     cluster.storm(STEPS).map_err(|(step, problem)| Failure { seed, step: Some(step), problem })?;
     cluster.heal().and_then(|()| check(&cluster)).map_err(|problem| Failure { seed, step: None, problem })
 }
@@ -120,7 +114,15 @@ fn check(cluster: &Cluster) -> Result<Stats, String> {
         }
         check_reader(&cluster.log, &TopicPartition::new(rules::FACTS, partition), &mut Stats::default())?;
     }
-    check_reader(&cluster.log, &TopicPartition::new("clock", 0), &mut Stats::default())?;
+    let clock = TopicPartition::new("clock", 0);
+    check_reader(&cluster.log, &clock, &mut Stats::default())?;
+    let ticks: Vec<i64> = oracle::accepted(&cluster.log, &clock)?.into_iter().flatten().map(|tick| tick.time).collect();
+    if !ticks.is_sorted() {
+        return Err(format!("the clock goes back: {ticks:?}"));
+    }
+    for node in &cluster.nodes {
+        node.projections.iter().try_for_each(|projection| projection.check(&cluster.log, &node.store.inner))?;
+    }
     if !cluster.is_plain() {
         stats.facts = cluster.clients.check(&cluster.log)?;
         stats.refused = cluster.clients.refused;

@@ -11,18 +11,24 @@ use tol_kafka::{EventLog, Faults, MemoryClient, MemoryLog, TopicPartition, Topic
 
 mod door;
 mod schedule;
+mod stops;
 
 use super::client::Clients;
 use super::feed::{Feed, Splitting};
 use super::oracle;
+use super::projection::Counting;
 use super::rules::{self, Kind};
 use super::systems::{World, system};
 use crate::admission::{AdmissionOptions, Published, Refusal};
 use crate::clock::Ticker;
+use crate::control::ControlLine;
 use crate::driver::{Driver, Output};
+use crate::effects::{EffectQueue, Job};
 use crate::owner::{Error, Moment, Options};
+use crate::stop::StopGate;
 use crate::store::MemoryStore;
 use door::{Disk, Door, Pump};
+use stops::{Stand, Stops};
 
 /// A system's partition.
 pub(super) type Key = (Kind, u32);
@@ -51,18 +57,15 @@ pub(super) struct Node {
     ticker: Option<Ticker>,
     /// How much its wall clock is ahead.
     skew_ms: i64,
-    stopped: bool,
+    gate: StopGate,
+    line: Option<ControlLine>,
+    queue: EffectQueue,
+    running: Vec<Job>,
+    stand: Stand,
+    pub projections: Vec<Counting>,
     drivers: BTreeMap<Key, Running>,
     /// Owners that hung and wake up on the same node, with their cache taken over.
     hung: Vec<(Key, Running)>,
-}
-
-/// An effect that was started.
-struct Started {
-    node: usize,
-    key: Key,
-    instance: u64,
-    request: String,
 }
 
 pub(super) struct Cluster {
@@ -89,7 +92,7 @@ pub(super) struct Cluster {
     assignment: Vec<usize>,
     /// Nodes that were not told yet that a partition number is theirs no more.
     untold: Vec<(usize, u32)>,
-    effects: Vec<Started>,
+    stops: Stops,
     /// Every start: request, driver, epoch.
     starts: BTreeSet<(String, u64, u64)>,
     pub runs: BTreeMap<String, u32>,
@@ -101,12 +104,14 @@ pub(super) struct Cluster {
     faults: Faults,
     verbose: bool,
     storm_of_crashes: bool,
+    /// Partitions change hands all the time, and who lost one learns of it late.
+    rivals: bool,
 }
 
 type Outcome = Result<(), String>;
 
 impl Cluster {
-    pub(super) fn new(seed: u64, verbose: bool, options_of: impl FnOnce(Options) -> Options) -> Self {
+    pub(super) fn new(seed: u64, verbose: bool) -> Self {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let kafka = random.random_bool(0.6);
         let mut faults = if kafka { Faults::kafka_storm() } else { Faults::embedded_storm() };
@@ -120,11 +125,11 @@ impl Cluster {
         let topics = id::FACTS_TOPICS.into_iter().chain(["sim-counter.events", "sim-chain.events", "sim-worker.events", "inbox"]);
         let spec = |name: &str, partitions| TopicSpec { name: name.to_owned(), partitions, retention: None };
         let mut specs: Vec<TopicSpec> = topics.map(|name| spec(name, partitions)).collect();
-        specs.push(spec("clock", 1));
+        specs.extend([spec("clock", 1), spec("control", 1)]);
         // A log that was just made is reachable.
         let _ = log.ensure_topics(&specs);
         let subjects = random.random_range(2..=8);
-        let options = options_of(Options {
+        let options = Options {
             partitions,
             attempts: random.random_range(1..=3),
             retry_ms: 10,
@@ -132,9 +137,7 @@ impl Cluster {
             batch_events: random.random_range(1..=8),
             checkpoint_inputs: random.random_range(3..=30),
             read_bytes: random.random_range(1..=4000),
-            #[cfg(test)]
-            mutation: None,
-        });
+        };
         let feed_log: Arc<dyn EventLog> = log.client("feed");
         let feeds = (0..partitions).map(|partition| Feed::new(TopicPartition::new(rules::FACTS, partition), feed_log.clone())).collect();
         let clock = Feed::new(TopicPartition::new("clock", 0), feed_log);
@@ -165,7 +168,7 @@ impl Cluster {
             now_ms: 0,
             assignment: (0..partitions).map(|_| random.random_range(0..count)).collect(),
             untold: Vec::new(),
-            effects: Vec::new(),
+            stops: Stops::default(),
             starts: BTreeSet::new(),
             runs: BTreeMap::new(),
             instances: 0,
@@ -175,6 +178,7 @@ impl Cluster {
             faults,
             verbose,
             storm_of_crashes: random.random_bool(0.3),
+            rivals: random.random_bool(0.3),
             random,
         };
         for number in 0..count {
@@ -192,7 +196,12 @@ impl Cluster {
                 pumps: BTreeMap::new(),
                 ticker: None,
                 skew_ms: cluster.random.random_range(-5_000..5_000),
-                stopped: false,
+                gate: StopGate::default(),
+                line: None,
+                queue: EffectQueue::default(),
+                running: Vec::new(),
+                stand: Stand::default(),
+                projections: Vec::new(),
                 drivers: BTreeMap::new(),
                 hung: Vec::new(),
             };
@@ -257,7 +266,9 @@ impl Cluster {
 
     fn open_all(&mut self, node: usize) -> Outcome {
         self.nodes[node].told = (0..self.partitions).filter(|partition| self.assignment[*partition as usize] == node).collect();
+        self.open_line(node);
         self.open_door(node)?;
+        self.open_projections(node)?;
         for kind in Kind::ALL {
             for partition in 0..self.partitions {
                 // Those that only follow are not always there.
@@ -270,7 +281,7 @@ impl Cluster {
     }
 
     fn moment(&self, node: usize) -> Moment {
-        Moment { now_ms: self.now_ms, wall: self.wall(), stopped: self.nodes[node].stopped }
+        Moment { now_ms: self.now_ms, wall: self.wall(), stopped: self.nodes[node].gate.is_closed() }
     }
 
     fn wall(&self) -> EventTime {
@@ -280,7 +291,8 @@ impl Cluster {
     /// Steps one driver; whether it moved.
     fn step_driver(&mut self, node: usize, key: Key, hung: Option<usize>) -> Result<bool, String> {
         let moment = self.moment(node);
-        self.world.stopped.store(moment.stopped, Ordering::Relaxed);
+        let stopped = moment.stopped || self.must_not_decide(node);
+        self.world.stopped.store(stopped, Ordering::Relaxed);
         self.world.hung.store(hung.is_some(), Ordering::Relaxed);
         let place = &mut self.nodes[node];
         let running = match hung {
@@ -310,7 +322,6 @@ impl Cluster {
                     Some(at) => drop(self.nodes[node].hung.remove(at)),
                     None => drop(self.nodes[node].drivers.remove(&key)),
                 }
-                self.effects.retain(|started| started.instance != instance);
                 self.open_tickets.retain(|_, (owner, _)| *owner != instance);
                 return Ok(true);
             }
@@ -321,7 +332,7 @@ impl Cluster {
         }
         for output in progress.outputs {
             match output {
-                Output::StartEffect(request, _) => {
+                Output::StartEffect(request, effect) => {
                     if !self.starts.insert((request.clone(), instance, epoch)) {
                         return Err(format!("{key:?}: effect {request} started twice by one owner"));
                     }
@@ -331,7 +342,7 @@ impl Cluster {
                     if !counts && self.log.health().ready {
                         return Err(format!("{key:?}: effect {request} started before its request was committed"));
                     }
-                    self.effects.push(Started { node, key, instance, request });
+                    self.nodes[node].queue.submit((key.0.name().to_owned(), key.1, request, effect));
                 }
                 Output::DeadLetter(_) => {}
                 Output::Answer(ticket, answer) => {
@@ -364,6 +375,24 @@ impl Cluster {
         let moment = Moment { now_ms: self.now_ms, wall: self.wall(), stopped: false };
         while driver.step(moment).map_err(|error| format!("replay of {key:?}: {error}"))?.moved {}
         Ok(driver)
+    }
+
+    fn open_projections(&mut self, node: usize) -> Outcome {
+        let topics = [rules::FACTS, "sim-counter.events", "sim-worker.events"];
+        let of = topics.into_iter().flat_map(|topic| (0..self.partitions).map(move |partition| TopicPartition::new(topic, partition)));
+        let opened: Result<Vec<Counting>, String> = of.map(|of| Counting::open(of, &self.nodes[node].store.inner)).collect();
+        self.nodes[node].projections = opened?;
+        Ok(())
+    }
+
+    /// A projection of a node folds on; one that cannot write begins again from what is stored.
+    fn step_projection(&mut self, node: usize, at: usize, bytes: usize) -> Result<bool, String> {
+        let place = &mut self.nodes[node];
+        let Some(projection) = place.projections.get_mut(at) else { return Ok(false) };
+        match projection.step(place.log.as_ref(), place.store.as_ref(), bytes) {
+            Err(_) if place.store.full.load(Ordering::Relaxed) => self.open_projections(node).map(|()| false),
+            other => other.map_err(|problem| format!("n{node}: a projection ended: {problem}")),
+        }
     }
 
     /// Whether facts come from plain writers instead of clients.

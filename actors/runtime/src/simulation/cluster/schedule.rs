@@ -6,10 +6,9 @@ use std::sync::atomic::Ordering;
 use rand::Rng;
 use tol_events::{Attribute, Event, reserved};
 use tol_kafka::{Faults, TopicPartition};
-use tol_system::EffectOutcome;
 
-use super::super::rules::{self, Kind};
-use super::{Cluster, Key, Outcome, Running, Started};
+use super::super::rules::Kind;
+use super::{Cluster, Key, Outcome, Running};
 
 impl Cluster {
     fn crash(&mut self, node: usize) {
@@ -23,13 +22,14 @@ impl Cluster {
         place.drivers.clear();
         place.hung.clear();
         place.up = false;
+        place.projections.clear();
+        self.crash_line(node);
         self.crash_door(node);
         let place = &mut self.nodes[node];
         place.store.inner.lose_tail(lost);
         if forget {
             place.store.inner.clear();
         }
-        self.effects.retain(|started| !gone.contains(&started.instance));
         self.open_tickets.retain(|_, (instance, _)| !gone.contains(instance));
         self.untold.retain(|(untold, _)| *untold != node);
     }
@@ -77,30 +77,6 @@ impl Cluster {
         Ok(())
     }
 
-    fn finish_effect(&mut self) {
-        if self.effects.is_empty() {
-            return;
-        }
-        let at = self.random.random_range(0..self.effects.len());
-        // The lease: nothing starts under the stop.
-        if self.nodes[self.effects[at].node].stopped {
-            return;
-        }
-        let Started { node, key, instance, request } = self.effects.swap_remove(at);
-        *self.runs.entry(request.clone()).or_default() += 1;
-        let outcome = if rules::outcome(&request) { EffectOutcome::Completed(serde_json::json!({})) } else { EffectOutcome::Failed("no".to_owned()) };
-        let wall = self.wall();
-        let twice = self.random.random_bool(0.1);
-        let place = &mut self.nodes[node];
-        let hung = place.hung.iter_mut().map(|(_, running)| running);
-        if let Some(running) = place.drivers.get_mut(&key).into_iter().chain(hung).find(|running| running.instance == instance) {
-            if twice {
-                running.driver.effect_ended(request.clone(), outcome.clone(), wall);
-            }
-            running.driver.effect_ended(request, outcome, wall);
-        }
-    }
-
     fn operate(&mut self, discard: bool) -> Outcome {
         let (node, Some(key)) = self.pick() else { return Ok(()) };
         let moment = self.moment(node);
@@ -145,6 +121,9 @@ impl Cluster {
     /// One thing happens.
     fn step(&mut self) -> Outcome {
         let rare = if self.storm_of_crashes { 30 } else { 6 };
+        if self.rivals && self.random.random_bool(0.05) {
+            self.move_partition()?;
+        }
         match self.random.random_range(0..1000) {
             0..300 => {
                 if let (node, Some(key)) = self.pick() {
@@ -170,7 +149,8 @@ impl Cluster {
                     };
                 }
             }
-            384..400 => {
+            384..394 => self.step_line()?,
+            394..400 => {
                 let node = self.random.random_range(0..self.nodes.len());
                 self.step_clock(node)?;
             }
@@ -202,18 +182,21 @@ impl Cluster {
                 let at = self.random.random_range(0..self.feeds.len());
                 self.feeds[at].step(&mut self.random);
             }
-            790..810 => self.clock.step(&mut self.random),
+            790..800 if !self.plain => {
+                let node = self.random.random_range(0..self.nodes.len());
+                let at = self.random.random_range(0..3 * self.partitions as usize);
+                let bytes = self.random.random_range(1..3_000);
+                self.step_projection(node, at, bytes)?;
+            }
+            790..810 if self.plain => self.clock.step(&mut self.random),
             810..860 => self.now_ms += self.random.random_range(1..100),
-            860..870 => self.tick(),
-            870..910 => self.finish_effect(),
+            860..870 if self.plain => self.tick(),
+            870..890 => self.start_effect()?,
+            890..910 => self.finish_effect(),
             910..920 => self.operate(false)?,
             920..924 => self.operate(true)?,
-            924..930 => {
-                let node = self.random.random_range(0..self.nodes.len());
-                self.nodes[node].stopped ^= true;
-                let stopped = self.nodes[node].stopped;
-                self.say(|| format!("n{node} stopped: {stopped}"));
-            }
+            924..926 => self.stop_or_release(),
+            926..936 if self.random.random_bool(0.9) => self.step_line()?,
             930..936 if self.random.random_bool(0.2) => {
                 let reachable = self.random.random_bool(0.7);
                 self.log.set_reachable(reachable);
@@ -285,14 +268,12 @@ impl Cluster {
         self.log.set_reachable(true);
         self.log.set_faults(Faults { lost_ack: 0.0, failed: 0.0, delayed_ack: 0.0, ..self.faults.clone() });
         for node in 0..self.nodes.len() {
-            self.nodes[node].stopped = false;
             self.nodes[node].store.full.store(false, Ordering::Relaxed);
             for door in std::mem::take(&mut self.nodes[node].hung_doors) {
                 self.clients.forget_door(door.instance);
             }
             let hung = std::mem::take(&mut self.nodes[node].hung);
             let gone: BTreeSet<u64> = hung.iter().map(|(_, running)| running.instance).collect();
-            self.effects.retain(|started| !gone.contains(&started.instance));
             self.open_tickets.retain(|_, (instance, _)| !gone.contains(instance));
             if !self.nodes[node].up {
                 self.restart(node)?;
@@ -308,6 +289,7 @@ impl Cluster {
         for partition in 0..self.partitions {
             self.tell(self.assignment[partition as usize], partition, true)?;
         }
+        self.lift_stop()?;
         self.settle()?;
         // Twice, because what is redriven may set timers and request effects.
         for _ in 0..2 {
@@ -372,15 +354,23 @@ impl Cluster {
                 }
             }
             moved |= self.settle_doors()?;
-            moved |= self.log.pending() > 0 || !self.effects.is_empty();
+            for node in 0..self.nodes.len() {
+                for at in 0..self.nodes[node].projections.len() {
+                    moved |= self.step_projection(node, at, 10_000)?;
+                }
+            }
+            moved |= self.log.pending() > 0;
+            moved |= self.settle_effects()?;
             self.log.run_all();
-            for at in 0..self.feeds.len() {
+            let feeds = if self.plain { self.feeds.len() } else { 0 };
+            for at in 0..feeds {
                 self.feeds[at].step(&mut self.random);
                 moved |= !self.feeds[at].is_done();
             }
-            self.clock.step(&mut self.random);
-            moved |= !self.clock.is_done();
-            self.finish_effect();
+            if self.plain {
+                self.clock.step(&mut self.random);
+                moved |= !self.clock.is_done();
+            }
             self.now_ms += 100;
             let waiting = |running: &Running| !running.driver.owner().is_idle();
             moved |= self.nodes.iter().any(|node| node.drivers.values().any(waiting));
