@@ -32,7 +32,7 @@ pub struct Candidate {
     /// Everything but numbering and `recordedtime`.
     pub record: Record,
     /// Whether the sender gave a time; `recordedtime` stands in otherwise.
-    pub has_time: bool,
+    pub time: Option<EventTime>,
     /// Where it goes.
     pub to: TopicPartition,
     /// Where in `inbox` it came from.
@@ -74,7 +74,26 @@ impl Candidate {
         if let Some((partition, position)) = inbox {
             event.set(Attribute::InboxPosition, format!("{partition}@{position}"));
         }
-        Self { key, content, has_time: time.is_some(), record: Record::from_event(&event), to, inbox, ticket: 0 }
+        Self { key, content, time, record: Record::from_event(&event), to, inbox, ticket: 0 }
+    }
+}
+
+impl Candidate {
+    /// Its record under this epoch and sequence, recorded `now`, which is `recorded` as text: formatted once a batch.
+    pub(super) fn numbered(&self, (epoch, sequence): (u64, u64), now: EventTime, recorded: &str) -> Record {
+        let mut record = self.record.clone();
+        if self.time.is_none() {
+            record.attribute(Attribute::Time, recorded);
+        }
+        if self.time == Some(now) {
+            // Where both times are equal, the log says that the sender gave none: see `content_hash_of_fact`.
+            record.attribute(Attribute::RecordedTime, &now.plus_micros(1).to_string());
+        } else {
+            record.attribute(Attribute::RecordedTime, recorded);
+        }
+        record.attribute(Attribute::Epoch, &epoch.to_string());
+        record.attribute(Attribute::Sequence, &sequence.to_string());
+        record
     }
 }
 
@@ -163,6 +182,16 @@ mod tests {
             let mut fact = event(r#"{"a": 1}"#, if time.is_empty() { "2026-01-01T00:00:00Z" } else { time });
             fact.set(Attribute::RecordedTime, "2026-01-01T00:00:00Z");
             assert_eq!(content_hash_of_fact(fact.encode().view()), candidate.content);
+        }
+    }
+
+    #[test]
+    fn a_fact_recorded_at_the_very_time_it_gives_hashes_as_the_candidate_did() {
+        let now = EventTime::from_secs(1_600_000_000);
+        for time in ["", "2020-09-13T12:26:40Z"] {
+            let candidate = Candidate::new(event("{}", time), None, 8, None, now);
+            let batch = tol_kafka::Batch::of_records(candidate.to.clone(), 0, 0, &[candidate.numbered((1, 1), now, &now.to_string())]);
+            assert_eq!(content_hash_of_fact(batch.event(0).unwrap()), candidate.content, "{time}");
         }
     }
 

@@ -385,8 +385,7 @@ impl Gate {
             let rest = self.building.split_off(self.building.len().min(self.batch_events));
             let candidates = std::mem::replace(&mut self.building, rest);
             let recorded = moment.wall.to_string();
-            let records = candidates.iter().map(|candidate| self.writer.number_record(candidate, &recorded)).collect();
-            let (number, append) = self.writer.append(records);
+            let records = candidates.iter().map(|candidate| candidate.numbered(self.writer.number(), moment.wall, &recorded)).collect();
             if breaks(Mutation::MemoryFirst) {
                 let changes = candidates.iter().filter_map(|candidate| Some(seen_change(&self.prefix, candidate.key, *self.recent.get(&candidate.key)?)));
                 // Where the store fails, the mutation does nothing.
@@ -398,21 +397,6 @@ impl Gate {
             actions.push(GateAction::Append(number, append));
         }
         actions
-    }
-}
-
-impl Writer {
-    /// A candidate's record with its numbering.
-    fn number_record(&mut self, candidate: &Candidate, recorded: &str) -> tol_kafka::Record {
-        let (epoch, sequence) = self.number();
-        let mut record = candidate.record.clone();
-        if !candidate.has_time {
-            record.attribute(Attribute::Time, recorded);
-        }
-        record.attribute(Attribute::RecordedTime, recorded);
-        record.attribute(Attribute::Epoch, &epoch.to_string());
-        record.attribute(Attribute::Sequence, &sequence.to_string());
-        record
     }
 }
 
