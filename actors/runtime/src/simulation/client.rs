@@ -230,6 +230,11 @@ impl Clients {
         Ok(())
     }
 
+    /// Everything acknowledged counts, where it was said to lie.
+    pub(super) fn check_acknowledged(&self, log: &MemoryLog) -> Result<(), String> {
+        self.acknowledged.iter().try_for_each(|acknowledged| self.check_one(acknowledged, log))
+    }
+
     /// Every fact that counts was told by a client, once; everything acknowledged counts, where it was said to lie; of two that exclude each other one.
     pub(super) fn check(&self, log: &MemoryLog) -> Result<usize, String> {
         let mut facts: BTreeMap<String, usize> = BTreeMap::new();
@@ -255,9 +260,7 @@ impl Clients {
                 }
             }
         }
-        for acknowledged in &self.acknowledged {
-            self.check_one(acknowledged, log)?;
-        }
+        self.check_acknowledged(log)?;
         for (at, wish) in self.wishes.iter().enumerate() {
             let stored = facts.get(&wish.id) == Some(&at);
             match wish.settled {

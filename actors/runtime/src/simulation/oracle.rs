@@ -349,7 +349,7 @@ fn inputs_of(log: &MemoryLog, kind: Kind, partition: u32, partitions: u32) -> Re
     Ok(inputs)
 }
 
-/// Checks one partition of one system; returns what subjects are remembered as, by subject.
+/// Checks one partition of one system, and if all is `finished` that nothing is left over; returns what subjects are remembered as.
 pub(super) fn check(
     log: &MemoryLog,
     kind: Kind,
@@ -357,6 +357,7 @@ pub(super) fn check(
     partitions: u32,
     subjects: u64,
     findings: &mut Findings,
+    finished: bool,
 ) -> Result<BTreeMap<String, Memory>, String> {
     let inputs = inputs_of(log, kind, partition, partitions)?;
     let mut model = Model {
@@ -376,6 +377,8 @@ pub(super) fn check(
     for group in accepted(log, &own)? {
         model.group(&group, findings).map_err(|problem| format!("{own}@{}: {problem}", group.first().map_or(0, |event| event.position)))?;
     }
-    model.finish().map_err(|problem| format!("{own}: {problem}"))?;
+    if finished {
+        model.finish().map_err(|problem| format!("{own}: {problem}"))?;
+    }
     Ok(model.memory)
 }

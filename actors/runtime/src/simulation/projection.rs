@@ -31,6 +31,12 @@ impl Counting {
         Ok(Self { reader: Reader::resume(of, cursor) })
     }
 
+    /// Takes back what all of them wrote.
+    pub(super) fn forget(store: &dyn Store) -> Result<(), crate::store::Error> {
+        let prefix = b"count\0".to_vec();
+        store.write(vec![Change::DeletePrefix(Table::Rows, prefix.clone()), Change::DeletePrefix(Table::Meta, prefix)], None)
+    }
+
     /// Folds what one read gives; whether there was something. A write that fails ends it.
     pub(super) fn step(&mut self, log: &dyn EventLog, store: &dyn Store, bytes: usize) -> Result<bool, String> {
         let of = self.reader.topic_partition().clone();

@@ -67,7 +67,7 @@ pub(super) fn options(random: &mut rand_chacha::ChaCha8Rng, partitions: u32, kaf
         batch_events: random.random_range(1..=8),
         timeout_ms: random.random_range(300..3_000),
         joint_appends: !kafka,
-        gather_ms: if kafka { 5 } else { 0 },
+        gather_ms: if kafka { random.random_range(0..20) } else { 0 },
     }
 }
 

@@ -385,6 +385,15 @@ impl Cluster {
         Ok(())
     }
 
+    /// The projections of a node are folded anew, while everything else goes on.
+    fn rebuild(&mut self, node: usize) -> Outcome {
+        self.say(|| format!("n{node} rebuilds its projections"));
+        if self.nodes[node].up && Counting::forget(self.nodes[node].store.as_ref()).is_ok() {
+            return self.open_projections(node);
+        }
+        Ok(())
+    }
+
     /// A projection of a node folds on; one that cannot write begins again from what is stored.
     fn step_projection(&mut self, node: usize, at: usize, bytes: usize) -> Result<bool, String> {
         let place = &mut self.nodes[node];

@@ -10,6 +10,9 @@ use tol_kafka::{Faults, TopicPartition};
 use super::super::rules::Kind;
 use super::{Cluster, Key, Outcome, Running};
 
+/// Steps between two comparisons with the model.
+const COMPARED: usize = 500;
+
 impl Cluster {
     fn crash(&mut self, node: usize) {
         self.say(|| format!("n{node} crashes"));
@@ -186,6 +189,9 @@ impl Cluster {
                 let node = self.random.random_range(0..self.nodes.len());
                 let at = self.random.random_range(0..3 * self.partitions as usize);
                 let bytes = self.random.random_range(1..3_000);
+                if self.random.random_bool(0.05) {
+                    self.rebuild(node)?;
+                }
                 self.step_projection(node, at, bytes)?;
             }
             790..810 if self.plain => self.clock.step(&mut self.random),
@@ -256,6 +262,9 @@ impl Cluster {
         }
         for step in 0..steps {
             self.step().map_err(|problem| (step, problem))?;
+            if step % COMPARED == COMPARED - 1 {
+                super::super::check_so_far(self).map_err(|problem| (step, problem))?;
+            }
         }
         Ok(())
     }

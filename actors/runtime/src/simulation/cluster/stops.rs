@@ -22,6 +22,8 @@ pub(super) struct Stand {
     engaged: Option<String>,
     /// When it started.
     since_ms: u64,
+    /// Until when it does not come to reading `control`.
+    deaf_until_ms: u64,
 }
 
 /// What the model knows of all stops.
@@ -42,7 +44,7 @@ impl Cluster {
         let place = &mut self.nodes[node];
         place.gate = StopGate::default();
         place.line = Some(ControlLine::new(place.log.clone(), place.gate.clone(), &place.name));
-        place.stand = Stand { engaged: None, since_ms: now_ms };
+        place.stand = Stand { engaged: None, since_ms: now_ms, deaf_until_ms: 0 };
     }
 
     pub(super) fn crash_line(&mut self, node: usize) {
@@ -97,6 +99,9 @@ impl Cluster {
     fn stop(&mut self, node: usize) {
         let wall = self.wall();
         let Some(line) = &self.nodes[node].line else { return };
+        // Somebody else may be slow to read of it: its lease ends.
+        let deaf = self.random.random_range(0..self.nodes.len());
+        let deaf_until_ms = self.now_ms + self.random.random_range(0..3_000);
         self.stops.asked += 1;
         let stop = format!("stop {}", self.stops.asked);
         let (noted, acknowledged) = (stop.clone(), self.stops.acknowledged.clone());
@@ -108,6 +113,7 @@ impl Cluster {
         line.engage(stop.clone(), "a test", "nobody", wall, Box::new(done));
         self.say(|| format!("n{node} engages {stop}"));
         self.nodes[node].stand.engaged = Some(stop);
+        self.nodes[deaf].stand.deaf_until_ms = deaf_until_ms;
     }
 
     fn release(&mut self, node: usize) {
@@ -125,7 +131,7 @@ impl Cluster {
         let node = self.random.random_range(0..self.nodes.len());
         // Now and then the lease is older than the read.
         let before_ms = self.now_ms.saturating_sub(self.random.random_range(0..50));
-        if let Some(line) = &self.nodes[node].line {
+        if let Some(line) = self.nodes[node].line.as_ref().filter(|_| self.now_ms >= self.nodes[node].stand.deaf_until_ms) {
             let _ = line.read(before_ms, LEASE_MS); // one that cannot read has no lease
         }
         Ok(())
