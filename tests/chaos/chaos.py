@@ -57,7 +57,8 @@ class Table:
             "",
             "Written by `scripts/chaos`, which does these things to real nodes, a real Apache Kafka and a real disk while publishers and queries go on. "
             "A publisher sends a batch again, to any node, with the same ids, until it is acknowledged; recovery is the time from the fault until every partition acknowledges a fact again. "
-            "Found, lost and twice count the row's facts in the log; digests are those of the customers and revenue projections on all nodes.",
+            "Found, lost and twice count the row's facts in the log; digests are those of the customers and revenue projections on all nodes. "
+            "Queries refused count those to a node that was down or starting, too: nobody chose another node for them.",
             "",
             f"{datetime.now(timezone.utc):%Y-%m-%d}, commit {commit}, {os.cpu_count()} cores ({model}), {memory} GB, seed {arguments.seed}, `scripts/chaos {' '.join(arguments.given)}`",
             "",

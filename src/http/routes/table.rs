@@ -37,7 +37,7 @@ const fn post(operation: Operation, path: &'static str, tag: &'static str, summa
 pub(crate) static ROUTES: &[Route] = &[
     Route {
         scope: Some(Publish),
-        description: "One CloudEvent or a batch. Binary mode is read as well: any other content type, the data as the body, and the attributes in headers (ce-specversion, ce-id, ce-source, ce-type, ce-subject, …), percent-encoded. Answers when all are durable. All or none: one bad event refuses the request, and the problem names its index. Sending again with the same ids is safe: what is there already is counted as a duplicate.",
+        description: "One CloudEvent or a batch. Binary mode is read as well: any other content type, the data as the body, and the attributes in headers (ce-specversion, ce-id, ce-source, ce-type, ce-subject, …), percent-encoded. Answers when all are durable. All or none: one bad event refuses the request, and the problem names its index. (On several nodes each owner stores its part; after a 409 or 503 parts of other owners may be stored.) Sending again with the same ids is safe: what is there already is counted as a duplicate.",
         body: Body::Events,
         answers: &[ok("All are durable.", Content::Json("Published"))],
         problems: &[Kind::InvalidEvent, Kind::InvalidData, Kind::UnknownVersion, Kind::IdConflict, Kind::Unavailable, Kind::DiskFull, Kind::EmergencyStop],
