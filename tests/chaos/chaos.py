@@ -173,7 +173,7 @@ def rows_on(kafka, names, space, arguments, table, progress):
             try:
                 if name == "disk-full":
                     mount_tmpfs(folder, 192)
-                    space.closing.append(lambda: subprocess.run(["umount", "-l", folder], check=False))
+                    space.closing.append(lambda mounted=folder: subprocess.run(["umount", "-l", mounted], check=False))
             except Skipped as reason:
                 table.add(name, known[name].__doc__, ("skipped", "", "", "", "", "", "", str(reason)), True)
                 continue

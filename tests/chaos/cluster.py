@@ -131,17 +131,21 @@ class Cluster:
         last = {}
 
         def lags(node):
-            total = 0
+            behind = {}
             for path in ("/systems", "/projections"):
                 status, answer = node.send("GET", path, timeout=30)
                 if status != 200:
-                    return None
-                total += sum(one["lag"] for one in answer)
-            return total
+                    return {path: status}
+                behind.update({one["name"]: one["lag"] for one in answer if one["lag"]})
+            for name in list(behind):
+                status, answer = node.send("GET", f"/systems/{name}", timeout=30)
+                if status == 200:
+                    behind[name] = (behind[name], {partition["partition"]: (partition["phase"], partition["last_problem"]) for partition in answer["partitions"]})
+            return behind
 
         def settled():
             last.update({node.name: lags(node) for node in self.alive()})
-            return all(lag == 0 for lag in last.values())
+            return not any(last.values())
 
         eventually(lambda: f"everything decided and folded ({last})", lambda: settled() and settled(), patience_s)
 

@@ -206,6 +206,8 @@ def sst_flipped(run):
     """kill -9, and a byte flipped in an SST of the caches"""
     node = run.cluster.nodes[0]
     run.quiet()
+    # A rebuild flushes what it folded; what the load wrote may still lie in memory.
+    node.rebuild("customers")
     node.stop()
     tables = sorted((node.data / "projections").rglob("*.sst"), key=lambda path: path.stat().st_size)
     check(tables, "there is no SST yet")
