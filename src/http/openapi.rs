@@ -150,7 +150,9 @@ fn operation(route: &Route) -> Value {
         Body::Events => operation["requestBody"] = events_body(),
         Body::Reason => operation["requestBody"] = json!({"required": true, "content": {"application/json": {"schema": reference("Reason")}}}),
         Body::RedriveFilter => operation["requestBody"] = json!({"required": false, "content": {"application/json": {"schema": reference("RedriveFilter")}}}),
-        Body::AnyJson => operation["requestBody"] = json!({"required": true, "content": {"application/json": {"schema": {}}}}),
+        Body::AnyJson => {
+            operation["requestBody"] = json!({"required": true, "content": {"application/json": {"schema": {"const": {"facts": []}, "description": "A question of another node; this one asks nothing."}}}})
+        }
     }
     if route.body == Body::Events {
         let trace = json!({"name": "traceparent", "in": "header", "required": false, "schema": {"type": "string"}, "description": "W3C trace context; given to events that have none."});

@@ -125,6 +125,16 @@ impl Tip {
         lock(&self.state).followed.contains_key(of)
     }
 
+    /// Records that are known to exist do not arrive: the partition is assigned anew, and its reader goes another way meanwhile.
+    fn follow_anew(&self, of: &TopicPartition) {
+        let mut state = lock(&self.state);
+        let next = state.followed.get(of).map(|followed| followed.next);
+        if let Some(next) = next.filter(|_| !state.wanted.iter().any(|(wanted, _)| wanted == of)) {
+            tracing::warn!(partition = %of, position = next, "the consumer at the tip stands still; followed anew");
+            state.wanted.push((of.clone(), next));
+        }
+    }
+
     fn publish(&self, of: &TopicPartition, batch: Arc<Batch>) {
         let weight = |batch: &Batch| batch.body().len() + batch.len() * 256;
         let mut state = lock(&self.state);
@@ -184,18 +194,25 @@ impl Tip {
             Err(error) => return tracing::error!(%error, "cannot create the consumer at the tip"),
         };
         let mut names: HashMap<String, Arc<str>> = HashMap::new();
-        let mut known = BTreeSet::new();
+        let (mut known, mut followed) = (BTreeSet::new(), BTreeSet::new());
         while !inner.closed() {
             for (of, from) in std::mem::take(&mut lock(&self.state).wanted) {
                 let list = if known.contains(&of.topic) { place(&of, from) } else { assignment(&consumer, &of, from) };
-                let assigned = list.and_then(|list| consumer.incremental_assign(&list).map_err(unavailable));
+                let again = followed.contains(&of);
+                let assigned = list.and_then(|list| {
+                    if again {
+                        consumer.incremental_unassign(&list).map_err(unavailable)?;
+                    }
+                    consumer.incremental_assign(&list).map_err(unavailable)
+                });
                 if let Err(error) = assigned {
                     tracing::warn!(%error, partition = %of, "cannot follow");
                     // Its readers wait to be woken: it is tried until it can be followed.
                     lock(&self.state).wanted.push((of, from));
                     inner.pause(Duration::from_millis(200));
                 } else {
-                    known.insert(of.topic);
+                    known.insert(of.topic.clone());
+                    followed.insert(of);
                 }
             }
             let mut collected: BTreeMap<TopicPartition, Collected> = BTreeMap::new();
@@ -344,8 +361,12 @@ impl Inner {
         let known = self.ends.known(of);
         if let Some(batches) = self.tip.read(of, position, max_bytes, known) {
             // A position above the end must be told from one at the end, also while it is followed.
-            if !batches.is_empty() || position <= known {
+            if !batches.is_empty() || position == known {
                 return Ok(batches);
+            }
+            if position < known {
+                self.tip.follow_anew(of);
+                return self.pool.read(self, of, position, max_bytes, known);
             }
         }
         let Bounds { earliest, end } = if position < known { Bounds { earliest: 0, end: known } } else { self.bounds(of)? };
