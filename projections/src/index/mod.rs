@@ -146,6 +146,8 @@ pub struct EventIndex {
     state: Mutex<State>,
     woken: Arc<(std::sync::Mutex<bool>, Condvar)>,
     stopping: AtomicBool,
+    /// The last round left more in the log.
+    behind: AtomicBool,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -165,7 +167,15 @@ impl EventIndex {
     /// The store failed.
     pub fn open(log: Arc<dyn EventLog>, store: Arc<RocksStore>) -> Result<Arc<Self>, Error> {
         let state = Mutex::new(Self::load(&*log, store.current()?)?);
-        Ok(Arc::new(Self { log, store, state, woken: Arc::default(), stopping: AtomicBool::new(false), thread: Mutex::default() }))
+        Ok(Arc::new(Self {
+            log,
+            store,
+            state,
+            woken: Arc::default(),
+            stopping: AtomicBool::new(false),
+            behind: AtomicBool::new(true),
+            thread: Mutex::default(),
+        }))
     }
 
     /// What the store says.
@@ -254,7 +264,22 @@ impl EventIndex {
         Ok(self.round()? != Progress::Idle)
     }
 
+    /// Indexes what gathers at the tip, so that whoever published a moment ago finds it. What fails or is far behind is left to the thread.
+    pub(crate) fn take_newest(&self) {
+        if !self.behind.load(Ordering::Relaxed)
+            && let Err(problem) = self.round()
+        {
+            tracing::debug!(%problem, "the newest events are not indexed yet");
+        }
+    }
+
     fn round(&self) -> Result<Progress, Error> {
+        let progress = self.take_round()?;
+        self.behind.store(progress == Progress::Behind, Ordering::Relaxed);
+        Ok(progress)
+    }
+
+    fn take_round(&self) -> Result<Progress, Error> {
         let mut state = self.state.lock();
         if !state.session.is_current() {
             *state = Self::load(&*self.log, self.store.current()?)?;

@@ -196,6 +196,7 @@ impl EventIndex {
     /// # Errors
     /// [`Error::Cursor`], or the log or the store failed.
     pub fn search(&self, query: &SearchQuery) -> Result<SearchPage, Error> {
+        self.take_newest();
         let moved = query.cursor.as_deref().map(parse_cursor).transpose()?.unwrap_or_default();
         let terms = query.terms();
         let store = self.database()?;
