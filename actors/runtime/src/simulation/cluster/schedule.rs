@@ -391,6 +391,23 @@ impl Cluster {
                 return Ok(());
             }
         }
-        Err("does not come to rest although nothing goes wrong any more".to_owned())
+        let mut waits: Vec<String> = Vec::new();
+        for (number, node) in self.nodes.iter().enumerate() {
+            let busy = node.drivers.iter().filter(|(_, running)| !running.driver.owner().is_idle());
+            waits.extend(
+                busy.map(|(key, running)| format!("n{number} {key:?} driver {} is not idle ({:?})", running.instance, running.driver.owner().last_problem())),
+            );
+        }
+        for (number, node) in self.nodes.iter().enumerate() {
+            let (gate, effects) = (node.gate.is_closed(), node.queue.is_empty());
+            waits.push(format!("n{number}: stopped {gate}, no effects wait {effects}, {} run, log {}", node.running.len(), self.log.pending()));
+        }
+        for key in (0..self.partitions).flat_map(|partition| Kind::ALL.map(|kind| (kind, partition))) {
+            waits.extend(self.owner(key).err());
+        }
+        if !self.clients.is_done() || !self.unwritten.is_empty() {
+            waits.push("clients wait".to_owned());
+        }
+        Err(format!("does not come to rest although nothing goes wrong any more: {waits:?}"))
     }
 }

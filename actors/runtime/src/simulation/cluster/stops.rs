@@ -209,8 +209,9 @@ impl Cluster {
     /// Whatever was stopped goes on.
     pub(super) fn lift_stop(&mut self) -> Outcome {
         for _ in 0..100 {
-            (0..self.nodes.len()).try_for_each(|node| self.read_line(node))?;
+            // What a node that crashed had on its way may land yet.
             self.log.run_all();
+            (0..self.nodes.len()).try_for_each(|node| self.read_line(node))?;
             if !self.nodes.iter().any(|node| node.gate.is_closed()) && self.log.pending() == 0 {
                 return Ok(());
             }
