@@ -80,7 +80,7 @@ impl Gate {
         let prefix = format!("{partition}\u{0}").into_bytes();
         let token_key = [b"token\0admission\0", &*prefix].concat();
         let cursor_key = [b"admission\0", &*prefix].concat();
-        let token = format!("{node} {nonce_seed:016x}").into_bytes();
+        let token = token(node, nonce_seed);
         store.write(vec![Change::Put(Table::Meta, token_key.clone(), token.clone())], None)?;
         let stored = store.get(Table::Meta, &cursor_key)?;
         let (known_log, committed, inbox): (String, Cursor, Vec<(u32, u64)>) = stored.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
@@ -118,6 +118,19 @@ impl Gate {
             gate.forget()?;
         }
         Ok(gate)
+    }
+
+    /// Whether the memory is this gate's, or was taken over by `successor`, who is the same door opened anew (E10).
+    ///
+    /// # Errors
+    /// The store failed, or somebody else took it.
+    pub(super) fn check_held(&self, store: &dyn Store, successor: &[u8]) -> Result<(), Error> {
+        match store.get(Table::Meta, &self.token_key)? {
+            Some(token) if token != self.token && token != successor => {
+                Err(crate::store::Error::TokenLost(String::from_utf8_lossy(&self.token_key).into_owned()).into())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Starts over with an empty memory (E10).
@@ -398,6 +411,11 @@ impl Gate {
         }
         actions
     }
+}
+
+/// What marks a memory as a door's (E10).
+pub(super) fn token(node: &str, nonce_seed: u64) -> Vec<u8> {
+    format!("{node} {nonce_seed:016x}").into_bytes()
 }
 
 fn inbox_position(event: EventView<'_>) -> Option<(u32, Position)> {

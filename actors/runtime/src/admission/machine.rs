@@ -87,7 +87,7 @@ impl<R> Machine<R> {
     /// # Errors
     /// The store failed.
     pub fn open(opener: Opener, options: AdmissionOptions) -> Result<Self, Error> {
-        let (gates, session) = opener.open(0, &options)?;
+        let (gates, session) = opener.open(0, &options, &BTreeMap::new())?;
         Ok(Self {
             gates,
             session,
@@ -185,14 +185,14 @@ impl<R> Machine<R> {
         self.refuse_all(&error.to_string());
     }
 
-    fn reopen(&mut self, moment: Moment) {
-        let Some((why, at)) = self.broken.take() else { return };
+    fn reopen(&mut self, moment: Moment) -> Result<(), Error> {
+        let Some((why, at)) = self.broken.take() else { return Ok(()) };
         self.refuse_all(&why);
         if moment.now_ms < at {
             self.broken = Some((why, at));
-            return;
+            return Ok(());
         }
-        match self.opener.open(self.generation, &self.options) {
+        match self.opener.open(self.generation, &self.options, &self.gates) {
             Ok((gates, session)) => {
                 self.gates = gates;
                 self.session = session;
@@ -200,8 +200,10 @@ impl<R> Machine<R> {
                     self.assign(assigned);
                 }
             }
+            Err(taken @ Error::Store(crate::store::Error::TokenLost(_))) => return Err(taken),
             Err(again) => self.broken = Some((again.to_string(), moment.now_ms + REOPEN_MS)),
         }
+        Ok(())
     }
 
     /// The log's answer to a call.
@@ -289,7 +291,7 @@ impl<R> Machine<R> {
     /// The store failed.
     pub fn step(&mut self, moment: Moment) -> Result<bool, Error> {
         if self.broken.is_some() {
-            self.reopen(moment);
+            self.reopen(moment)?;
             return Ok(false);
         }
         crate::store::check_current(self.session.as_ref())?;

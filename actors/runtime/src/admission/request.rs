@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use tol_kafka::{Position, TopicPartition};
 
+use super::gate::token;
 use super::{Candidate, Gate};
 use crate::owner::Error;
 use crate::store::Store;
@@ -90,11 +91,15 @@ pub(super) type Gates = BTreeMap<TopicPartition, Gate>;
 
 impl Opener {
     /// All gates, and the store as it is now, which they remember in.
-    pub(super) fn open(&self, generation: u64, options: &AdmissionOptions) -> Result<(Gates, Arc<dyn Store>), Error> {
+    /// Opens all gates. `held` are those of the generation before: where somebody else took their memory over, this one ends (E10).
+    pub(super) fn open(&self, generation: u64, options: &AdmissionOptions, held: &Gates) -> Result<(Gates, Arc<dyn Store>), Error> {
         let store = crate::store::session(&self.store)?;
         let mut gates = BTreeMap::new();
         // No two claims share a nonce.
         let nonce_seed = self.nonce_seed.wrapping_add(generation.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        for gate in held.values() {
+            gate.check_held(store.as_ref(), &token(&self.node, nonce_seed))?;
+        }
         for topic in tol_events::id::FACTS_TOPICS {
             for partition in 0..options.partitions {
                 let partition = TopicPartition::new(topic, partition);
