@@ -209,8 +209,8 @@ class Node:
         return self.get(f"/projections/{projection}/digest")["digest"]
 
     def settled(self):
-        """No projection lags."""
-        return all(projection["lag"] == 0 for projection in self.get("/projections"))
+        """No system and no projection lags. Asked twice: what a system had just taken may still lead to events that a projection folds."""
+        return all(one["lag"] == 0 for path in 2 * ("/systems", "/projections") for one in self.get(path))
 
     def wait_for_orders(self, number):
         seen = 0
