@@ -39,7 +39,7 @@ use crate::store::{Database, RocksStore, Session};
 
 const FORMAT: u32 = 1;
 const READ_BYTES: usize = 512 << 10;
-/// How long new events gather before they are indexed together: what searches need beyond the index they read from the log.
+/// How long new events gather before they are indexed together; a search does not wait for it, see `take_newest`.
 const GATHER: Duration = Duration::from_millis(50);
 /// How often new topics are looked for and the lag is reported; both may ask the broker.
 const LOOK: Duration = Duration::from_secs(1);
