@@ -285,6 +285,9 @@ impl Mapper<'_> {
         if subject.split_once('/').is_none_or(|(kind, id)| kind.is_empty() || id.is_empty()) {
             return Err(bad(&self.subject, format!("the subject \"{subject}\" is not kind/id")));
         }
+        if subject.contains(char::is_control) {
+            return Err(bad(&self.subject, format!("the subject {subject:?} has a control character, which no attribute may have")));
+        }
         let mut event = Map::new();
         event.insert("specversion".into(), "1.0".into());
         event.insert("id".into(), self.id_of(row)?.into());
@@ -307,6 +310,10 @@ impl Mapper<'_> {
         };
         match template.fill(row, &self.file) {
             id if id.is_empty() => Err(RowError { line: row.line, columns: template.columns(&self.columns), problem: "the event's id would be empty".into() }),
+            id if id.contains(char::is_control) => {
+                let problem = format!("the id {id:?} has a control character, which no attribute may have");
+                Err(RowError { line: row.line, columns: template.columns(&self.columns), problem })
+            }
             id => Ok(id),
         }
     }

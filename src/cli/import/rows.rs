@@ -70,7 +70,7 @@ impl<R: BufRead> Rows<R> {
 
 fn csv_source<R: BufRead>(reader: R, delimiter: u8) -> Source<R> {
     let starts = LineStarts::default();
-    let index = LineIndex { reader, starts: Rc::clone(&starts), byte: 0, line: 1, line_start: 0, noted: false };
+    let index = LineIndex { reader, starts: Rc::clone(&starts), byte: 0, line: 1, line_start: 0, noted: false, after_cr: false };
     let reader = ReaderBuilder::new().has_headers(false).flexible(true).delimiter(delimiter).from_reader(index);
     Source::Csv { reader: Box::new(reader), starts }
 }
@@ -85,6 +85,7 @@ struct LineIndex<R> {
     line: u64,
     line_start: u64,
     noted: bool,
+    after_cr: bool,
 }
 
 impl<R: Read> Read for LineIndex<R> {
@@ -93,14 +94,16 @@ impl<R: Read> Read for LineIndex<R> {
         for byte in &buffer[..read] {
             self.byte += 1;
             match byte {
-                b'\n' => (self.line, self.line_start, self.noted) = (self.line + 1, self.byte, false),
-                b'\r' => {}
+                // The line feed of CR LF belongs to the line that the CR ended; the csv crate ends a row at a CR alone, too.
+                b'\n' if self.after_cr => self.line_start = self.byte,
+                b'\n' | b'\r' => (self.line, self.line_start, self.noted) = (self.line + 1, self.byte, false),
                 _ if self.noted => {}
                 _ => {
                     self.noted = true;
                     self.starts.borrow_mut().push_back((self.line_start, self.line));
                 }
             }
+            self.after_cr = *byte == b'\r';
         }
         Ok(read)
     }

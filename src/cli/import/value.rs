@@ -80,7 +80,11 @@ impl FieldType {
                 let minor: i64 = text.parse().map_err(|_| format!("\"{text}\" is not a whole number of minor units"))?;
                 Ok(json!({"minor": minor, "currency": currency.as_str()}))
             }
-            _ => self.time(text).map(|time| time.to_string().into()),
+            _ => {
+                let time = self.time(text)?.to_string();
+                // RFC 3339 has years of four digits: the node would refuse the event.
+                if EventTime::parse(&time).is_some() { Ok(time.into()) } else { Err(format!("\"{text}\" is a time outside of the years 0000 to 9999")) }
+            }
         }
     }
 
