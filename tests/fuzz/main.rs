@@ -2,8 +2,15 @@
 //! `TOL_FUZZ_SEED=7 TOL_FUZZ_TIMES=100 cargo test --release -p tree-of-life --test fuzz` looks elsewhere, and longer.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "../http_interface/client.rs"]
+#[allow(dead_code)] // what the tests of the interface use
+mod client;
+#[path = "../http_interface/fake.rs"]
+#[allow(dead_code)] // as above
+mod fake;
 mod mutate;
 mod recovery;
+mod requests;
 
 use std::path::Path;
 
