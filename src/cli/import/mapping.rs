@@ -120,7 +120,7 @@ impl Mapping {
     /// Resolves templates and types against the file's columns.
     ///
     /// # Errors
-    /// A template that names no column, an unknown type.
+    /// A template that names no column, an unknown type, a field inside of another.
     pub fn mapper<'m>(&'m self, file: &Path, columns: &[String]) -> Result<Mapper<'m>, Error> {
         let template = |what: &str, text: &str| Template::parse(text, columns).map_err(|problem| Error::Usage(format!("{what}: {problem}")));
         let field = |name: &str, spec: &FieldSpec| {
@@ -140,6 +140,7 @@ impl Mapping {
                 fields.push(field(name, &FieldSpec::Template(format!("{{{name}}}")))?);
             }
         }
+        refuse_overlap(&fields)?;
         let time = self.time.as_ref().map(|spec| field("time", spec)).transpose()?;
         if time.as_ref().is_some_and(|field| !field.kind.is_time()) {
             return Err(Error::Usage(
@@ -156,6 +157,16 @@ impl Mapping {
             fields,
         })
     }
+}
+
+/// One place of the data holds one value: `a` and `a.b` together would lose one of them in every row.
+fn refuse_overlap(fields: &[Field]) -> Result<(), Error> {
+    let mut paths: Vec<&[String]> = fields.iter().map(|field| field.path.as_slice()).collect();
+    // What begins with a path follows right after it.
+    paths.sort_unstable();
+    let Some(two) = paths.windows(2).find(|two| two[1].starts_with(two[0])) else { return Ok(()) };
+    let (outer, inner) = (two[0].join("."), two[1].join("."));
+    Err(Error::Usage(format!("the field \"{outer}\" cannot hold a value and the field \"{inner}\"; rename one of them in the mapping")))
 }
 
 /// `name[?][:type]=template`.

@@ -49,6 +49,23 @@ fn columns_become_typed_nested_fields() {
 }
 
 #[test]
+fn fields_that_would_lose_each_other_are_refused() {
+    let text = "customer,a,a.b\n7,1,2\n";
+    let refused = |fields: &[&str], text: &str| events_of(&args(fields), "x.csv", text).unwrap_err();
+    // Also where another field stands between them in the order of names.
+    for fields in [&["a={a}", "a.b={a.b}"][..], &["a.b={a.b}", "a-b={a}", "a={a}"], &["a.b.c={a}", "a.b={a.b}"]] {
+        let problem = refused(fields, text);
+        assert!(problem.contains("cannot hold a value and the field \"a.b"), "{problem}");
+    }
+    // Columns are fields where no field is named.
+    assert!(refused(&[], text).contains("\"a\" cannot hold"));
+    assert_eq!(
+        events_of(&args(&["a.b={a}", "a.c={a.b}", "ab={a}"]), "x.csv", text).unwrap()[0]["data"],
+        serde_json::json!({"a": {"b": "1", "c": "2"}, "ab": "1"})
+    );
+}
+
+#[test]
 fn without_fields_every_column_is_text_and_ids_are_derived_from_file_and_line() {
     let arguments = args(&[]);
     let once = events_of(&arguments, "/a/x.csv", "customer,note\n1,hi\n2,ho\n").unwrap();
