@@ -8,6 +8,7 @@
 //! * [`control`] — the thread of the `clock` and `control` topics
 //! * [`outlet`] — effects, dead-letter copies and observations on their way out
 //! * [`inbox`] — facts that Kafka publishers wrote
+//! * [`kafka`] — the configuration's options of Kafka
 //! * [`start`] — opening and closing
 //! * [`testing`] — a node in a test's process, with systems of the test's own
 //! * [`api`] — what HTTP asks for
@@ -16,6 +17,7 @@ mod api;
 mod control;
 mod facts;
 mod inbox;
+mod kafka;
 mod outlet;
 mod peers;
 mod publish;
@@ -41,7 +43,7 @@ use tol_runtime::effects::Pool;
 use tol_runtime::stop::StopGate;
 use tol_runtime::supervision::RootHandle;
 
-pub(crate) use start::kafka_options;
+pub(crate) use kafka::kafka_options;
 pub use start::run;
 
 /// A node that may still be opening. Everything that asks is told so.

@@ -12,7 +12,7 @@ use anyhow::{Context as _, bail};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tol_config::{Config, LogKind};
 use tol_events::personal::{Key, KeyStore, LocalKeyStore};
-use tol_kafka::{EmbeddedLog, EmbeddedOptions, EventLog, KafkaLog, KafkaOptions, TopicSpec};
+use tol_kafka::{EmbeddedLog, EmbeddedOptions, EventLog, KafkaLog, TopicSpec};
 use tol_projections::index::EventIndex;
 use tol_projections::{EngineOptions, ProjectionEngine, RocksStore, StoreOptions};
 use tol_runtime::admission::{self, AdmissionOptions};
@@ -22,6 +22,7 @@ use tol_runtime::owner::Options;
 use tol_runtime::supervision::actor::Environment;
 use tol_runtime::supervision::{Command, Limits, Registered, Root, RootOptions};
 
+use super::kafka::kafka_options;
 use super::outlet::{self, NodeOutlet};
 use super::peers::Peers;
 use super::routing::{Follower, Routing};
@@ -307,14 +308,6 @@ fn start_effects(node: &Node, root: &tol_runtime::supervision::RootHandle) -> Po
         }
     });
     Pool::start(4, runners, node.gate.clone(), node.started, ended)
-}
-
-/// How this configuration talks to the brokers at `bootstrap`.
-pub(crate) fn kafka_options(config: &Config, bootstrap: &str) -> KafkaOptions {
-    let mut options = KafkaOptions::new(bootstrap);
-    options.client_id = config.node.name.clone();
-    options.settings = config.log.kafka.settings.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())).collect();
-    options
 }
 
 fn open_log(node: &Node) -> anyhow::Result<Arc<dyn EventLog>> {

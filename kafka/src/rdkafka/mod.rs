@@ -302,7 +302,10 @@ impl Inner {
             match created {
                 // Another node was faster.
                 Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-                Err((topic, code)) => return Err(Error::Unavailable(format!("topic {topic} cannot be created: {code}"))),
+                Err((topic, code)) => {
+                    let copies = if self.options.replication < 0 { "the broker's number of".to_owned() } else { self.options.replication.to_string() };
+                    return Err(Error::Unavailable(format!("topic {topic} cannot be created with {copies} copies: {code}")));
+                }
             }
         }
         while !self.missing(specs)?.is_empty() {
