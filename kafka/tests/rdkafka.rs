@@ -7,10 +7,15 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, mpsc};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+
 use tol_kafka::conformance::{self, Subject, append, append_of, read_all, record, topic};
-use tol_kafka::{Error, EventLog, KafkaLog, KafkaOptions};
+use tol_kafka::{Error, EventLog, KafkaLog, KafkaOptions, TopicPartition};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -128,6 +133,8 @@ fn a_broker_that_comes_and_goes() {
     assert_eq!(read_all(&*log, &to, 0).len(), 10);
     assert!(log.read(&to, 10, 1000).unwrap().is_empty());
 
+    copies_and_retention(&broker.address());
+
     broker.run("crash").unwrap();
     let (send, answers) = mpsc::channel();
     for number in 10..20 {
@@ -154,4 +161,50 @@ fn a_broker_that_comes_and_goes() {
         assert!(started.elapsed() < PATIENCE);
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// Deletes the records of a partition below `before`, as retention does.
+fn delete_before(bootstrap: &str, of: &TopicPartition, before: u64) {
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new().set("bootstrap.servers", bootstrap).create().unwrap();
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(&of.topic, of.partition as i32, Offset::Offset(before as i64)).unwrap();
+    let options = AdminOptions::new();
+    let mut deleting = std::pin::pin!(admin.delete_records(&list, &options));
+    loop {
+        match deleting.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(deleted) => return drop(deleted.unwrap()),
+            Poll::Pending => std::thread::sleep(Duration::from_millis(10)),
+        }
+    }
+}
+
+fn copies_and_retention(bootstrap: &str) {
+    let spec = |name: &str| tol_kafka::TopicSpec { name: name.into(), partitions: 1, retention: None };
+    let copied = |copies| KafkaLog::connect(KafkaOptions { replication: copies, ..options(bootstrap, "") }).unwrap();
+    let problem = copied(2).ensure_topics(&[spec("two-copies")]).unwrap_err();
+    assert!(matches!(problem, Error::Unavailable(_)) && problem.to_string().contains("with 2 copies"), "one broker cannot keep two: {problem}");
+    copied(1).ensure_topics(&[spec("one-copy")]).unwrap();
+
+    let of = TopicPartition::new("one-copy", 0);
+    let ten = || append_of(&of, (0..10).map(|number| record(&number.to_string())).collect());
+    let deleted = |result: Result<Vec<_>, Error>, from: u64| {
+        let problem = result.expect_err("what was deleted was passed over");
+        assert!(matches!(problem, Error::OutOfRange { position: 0, earliest, .. } if earliest == from), "{problem}");
+    };
+    // A broker that is to gather a megabyte before it answers: the consumer at the tip stands still, as it does after some troubles.
+    let settings = [("fetch.min.bytes", "1000000"), ("fetch.wait.max.ms", "50000")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let stalled = KafkaLog::connect(KafkaOptions { settings: settings.into(), ..options(bootstrap, "") }).unwrap();
+    assert!(stalled.read(&of, 0, 1000).unwrap().is_empty(), "followed from its empty beginning");
+    append(&*stalled, vec![ten()]).unwrap();
+    delete_before(bootstrap, &of, 4);
+    deleted(stalled.read(&of, 0, 1000), 4);
+    let log = KafkaLog::connect(options(bootstrap, "")).unwrap();
+    deleted(log.read(&of, 0, 1000), 4);
+    assert_eq!(read_all(&*log, &of, 4).len(), 6);
+    // Nothing at all is kept.
+    delete_before(bootstrap, &of, 10);
+    deleted(stalled.read(&of, 0, 1000), 10);
+    deleted(KafkaLog::connect(options(bootstrap, "")).unwrap().read(&of, 0, 1000), 10);
+    append(&*log, vec![ten()]).unwrap();
+    assert_eq!(read_all(&*log, &of, 10).len(), 10);
 }

@@ -94,6 +94,18 @@ fn to_record(message: &BorrowedMessage<'_>) -> Record {
     record
 }
 
+/// `batches` up to the first hole. A consumer whose next record was deleted goes on at the first that is kept, without a word.
+fn unbroken(of: &TopicPartition, position: Position, end: Position, mut batches: Vec<Arc<Batch>>) -> Result<Vec<Arc<Batch>>, Error> {
+    if let Some(first) = batches.first().filter(|first| first.base() > position) {
+        return Err(Error::OutOfRange { of: of.clone(), position, earliest: first.base(), end });
+    }
+    if let Some(hole) = batches.windows(2).position(|two| two[0].end() != two[1].base()) {
+        // Who reads on behind what is returned is told of the hole.
+        batches.truncate(hole + 1);
+    }
+    Ok(batches)
+}
+
 /// An assignment that can be fetched at once: a consumer that does not know the topic would ask for it only with its next round of a second.
 fn assignment(consumer: &BaseConsumer, of: &TopicPartition, from: Position) -> Result<TopicPartitionList, Error> {
     consumer.fetch_metadata(Some(&of.topic), super::TIMEOUT).map_err(unavailable)?;
@@ -366,7 +378,7 @@ impl Inner {
             }
             if position < known {
                 self.tip.follow_anew(of);
-                return self.pool.read(self, of, position, max_bytes, known);
+                return self.catch_up(of, position, max_bytes, known);
             }
         }
         let Bounds { earliest, end } = if position < known { Bounds { earliest: 0, end: known } } else { self.bounds(of)? };
@@ -384,11 +396,33 @@ impl Inner {
                 return Ok(batches);
             }
         }
+        self.catch_up(of, position, max_bytes, end)
+    }
+
+    /// Reads what the tip does not have and is known to have been written; what retention deleted of it is told.
+    fn catch_up(&self, of: &TopicPartition, position: Position, max_bytes: usize, end: Position) -> Result<Vec<Arc<Batch>>, Error> {
         let batches = self.pool.read(self, of, position, max_bytes, end)?;
-        match batches.first() {
-            // The consumer went to the first that is kept.
-            Some(first) if first.base() > position => Err(Error::OutOfRange { of: of.clone(), position, earliest: first.base(), end }),
-            _ => Ok(batches),
+        if batches.is_empty() {
+            let Bounds { earliest, end } = self.bounds(of)?;
+            return if position < earliest { Err(Error::OutOfRange { of: of.clone(), position, earliest, end }) } else { Ok(batches) };
         }
+        unbroken(of, position, end, batches)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_retention_deleted_is_told_and_never_read_over() {
+        let of = TopicPartition::new("t", 0);
+        let batch = |base| Arc::new(Batch::of_records(of.clone(), base, 0, &[Record::default(), Record::default()]));
+        let bases = |batches: Vec<Arc<Batch>>| batches.iter().map(|batch| batch.base()).collect::<Vec<_>>();
+        assert_eq!(bases(unbroken(&of, 4, 9, vec![batch(4), batch(6)]).unwrap()), [4, 6]);
+        assert_eq!(bases(unbroken(&of, 4, 9, vec![batch(4), batch(7)]).unwrap()), [4], "the hole is left to the next read");
+        let problem = unbroken(&of, 4, 9, vec![batch(5), batch(7)]).unwrap_err();
+        assert!(matches!(problem, Error::OutOfRange { position: 4, earliest: 5, end: 9, .. }), "{problem}");
     }
 }
