@@ -67,6 +67,8 @@ pub struct Http {
     pub max_connections: u32,
     /// How long a request may take to arrive, seconds: its head, and its body beside one second for each 16 KB.
     pub request_timeout_s: u64,
+    /// A client that takes nothing of its answer for so long, seconds, is cut off.
+    pub write_timeout_s: u64,
 }
 
 impl Default for Http {
@@ -78,6 +80,7 @@ impl Default for Http {
             requests_per_second: 0,
             max_connections: 20_000,
             request_timeout_s: 10,
+            write_timeout_s: 30,
         }
     }
 }

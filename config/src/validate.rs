@@ -15,12 +15,13 @@ pub(crate) fn validate(config: &Config, origin_of: &dyn Fn(&str) -> Origin) -> R
     let refuse = |key: &str, value: &dyn Display, advice: &str| {
         Err(Error::Value { key: key.to_owned(), value: value.to_string(), origin: origin_of(key), advice: advice.to_owned() })
     };
-    let ranges: [(&str, u64, u64, u64); 20] = [
+    let ranges: [(&str, u64, u64, u64); 21] = [
         ("http.body_limit_bytes", config.http.body_limit_bytes, 1_000, 1 << 30),
         ("http.workers", config.http.workers.into(), 1, 256),
         ("http.requests_per_second", config.http.requests_per_second.into(), 0, 1_000_000),
         ("http.max_connections", config.http.max_connections.into(), 16, 1_000_000),
         ("http.request_timeout_s", config.http.request_timeout_s, 1, 3_600),
+        ("http.write_timeout_s", config.http.write_timeout_s, 1, 3_600),
         ("log.partitions", config.log.partitions.into(), 1, 1_024),
         ("log.segment_bytes", config.log.segment_bytes, 1 << 16, 1 << 30),
         ("log.kafka.replication_factor", config.log.kafka.replication_factor.into(), 1, 16),

@@ -1,8 +1,11 @@
-//! What one client may take of the node: requests a second by key, and connections in all.
+//! What one client may take of the node: requests a second by key, connections in all, and time to take an answer.
 
+use std::any::Any;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use actix_web::rt::net::TcpStream;
+use rustix::net::sockopt::set_tcp_user_timeout;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tol_config::ApiKey;
 
@@ -76,6 +79,16 @@ pub(crate) fn affordable_connections(wanted: usize) -> usize {
         tracing::warn!(wanted, affordable, files, "fewer connections than http.max_connections: this process may not open more files (ulimit -n)");
     }
     wanted.min(affordable)
+}
+
+/// Has the kernel end a connection whose client takes none of what was written for `time`: without it an answer, its memory and
+/// its connection would wait for a client that never reads, for ever. actix-web knows no such limit.
+pub(crate) fn limit_writing(connection: &dyn Any, time: Duration) {
+    let Some(stream) = connection.downcast_ref::<TcpStream>() else { return };
+    let millis = u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
+    if let Err(error) = set_tcp_user_timeout(stream, millis) {
+        tracing::debug!(%error, "a connection without a limit for writing");
+    }
 }
 
 fn connections_of(files: u64) -> u64 {

@@ -16,7 +16,7 @@ use tol_config::ApiKey;
 use super::api::NodeApi;
 use super::guard;
 use super::handlers::{control, events, node, projections, stream};
-use super::limits::{RateLimits, affordable_connections};
+use super::limits::{RateLimits, affordable_connections, limit_writing};
 use super::metric_definitions;
 use super::problem::{Kind, Problem};
 use super::routes::{Operation, ROUTES, Route};
@@ -40,6 +40,8 @@ pub struct HttpOptions {
     pub max_connections: usize,
     /// How long the head of a request may take, and its body beside a second for each 16 KB.
     pub request_timeout: Duration,
+    /// How long a client may take nothing of its answer.
+    pub write_timeout: Duration,
     /// How long requests under way may take once the server is told to stop, seconds.
     pub shutdown_timeout_s: u64,
 }
@@ -55,6 +57,7 @@ impl Default for HttpOptions {
             requests_per_second: 0,
             max_connections: 20_000,
             request_timeout: Duration::from_secs(10),
+            write_timeout: Duration::from_secs(30),
             shutdown_timeout_s: 10,
         }
     }
@@ -70,6 +73,7 @@ impl From<&tol_config::Config> for HttpOptions {
             requests_per_second: config.http.requests_per_second,
             max_connections: config.http.max_connections as usize,
             request_timeout: Duration::from_secs(config.http.request_timeout_s),
+            write_timeout: Duration::from_secs(config.http.write_timeout_s),
             ..Self::default()
         }
     }
@@ -119,11 +123,13 @@ pub async fn serve(options: HttpOptions, api: Arc<dyn NodeApi>) -> std::io::Resu
     });
     let workers = options.workers.max(1);
     let connections_a_worker = affordable_connections(options.max_connections).div_ceil(workers);
+    let write_timeout = options.write_timeout;
     let server =
         HttpServer::new(move || App::new().app_data(shared.clone()).wrap(from_fn(guard::headers)).configure(register).default_service(web::to(no_route)))
             .workers(workers)
             .max_connections(connections_a_worker)
             .client_request_timeout(options.request_timeout)
+            .on_connect(move |connection, _| limit_writing(connection, write_timeout))
             .disable_signals()
             .shutdown_timeout(options.shutdown_timeout_s)
             .bind(&options.listen)

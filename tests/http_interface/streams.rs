@@ -1,5 +1,9 @@
 //! Server-sent events.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
 use tree_of_life::http::HttpOptions;
 use tree_of_life::http::api::StreamedEvent;
 
@@ -48,4 +52,60 @@ fn streams_are_bounded_and_a_closed_one_makes_room() {
     // The end of the body is sent before its permit is given back, so the first try may still find it taken.
     let again = (0..100).any(|_| server.stream("/events/stream", "").next().unwrap().contains("200"));
     assert!(again);
+}
+
+/// Longer than any of these tests should take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[test]
+fn a_client_that_never_reads_its_stream_is_cut_off() {
+    let server = Server::with(HttpOptions { write_timeout: Duration::from_secs(1), ..HttpOptions::default() });
+    let mut silent = TcpStream::connect(server.address).unwrap();
+    silent.write_all(format!("GET /events/stream HTTP/1.1\r\nhost: {}\r\n\r\n", server.address).as_bytes()).unwrap();
+    let started = Instant::now();
+    let sender = loop {
+        if let Some(sender) = server.node.open_streams.lock().unwrap().pop() {
+            break sender;
+        }
+        assert!(started.elapsed() < PATIENCE);
+    };
+    let mut event = order("1");
+    event.event.data = format!("\"{}\"", "x".repeat(100_000)).into_bytes();
+    // Until nobody receives: what the sockets and the server hold is soon full.
+    while !sender.is_closed() {
+        assert!(started.elapsed() < PATIENCE, "the stream is still open");
+        if sender.try_send(StreamedEvent { token: "t1".into(), event: event.clone() }).is_err() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+    drop(silent);
+}
+
+#[test]
+fn a_client_that_never_reads_its_answers_is_cut_off_and_one_that_reads_late_is_not() {
+    let server = Server::with(HttpOptions { write_timeout: Duration::from_secs(2), request_timeout: PATIENCE, ..HttpOptions::default() });
+    let request = format!("GET /openapi.json HTTP/1.1\r\nhost: {}\r\n\r\n", server.address);
+    let answer = server.get("/openapi.json").body.len();
+    // More than the buffers of two sockets hold.
+    let number = 24_000_000 / answer;
+    let pipelined = |pause: Duration| {
+        let mut stream = TcpStream::connect(server.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut writing = stream.try_clone().unwrap();
+        let request = request.clone();
+        let sent = std::thread::spawn(move || (0..number).all(|_| writing.write_all(request.as_bytes()).is_ok()));
+        std::thread::sleep(pause);
+        let (mut read, mut chunk) = (0, vec![0; 1 << 16]);
+        while read < number * answer {
+            match stream.read(&mut chunk) {
+                Ok(more @ 1..) => read += more,
+                _ => break,
+            }
+        }
+        drop(stream.shutdown(std::net::Shutdown::Both));
+        drop(sent.join());
+        read >= number * answer
+    };
+    assert!(pipelined(Duration::ZERO), "who reads gets everything");
+    assert!(!pipelined(Duration::from_secs(6)), "who does not is cut off");
 }
