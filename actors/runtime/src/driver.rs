@@ -10,6 +10,9 @@ use tol_system::EffectOutcome;
 use crate::owner::{Action, Error, Moment, Owner, Parked, PendingEffect, Ticket};
 use crate::store::Store;
 
+/// How long an owner that writes nothing may not notice that its partition was claimed above it, in milliseconds.
+pub(crate) const WATCH_MS: u64 = 1_000;
+
 /// An answer of the log, on its way to the owner.
 enum Answer {
     Claim(u64, Result<Vec<Appended>, tol_kafka::Error>),
@@ -54,12 +57,14 @@ pub struct Driver {
     wake: Arc<dyn Fn() + Send + Sync>,
     read_bytes: usize,
     checked: bool,
+    /// When the end of the own topic is looked at next, while active.
+    watch_at_ms: u64,
 }
 
 impl Driver {
     /// Runs `owner`; `wake` is called, from a thread of the log's, when [`Driver::step`] has something new.
     pub fn new(owner: Owner, log: Arc<dyn EventLog>, read_bytes: usize, wake: Arc<dyn Fn() + Send + Sync>) -> Self {
-        Self { owner, log, answers: Arc::default(), wake, read_bytes, checked: false }
+        Self { owner, log, answers: Arc::default(), wake, read_bytes, checked: false, watch_at_ms: 0 }
     }
 
     /// The state machine.
@@ -112,6 +117,18 @@ impl Driver {
         Ok(true)
     }
 
+    /// E6, for an owner that has nothing to append: a higher claim shows at the end of its topic.
+    fn watch(&mut self, now_ms: u64) {
+        if self.owner.read_own_from().is_some() || now_ms < self.watch_at_ms {
+            return;
+        }
+        self.watch_at_ms = now_ms + WATCH_MS;
+        // Where the end cannot be told now, it is at the next look.
+        if let Ok(end) = self.log.known_end(self.owner.own()) {
+            self.owner.take_end(end);
+        }
+    }
+
     /// Takes answers, reads what the owner wants, lets it decide, and hands its appends to the log.
     ///
     /// # Errors
@@ -133,6 +150,7 @@ impl Driver {
                 Answer::Batch(number, answer) => self.owner.appended(number, answer)?,
             }
         }
+        self.watch(moment.now_ms);
         if let Some(position) = self.owner.read_own_from() {
             for batch in readable(self.log.read(self.owner.own(), position, self.read_bytes))? {
                 progress.moved = true;

@@ -1,7 +1,7 @@
 //! Between the owner and the log: claims, batches handed over, what the answers mean, and giving up (E2, E6, E7, E8).
 
 use tol_events::id;
-use tol_kafka::{Appended, Cursor};
+use tol_kafka::{Appended, Cursor, Position};
 
 use super::{Action, Error, Moment, Mutation, Owner, cache};
 use crate::writer::{Outcome, Phase};
@@ -70,6 +70,14 @@ impl Owner {
             self.cache.take_token()?;
         }
         self.cache.commit(cut, &self.meta)
+    }
+
+    /// Looks whether the log goes on behind what it wrote itself: `end` is its topic's. A higher claim may lie there, which who writes nothing
+    /// would never meet at an acknowledgement (E6); so what is not committed is dropped, and the partition claimed anew.
+    pub fn take_end(&mut self, end: Position) {
+        if self.writer.is_active() && self.in_flight.is_none() && end > self.writer.next_position() && !self.options.breaks(Mutation::EndNotWatched) {
+            self.lose(&format!("others wrote to its partition: it ends at {end} instead of {}", self.writer.next_position()));
+        }
     }
 
     /// E6: everything not committed is dropped, and the partition claimed anew.

@@ -14,6 +14,8 @@ pub(crate) enum Mutation {
     AcknowledgedAnywhere,
     /// E6: what was decided and not committed is kept when the partition is claimed anew.
     OverlayKept,
+    /// E6: who writes nothing does not look for a higher claim.
+    EndNotWatched,
     /// E6: a batch that failed is left out, and the next one follows.
     FailedBatchSkipped,
     /// E5: inputs go on at their positions, with epoch and sequence forgotten.
@@ -75,12 +77,13 @@ pub(crate) enum Mutation {
 #[cfg(test)]
 impl Mutation {
     /// Those that the simulation notices. The last two are not among them: see the tests that say why.
-    pub(crate) const NOTICED: [Mutation; 30] = [
+    pub(crate) const NOTICED: [Mutation; 31] = [
         Mutation::ClaimNotExclusive,
         Mutation::GroupCompleted,
         Mutation::AcknowledgedAnywhere,
         Mutation::OverlayKept,
         Mutation::FailedBatchSkipped,
+        Mutation::EndNotWatched,
         Mutation::FilterForgotten,
         Mutation::HeldSkipped,
         Mutation::ProjectionHeldSkipped,

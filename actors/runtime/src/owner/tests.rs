@@ -387,6 +387,22 @@ fn an_active_owner_does_not_take_over_the_epoch_of_another() {
 }
 
 #[test]
+fn an_owner_with_nothing_to_write_notices_a_higher_claim() {
+    let mut stage = Stage::new();
+    let mut driver = stage.open(1);
+    stage.settle(&mut driver);
+    stage.claim("puppet.events", 2);
+    stage.now_ms += crate::driver::WATCH_MS;
+    stage.settle(&mut driver);
+    assert_eq!((driver.owner().phase(), driver.owner().reader().epoch()), (&Phase::Active, 3));
+    // Its own claims are no reason to claim again.
+    let claims = driver.owner().counts().claims;
+    stage.now_ms += crate::driver::WATCH_MS;
+    stage.settle(&mut driver);
+    assert_eq!(driver.owner().counts().claims, claims);
+}
+
+#[test]
 fn the_answer_to_an_earlier_claim_says_nothing_about_a_later_one() {
     let mut stage = Stage::new();
     stage.log.set_faults(Faults::stepped());

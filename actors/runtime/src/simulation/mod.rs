@@ -185,6 +185,10 @@ fn check_replay(cluster: &Cluster, key: Key, memory: &BTreeMap<String, Memory>) 
         let shown = differs.map(|row| String::from_utf8_lossy(row).replace('\u{0}', "/"));
         return Err(format!("{key:?}: row {shown:?} differs between the live cache and a replay"));
     }
+    let (ours, theirs) = (live.owner().reader().epoch(), replayed.owner().reader().epoch());
+    if ours != theirs {
+        return Err(format!("{key:?}: the owner writes in epoch {ours}, which ended with the claim of {theirs}"));
+    }
     let (ours, theirs) = (live.owner().recorded(), replayed.owner().positions());
     if ours != theirs {
         return Err(format!("{key:?}: input positions are {ours:?} live and {theirs:?} in a replay"));

@@ -9,6 +9,7 @@ use tol_kafka::{Faults, TopicPartition};
 
 use super::super::rules::Kind;
 use super::{Cluster, Key, Outcome, Running};
+use crate::driver::WATCH_MS;
 
 /// Steps between two comparisons with the model.
 const COMPARED: usize = 500;
@@ -355,6 +356,8 @@ impl Cluster {
     }
 
     fn settle(&mut self) -> Outcome {
+        // At rest is who has nothing to do although everybody looked at the end of their partition since.
+        let mut quiet = false;
         for _ in 0..2_000 {
             let mut moved = false;
             for node in 0..self.nodes.len() {
@@ -387,9 +390,12 @@ impl Cluster {
             if let Some(violation) = self.world.first_violation() {
                 return Err(violation);
             }
-            if !moved && !inactive {
+            let rests = !moved && !inactive;
+            if rests && quiet {
                 return Ok(());
             }
+            quiet = rests;
+            self.now_ms += if rests { WATCH_MS } else { 0 };
         }
         let mut waits: Vec<String> = Vec::new();
         for (number, node) in self.nodes.iter().enumerate() {
