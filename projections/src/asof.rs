@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::fold::AsOf;
 use crate::generation::{self, GenerationRecord, Purpose};
 use crate::query::{Digest, Page, View};
-use crate::rebuild::RebuildJob;
+use crate::rebuild::{Pace, RebuildJob};
 use crate::shared::Serving;
 
 /// How many pasts are kept.
@@ -82,7 +82,7 @@ impl ProjectionEngine {
         let mut entry = Entry {
             name: shared.projection.name(),
             as_of,
-            serving: Arc::new(Serving { session, generation, partitions: serving.partitions }),
+            serving: Arc::new(Serving { session, generation, partitions: serving.partitions, version: record.version }),
             job: None,
             finished: None,
         };
@@ -130,8 +130,6 @@ impl ProjectionEngine {
         if busy {
             return Ok(AsOfState::Running { progress: 0.0 });
         }
-        let threads = self.options.rebuild_threads.max(1);
-        let share = self.options.rebuild_bytes / threads;
         let job = RebuildJob::new(
             self.log.clone(),
             entry.serving.session.clone(),
@@ -139,16 +137,10 @@ impl ProjectionEngine {
             entry.serving.generation,
             entry.serving.partitions,
             Some(entry.as_of),
-            share,
-            u64::MAX,
+            Pace { nearly: u64::MAX, ..self.rebuilds.pace },
         )?;
         let job = Arc::new(job);
-        if self.is_started() && !self.is_stopping() {
-            for number in 0..threads {
-                let job = job.clone();
-                self.spawn(format!("as-of-{number}-{}", entry.name), move || job.run());
-            }
-        }
+        self.rebuilds.run(&format!("as-of-{}", entry.name), &job, || {});
         entry.finished = None;
         entry.job = Some(job.clone());
         Ok(AsOfState::Running { progress: job.status().progress })

@@ -91,6 +91,7 @@ impl Projection for Customers {
     type Row = Customer;
     const NAME: &'static str = "customers";
     const VERSION: u32 = 1;
+    const ROWS_SINCE: u32 = 1;
     const TOPIC: &'static str = "facts.customer";
 
     fn fold(&self, event: EventView<'_>, rows: &mut Rows<'_, Customer>) -> Result<(), String> {

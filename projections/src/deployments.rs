@@ -136,6 +136,7 @@ impl Projection for ServiceDeployments {
     type Row = Deployments;
     const NAME: &'static str = "deployments";
     const VERSION: u32 = 1;
+    const ROWS_SINCE: u32 = 1;
     const TOPIC: &'static str = "facts.service";
     const ROW_BYTES: usize = 16 << 10;
 

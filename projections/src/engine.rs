@@ -1,8 +1,6 @@
 //! The engine: registered projections, their threads, and what others ask of them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -11,12 +9,13 @@ use tol_kafka::{EventLog, Position, TopicPartition};
 use crate::asof::AsOfJobs;
 use crate::error::Error;
 use crate::folder::{Folder, Limits, Step};
-use crate::generation::{self, GenerationRecord, Purpose};
-use crate::projection::{AnyProjection, Projection, erase};
-use crate::rebuild::{NEARLY, RebuildJob};
-use crate::shared::{ProjectionStatus, RebuildStatus, Shared};
+use crate::generation::{self, Purpose};
+use crate::projection::{Projection, erase};
+use crate::rebuild::Pace;
+use crate::rebuilds::Rebuilds;
+use crate::shared::{CutOff, ProjectionStatus, RebuildState, RebuildStatus, Shared};
+use crate::store::RocksStore;
 use crate::store::parking::Mutex;
-use crate::store::{RocksStore, Session};
 
 /// Memory and threads of the engine.
 #[derive(Clone, Debug)]
@@ -43,14 +42,13 @@ impl Default for EngineOptions {
 pub struct ProjectionEngine {
     pub(crate) log: Arc<dyn EventLog>,
     pub(crate) store: Arc<RocksStore>,
-    pub(crate) options: EngineOptions,
+    options: EngineOptions,
     projections: Vec<Arc<Shared>>,
     /// The folding machines, until their threads take them.
     folders: Mutex<Vec<Folder>>,
-    stopping: Arc<AtomicBool>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Also runs the threads of all.
+    pub(crate) rebuilds: Arc<Rebuilds>,
     pub(crate) as_of: Mutex<AsOfJobs>,
-    started: AtomicBool,
 }
 
 impl ProjectionEngine {
@@ -66,17 +64,10 @@ impl ProjectionEngine {
                 generation::drop_generation(&database, number)?;
             }
         }
-        Ok(Self {
-            log,
-            store,
-            options,
-            projections: Vec::new(),
-            folders: Mutex::default(),
-            stopping: Arc::default(),
-            threads: Mutex::default(),
-            as_of: Mutex::default(),
-            started: AtomicBool::new(false),
-        })
+        let share = options.rebuild_bytes / options.rebuild_threads.max(1);
+        let pace = Pace { read_bytes: options.read_bytes, overlay_bytes: share, nearly: 0 };
+        let rebuilds = Arc::new(Rebuilds::new(log.clone(), pace, options.rebuild_threads));
+        Ok(Self { log, store, options, projections: Vec::new(), folders: Mutex::default(), rebuilds, as_of: Mutex::default() })
     }
 
     /// Adds a projection; before [`ProjectionEngine::start`].
@@ -84,20 +75,20 @@ impl ProjectionEngine {
         let shared = Shared::new(erase(projection));
         let limits =
             Limits { read_bytes: self.options.read_bytes, keep_bytes: self.options.keep_bytes, hold_bytes: 8 << 20, hold_time: Duration::from_millis(250) };
-        self.folders.lock().push(Folder::new(self.log.clone(), self.store.clone(), shared.clone(), limits));
+        self.folders.lock().push(Folder::new(self.log.clone(), self.store.clone(), shared.clone(), self.rebuilds.clone(), limits));
         self.projections.push(shared);
     }
 
     /// Starts one thread a projection, and goes on with rebuilds that a crash cut off.
     pub fn start(&self) {
-        if self.started.swap(true, Ordering::SeqCst) {
+        if !self.rebuilds.start() {
             return;
         }
         self.watch_log();
         for (folder, shared) in std::mem::take(&mut *self.folders.lock()).into_iter().zip(&self.projections) {
             let name = format!("proj-{}", shared.projection.name());
-            let (shared, stopping, poll) = (shared.clone(), self.stopping.clone(), self.options.poll);
-            self.spawn(name, move || live(folder, &shared, &stopping, poll));
+            let (shared, rebuilds, poll) = (shared.clone(), self.rebuilds.clone(), self.options.poll);
+            self.rebuilds.spawn(name, move || live(folder, &shared, &rebuilds, poll));
         }
         self.resume_rebuilds();
     }
@@ -109,21 +100,6 @@ impl ProjectionEngine {
                 shared.wake.partition(at.partition);
             }
         }));
-    }
-
-    pub(crate) fn spawn(&self, name: String, run: impl FnOnce() + Send + 'static) {
-        match std::thread::Builder::new().name(name.clone()).spawn(run) {
-            Ok(thread) => self.threads.lock().push(thread),
-            Err(problem) => tracing::error!(thread = name, %problem, "a thread could not be started"),
-        }
-    }
-
-    pub(crate) fn is_started(&self) -> bool {
-        self.started.load(Ordering::SeqCst)
-    }
-
-    pub(crate) fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::SeqCst)
     }
 
     /// The topic a projection is folded from.
@@ -153,7 +129,7 @@ impl ProjectionEngine {
 
     /// Stops and joins all threads.
     pub fn stop(&self) {
-        self.stopping.store(true, Ordering::SeqCst);
+        self.rebuilds.begin_to_stop();
         for shared in &self.projections {
             // Not cancelled: it goes on at the next start.
             if let Some(job) = &shared.rebuild.lock().job {
@@ -162,9 +138,7 @@ impl ProjectionEngine {
             shared.wake.call();
         }
         self.stop_as_of();
-        for thread in std::mem::take(&mut *self.threads.lock()) {
-            let _ = thread.join();
-        }
+        self.rebuilds.join();
     }
 
     pub(crate) fn find(&self, name: &str) -> Result<&Arc<Shared>, Error> {
@@ -188,6 +162,15 @@ impl ProjectionEngine {
     /// [`Error::Unknown`].
     pub fn status_of(&self, name: &str) -> Result<ProjectionStatus, Error> {
         Ok(self.find(name)?.status())
+    }
+
+    /// The version of the fold that made the rows that answer now, where that is an older one: the new one is being folded.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`].
+    pub fn older_rows(&self, name: &str) -> Result<Option<u32>, Error> {
+        let shared = self.find(name)?;
+        Ok(shared.serving().map(|serving| serving.version).filter(|version| *version != shared.projection.version()))
     }
 
     /// Changes each time more of a projection is visible: await it, then ask [`ProjectionEngine::reached`] again.
@@ -221,67 +204,33 @@ impl ProjectionEngine {
     pub fn rebuild(&self, name: &str) -> Result<RebuildStatus, Error> {
         let shared = self.find(name)?.clone();
         let serving = shared.serving().ok_or_else(|| Error::Busy(format!("projection {name} has not begun; wait until its topic exists")))?;
-        let mut slot = shared.rebuild.lock();
-        if slot.job.is_some() {
-            return Err(Error::Busy(format!("projection {name} is being rebuilt; cancel that rebuild first")));
-        }
-        let record = GenerationRecord::expected(&*shared.projection, self.log.identity(), serving.partitions, Purpose::Rebuild);
-        let number = generation::create(&*serving.session.get()?, &record)?;
-        let job = self.rebuild_job(&serving.session, &*shared.projection, number, &record)?;
-        slot.job = Some(job.clone());
-        drop(slot);
-        self.run_job(&shared, &job);
-        Ok(job.status())
-    }
-
-    fn rebuild_job(&self, session: &Session, projection: &dyn AnyProjection, number: u32, record: &GenerationRecord) -> Result<Arc<RebuildJob>, Error> {
-        let share = self.options.rebuild_bytes / self.options.rebuild_threads.max(1);
-        Ok(Arc::new(RebuildJob::new(self.log.clone(), session.clone(), projection, number, record.partitions, None, share, NEARLY)?))
-    }
-
-    fn run_job(&self, shared: &Arc<Shared>, job: &Arc<RebuildJob>) {
-        if !self.is_started() {
-            return;
-        }
-        for number in 0..self.options.rebuild_threads.max(1) {
-            let (job, shared) = (job.clone(), shared.clone());
-            self.spawn(format!("rebuild-{number}-{}", shared.projection.name()), move || {
-                job.run();
-                shared.wake.call();
-            });
-        }
+        Ok(self.rebuilds.begin(&shared, &serving.session, serving.partitions)?.status())
     }
 
     /// Rebuilds that a stop or crash cut off go on from their stored cursors; those that no longer fit are dropped.
     /// [`ProjectionEngine::start`] does it; simulations call it themselves.
     pub fn resume_rebuilds(&self) {
-        let Ok(session) = self.store.current() else { return };
-        let found = session.get().and_then(|store| generation::all(&store)).unwrap_or_default();
-        for (number, record) in found.into_iter().filter(|(_, record)| record.purpose == Purpose::Rebuild) {
-            if let Err(problem) = self.resume_rebuild(&session, number, &record) {
-                tracing::warn!(projection = record.projection, %problem, "a rebuild could not be resumed; ask for it again");
+        let found = self.store.database().and_then(|store| generation::all(&store)).unwrap_or_default();
+        let names: std::collections::BTreeSet<String> =
+            found.into_iter().filter(|(_, record)| record.purpose == Purpose::Rebuild).map(|(_, record)| record.projection).collect();
+        for name in names {
+            if let Err(problem) = self.resume_rebuild(&name) {
+                tracing::warn!(projection = name, %problem, "a rebuild could not be resumed; ask for it again");
             }
         }
     }
 
-    fn resume_rebuild(&self, session: &Session, number: u32, record: &GenerationRecord) -> Result<(), Error> {
-        let store = session.get()?;
-        let partitions = self.log.topics()?.into_iter().find(|(name, _)| *name == record.topic).map(|(_, partitions)| partitions);
-        let fits = match (self.find(&record.projection), partitions) {
-            (Ok(shared), Some(partitions)) => {
-                let expected = GenerationRecord::expected(&*shared.projection, self.log.identity(), partitions, Purpose::Rebuild);
-                *record == expected && shared.rebuild.lock().job.is_none() && generation::fits_log(&store, &*self.log, number, record)?
-            }
-            _ => false,
+    fn resume_rebuild(&self, name: &str) -> Result<(), Error> {
+        let session = self.store.current()?;
+        let Ok(shared) = self.find(name) else {
+            let store = session.get()?;
+            let unknown = generation::all(&store)?.into_iter().filter(|(_, record)| record.is_rebuild_of(name));
+            return unknown.into_iter().try_for_each(|(number, _)| generation::drop_generation(&store, number));
         };
-        if !fits {
-            return generation::drop_generation(&store, number);
-        }
-        let shared = self.find(&record.projection)?.clone();
-        let job = self.rebuild_job(session, &*shared.projection, number, record)?;
-        shared.rebuild.lock().job = Some(job.clone());
-        self.run_job(&shared, &job);
-        Ok(())
+        let topic = shared.projection.topic();
+        // Without its topic nothing of it fits: another log has been taken up.
+        let partitions = self.log.topics()?.into_iter().find(|(found, _)| found == topic).map_or(0, |(_, partitions)| partitions);
+        self.rebuilds.go_on(shared, &session, partitions, false)
     }
 
     /// State of the last rebuild.
@@ -298,8 +247,14 @@ impl ProjectionEngine {
     /// [`Error::Unknown`].
     pub fn cancel_rebuild(&self, name: &str) -> Result<bool, Error> {
         let shared = self.find(name)?;
-        let job = shared.rebuild.lock().job.clone();
-        let Some(job) = job else { return Ok(false) };
+        let mut slot = shared.rebuild.lock();
+        if slot.cut_off == Some(CutOff::GoesOn) {
+            slot.cut_off = Some(CutOff::Dropped);
+            slot.status.state = RebuildState::Cancelled;
+            return Ok(true);
+        }
+        let Some(job) = slot.job.clone() else { return Ok(false) };
+        drop(slot);
         job.cancel();
         shared.wake.call();
         Ok(true)
@@ -313,11 +268,11 @@ impl Drop for ProjectionEngine {
 }
 
 /// The thread of one projection.
-fn live(mut folder: Folder, shared: &Shared, stopping: &AtomicBool, poll: Duration) {
+fn live(mut folder: Folder, shared: &Shared, rebuilds: &Rebuilds, poll: Duration) {
     let mut backoff = Duration::from_millis(50);
     let mut wait = Duration::ZERO;
     let mut quiet = std::time::Instant::now();
-    while !stopping.load(Ordering::SeqCst) {
+    while !rebuilds.is_stopping() {
         let woken = shared.wake.take(wait);
         folder.mark(woken);
         if quiet.elapsed() >= poll {

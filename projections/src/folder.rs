@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rocksdb::WriteBatch;
@@ -11,7 +12,8 @@ use crate::error::Error;
 use crate::fold::PartitionFold;
 use crate::generation::{self, GenerationRecord, Purpose};
 use crate::rebuild::RebuildJob;
-use crate::shared::{Place, RebuildState, RebuildStatus, Serving, Shared};
+use crate::rebuilds::Rebuilds;
+use crate::shared::{CutOff, Place, RebuildState, RebuildStatus, Serving, Shared};
 use crate::store::{RocksStore, Session};
 
 /// What one step of folding came to.
@@ -47,9 +49,12 @@ pub(crate) struct Folder {
     /// What all below was read from: when the store is opened anew, everything begins again from what is stored.
     session: Session,
     shared: Arc<Shared>,
+    rebuilds: Arc<Rebuilds>,
     limits: Limits,
     record: Option<GenerationRecord>,
     folds: Vec<PartitionFold>,
+    /// The serving rows are an older version's: they are shown as they are until the new fold has caught up, and nothing is folded into them.
+    frozen: bool,
     /// Partitions that may have more to read.
     pending: BTreeSet<u32>,
     last_flush: Instant,
@@ -58,15 +63,17 @@ pub(crate) struct Folder {
 }
 
 impl Folder {
-    pub(crate) fn new(log: Arc<dyn EventLog>, store: Arc<RocksStore>, shared: Arc<Shared>, limits: Limits) -> Self {
+    pub(crate) fn new(log: Arc<dyn EventLog>, store: Arc<RocksStore>, shared: Arc<Shared>, rebuilds: Arc<Rebuilds>, limits: Limits) -> Self {
         Self {
             log,
             store,
             session: Session::default(),
             shared,
+            rebuilds,
             limits,
             record: None,
             folds: Vec::new(),
+            frozen: false,
             pending: BTreeSet::new(),
             last_flush: Instant::now(),
             retired: Vec::new(),
@@ -102,6 +109,9 @@ impl Folder {
         if self.record.is_none() {
             return Step::Idle;
         }
+        if self.frozen {
+            return self.await_new_version();
+        }
         match self.round() {
             Ok(true) => Step::Progress,
             Ok(false) => Step::Idle,
@@ -128,14 +138,17 @@ impl Folder {
             return Ok(());
         }
         let session = self.store.current()?;
-        (self.record, self.folds) = (None, Vec::new());
+        (self.record, self.folds, self.frozen) = (None, Vec::new(), false);
         self.retired.clear();
         *self.shared.failed.lock() = None;
         let mut slot = self.shared.rebuild.lock();
         if let Some(job) = slot.job.take_if(|job| !job.session.same(&session)) {
+            // Whatever it said at the end, it may have been the store's.
+            let cancelled = job.cancelled.load(Ordering::SeqCst);
+            slot.cut_off = Some(if cancelled { CutOff::Dropped } else { CutOff::GoesOn });
+            let state = if cancelled { RebuildState::Cancelled } else { RebuildState::Running };
+            slot.status = RebuildStatus { state, ..job.status() };
             job.cancel();
-            let problem = Some("the store had to be opened anew; ask for the rebuild again".to_owned());
-            slot.status = RebuildStatus { state: RebuildState::Failed, problem, ..job.status() };
         }
         drop(slot);
         self.session = session;
@@ -156,15 +169,21 @@ impl Folder {
             Some(number) => {
                 let record = generation::record(&store, number)?;
                 let fits = match &record {
-                    Some(record) => record.same_source(&expected) && generation::fits_log(&store, &*self.log, number, record)?,
+                    Some(record) => {
+                        // Another version's rows are shown where this code reads them, until its own are folded.
+                        let of_its_version = GenerationRecord { version: record.version, ..expected.clone() };
+                        record.same_source(&of_its_version)
+                            && projection.reads_rows_of(record.version)
+                            && generation::fits_log(&store, &*self.log, number, record)?
+                    }
                     None => false,
                 };
-                fits.then_some(number)
+                record.filter(|_| fits).map(|record| (number, record.version))
             }
             None => None,
         };
-        let number = match kept {
-            Some(number) => number,
+        let (number, version) = match kept {
+            Some(kept) => kept,
             None => {
                 let number = generation::create(&store, &expected)?;
                 let mut batch = WriteBatch::default();
@@ -173,12 +192,14 @@ impl Folder {
                 if let Some(old) = stored {
                     generation::drop_generation(&store, old)?;
                 }
-                number
+                (number, expected.version)
             }
         };
+        drop(store);
         self.folds = self.resume(number, partitions)?;
+        self.frozen = version != expected.version;
         self.record = Some(expected);
-        self.start_serving(number, partitions)?;
+        self.start_serving(number, partitions, version)?;
         self.mark_all();
         Ok(true)
     }
@@ -187,12 +208,12 @@ impl Folder {
         (0..partitions).map(|partition| PartitionFold::resume(&self.session, &*self.shared.projection, generation, partition, None)).collect()
     }
 
-    fn start_serving(&self, generation: u32, partitions: u32) -> Result<(), Error> {
+    fn start_serving(&self, generation: u32, partitions: u32, version: u32) -> Result<(), Error> {
         let mut places = Vec::with_capacity(self.folds.len());
         for fold in &self.folds {
             places.push(Place { next: fold.stored().position, end: self.log.bounds(fold.at())?.end });
         }
-        *self.shared.serving.write() = Some(Arc::new(Serving { session: self.session.clone(), generation, partitions }));
+        *self.shared.serving.write() = Some(Arc::new(Serving { session: self.session.clone(), generation, partitions, version }));
         *self.shared.places.lock() = places;
         self.shared.announce();
         Ok(())
@@ -271,15 +292,27 @@ impl Folder {
 
     /// Swaps a rebuilt generation in, or clears up after one that was given up.
     fn take_over_rebuild(&mut self) -> Result<(), Error> {
-        let Some(job) = self.shared.rebuild.lock().job.clone() else { return Ok(()) };
+        let (job, cut_off) = {
+            let slot = self.shared.rebuild.lock();
+            (slot.job.clone(), slot.cut_off)
+        };
+        let Some(job) = job else {
+            return match (cut_off, &self.record) {
+                (Some(CutOff::GoesOn), Some(record)) => self.rebuilds.go_on(&self.shared, &self.session, record.partitions, true),
+                (Some(CutOff::Dropped), _) => self.rebuilds.clear(&self.shared, &self.session),
+                _ => Ok(()),
+            };
+        };
         let Some(outcome) = job.ended() else { return Ok(()) };
         let outcome = outcome.and_then(|()| self.swap(&job));
         let mut status = job.status();
         match outcome {
             Ok(()) => status = RebuildStatus { state: RebuildState::Done, progress: 1.0, ..status },
             Err(Error::Log(problem @ tol_kafka::Error::Unavailable(_))) => return Err(problem.into()),
+            // It goes on when the store has been opened anew.
+            Err(problem) if self.session.in_trouble() => return Err(Error::Store(problem.to_string())),
             Err(problem) => {
-                let cancelled = job.cancelled.load(std::sync::atomic::Ordering::Relaxed);
+                let cancelled = job.cancelled.load(Ordering::Relaxed);
                 status.state = if cancelled { RebuildState::Cancelled } else { RebuildState::Failed };
                 status.problem = (!cancelled).then(|| problem.to_string());
                 generation::drop_generation(&*self.session.get()?, job.generation)?;
@@ -291,6 +324,39 @@ impl Folder {
         drop(slot);
         self.shared.announce();
         Ok(())
+    }
+
+    /// Sees to it that the new version is folded, while the old one's rows are shown as they are. It is swapped in like any rebuild.
+    /// After one that failed an operator asks for the next.
+    fn await_new_version(&mut self) -> Step {
+        let Some(partitions) = self.record.as_ref().map(|record| record.partitions) else { return Step::Idle };
+        let (runs, status) = {
+            let slot = self.shared.rebuild.lock();
+            (slot.job.is_some(), slot.status.clone())
+        };
+        let outcome = match status.state {
+            _ if runs => Ok(()),
+            RebuildState::Failed | RebuildState::Cancelled => {
+                let why = status.problem.unwrap_or_else(|| "it was cancelled".to_owned());
+                Err(Error::Stopped(format!("the new version is not folded ({why}), and the old one's rows are shown as they are; ask for a rebuild")))
+            }
+            _ => {
+                let (projection, version) = (self.shared.projection.name(), self.shared.projection.version());
+                tracing::info!(projection, version, "a new version is folded; the old one's rows are shown meanwhile");
+                self.rebuilds.go_on(&self.shared, &self.session, partitions, true)
+            }
+        };
+        let looked = outcome.and_then(|()| {
+            if self.last_flush.elapsed() > self.limits.hold_time {
+                self.last_flush = Instant::now();
+                return self.refresh_ends();
+            }
+            Ok(())
+        });
+        match looked {
+            Ok(()) => Step::Idle,
+            Err(problem) => self.after(problem),
+        }
     }
 
     fn swap(&mut self, job: &RebuildJob) -> Result<(), Error> {
@@ -320,8 +386,9 @@ impl Folder {
             fold.written(self.limits.keep_bytes);
         }
         let old = self.shared.serving();
+        self.frozen = false;
         self.folds = next;
-        self.start_serving(job.generation, record.partitions)?;
+        self.start_serving(job.generation, record.partitions, record.version)?;
         *self.shared.failed.lock() = None;
         self.retired.extend(old);
         self.mark_all();

@@ -53,6 +53,11 @@ impl GenerationRecord {
         Self { projection: projection.name().to_owned(), version: projection.version(), topic: projection.topic().to_owned(), identity, partitions, purpose }
     }
 
+    /// Whether it is folded beside the serving one of that projection.
+    pub(crate) fn is_rebuild_of(&self, projection: &str) -> bool {
+        self.purpose == Purpose::Rebuild && self.projection == projection
+    }
+
     pub(crate) fn same_source(&self, other: &Self) -> bool {
         Self { purpose: other.purpose, ..self.clone() } == *other
     }

@@ -6,7 +6,7 @@
 //! * [`index`] — [`EventIndex`]: events by id, subject, type and correlation; timelines and traces
 //! * [`customers`], [`revenue`], [`deployments`] — the read models
 //!
-//! Inside: `generation` (how rows are keyed and generations kept), `fold` (one partition), `folder` (live), `rebuild` (beside), `shared` (what threads share).
+//! Inside: `generation` (how rows are keyed and generations kept), `fold` (one partition), `folder` (live), `rebuild` (beside), `rebuilds` (their threads), `shared` (what threads share).
 
 pub mod asof;
 pub mod customers;
@@ -20,6 +20,7 @@ pub mod index;
 pub mod projection;
 pub mod query;
 mod rebuild;
+mod rebuilds;
 pub mod revenue;
 mod shared;
 pub mod store;
@@ -41,6 +42,9 @@ mod engine_tests;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod model_tests;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod rebuild_tests;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod testing;

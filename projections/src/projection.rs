@@ -15,8 +15,11 @@ pub trait Projection: Send + Sync + 'static {
 
     /// The name in URLs.
     const NAME: &'static str;
-    /// Another version folds afresh from the log.
+    /// Another version folds afresh from the log, beside the rows of the old one where this code can show those.
     const VERSION: u32;
+    /// The oldest version whose stored rows this code reads: they are shown until the new fold has caught up. A change of the fold alone leaves it,
+    /// a change of [`Projection::Row`] sets it to the new version (then the projection begins empty).
+    const ROWS_SINCE: u32 = Self::VERSION;
     /// The one topic it is folded from.
     const TOPIC: &'static str;
     /// About how many bytes a row takes in memory; bounds how many are held while folding.
@@ -141,6 +144,8 @@ pub(crate) trait AnyOverlay: Send {
 pub(crate) trait AnyProjection: Send + Sync {
     fn name(&self) -> &'static str;
     fn version(&self) -> u32;
+    /// Whether rows that this version stored can be shown.
+    fn reads_rows_of(&self, version: u32) -> bool;
     fn topic(&self) -> &'static str;
     fn overlay(&self) -> Box<dyn AnyOverlay>;
     /// The value of stored rows of one key, merged; `None` of none.
@@ -198,6 +203,10 @@ impl<P: Projection> AnyProjection for Erased<P> {
 
     fn version(&self) -> u32 {
         P::VERSION
+    }
+
+    fn reads_rows_of(&self, version: u32) -> bool {
+        (P::ROWS_SINCE..=P::VERSION).contains(&version)
     }
 
     fn topic(&self) -> &'static str {

@@ -18,10 +18,19 @@ use crate::shared::{RebuildState, RebuildStatus};
 use crate::store::Session;
 use crate::store::parking::Mutex;
 
-/// Bytes read from the log at a time.
-const READ_BYTES: usize = 1 << 20;
 /// What may be left to fold when the live thread takes over a rebuild.
 pub(crate) const NEARLY: u64 = 10_000;
+
+/// How much a thread of a rebuild takes on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    /// Bytes read from the log at a time.
+    pub(crate) read_bytes: usize,
+    /// Memory for the rows of one partition.
+    pub(crate) overlay_bytes: usize,
+    /// How many records may be left at the end.
+    pub(crate) nearly: u64,
+}
 
 /// A generation being folded. Worked on by its threads, or by `step`.
 pub(crate) struct RebuildJob {
@@ -29,10 +38,7 @@ pub(crate) struct RebuildJob {
     /// Of the store that the generation lies in; when it ends, so does the rebuild.
     pub(crate) session: Session,
     pub(crate) generation: u32,
-    /// Memory for the rows of one partition.
-    overlay_bytes: usize,
-    /// How many records may be left at the end.
-    nearly: u64,
+    pace: Pace,
     queue: Mutex<VecDeque<PartitionFold>>,
     finished: Mutex<Vec<PartitionFold>>,
     partitions: usize,
@@ -48,7 +54,6 @@ pub(crate) struct RebuildJob {
 
 impl RebuildJob {
     /// A fold of `generation` from its stored cursors on.
-    #[allow(clippy::too_many_arguments)] // two callers, each argument of another type
     pub(crate) fn new(
         log: Arc<dyn EventLog>,
         session: Session,
@@ -56,8 +61,7 @@ impl RebuildJob {
         generation: u32,
         partitions: u32,
         as_of: Option<AsOf>,
-        overlay_bytes: usize,
-        nearly: u64,
+        pace: Pace,
     ) -> Result<Self, Error> {
         let mut queue = VecDeque::new();
         let (mut total, mut done) = (0, 0);
@@ -71,8 +75,7 @@ impl RebuildJob {
             log,
             session,
             generation,
-            overlay_bytes,
-            nearly,
+            pace,
             queue: Mutex::new(queue),
             finished: Mutex::default(),
             partitions: partitions as usize,
@@ -157,7 +160,7 @@ impl RebuildJob {
             if self.halted() {
                 return Ok(false);
             }
-            let batches = match self.log.read(fold.at(), fold.next(), READ_BYTES) {
+            let batches = match self.log.read(fold.at(), fold.next(), self.pace.read_bytes) {
                 Ok(batches) => batches,
                 Err(tol_kafka::Error::Unavailable(problem)) => {
                     tracing::warn!(at = %fold.at(), problem, "a rebuild waits for the log");
@@ -175,7 +178,7 @@ impl RebuildJob {
                 fold.take(batch).map_err(|stop| Error::Stopped(stop.to_string()))?;
             }
             self.folded.fetch_add(fold.seen - before, Ordering::Relaxed);
-            if fold.bytes() > self.overlay_bytes {
+            if fold.bytes() > self.pace.overlay_bytes {
                 self.write(fold, 0)?;
             }
         }
@@ -207,7 +210,7 @@ impl RebuildJob {
             total += bounds.end;
         }
         self.total.store(total, Ordering::Relaxed);
-        if left > self.nearly {
+        if left > self.pace.nearly {
             queue.extend(finished.drain(..));
             return;
         }

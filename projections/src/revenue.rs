@@ -58,6 +58,7 @@ impl Projection for RevenueByMonth {
     type Row = Revenue;
     const NAME: &'static str = "revenue";
     const VERSION: u32 = 1;
+    const ROWS_SINCE: u32 = 1;
     const TOPIC: &'static str = "revenue-agent-system.events";
 
     fn fold(&self, event: EventView<'_>, rows: &mut Rows<'_, Revenue>) -> Result<(), String> {

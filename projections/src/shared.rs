@@ -54,6 +54,8 @@ pub struct ProjectionStatus {
     pub name: &'static str,
     /// Version of its fold.
     pub version: u32,
+    /// Version of the fold that made the rows that answer: an older one's answer while this one's are being folded.
+    pub rows_version: u32,
     /// The generation that answers; 0 before the first.
     pub generation: u32,
     /// Records in the log that are not visible yet.
@@ -74,6 +76,8 @@ pub(crate) struct Serving {
     pub(crate) session: Session,
     pub(crate) generation: u32,
     pub(crate) partitions: u32,
+    /// Version of the fold that made its rows.
+    pub(crate) version: u32,
 }
 
 /// Which partitions have something new. Set from the log's threads, taken by one folding thread.
@@ -142,6 +146,17 @@ pub(crate) struct Shared {
 pub(crate) struct RebuildSlot {
     pub(crate) status: RebuildStatus,
     pub(crate) job: Option<Arc<RebuildJob>>,
+    /// The store was opened anew under the last one.
+    pub(crate) cut_off: Option<CutOff>,
+}
+
+/// What becomes of a rebuild under which the store was opened anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CutOff {
+    /// It goes on from what is stored.
+    GoesOn,
+    /// It was cancelled: what is stored is dropped.
+    Dropped,
 }
 
 impl Shared {
@@ -203,10 +218,12 @@ impl Shared {
 
     pub(crate) fn status(&self) -> ProjectionStatus {
         let lag = self.places.lock().iter().map(|place| place.end.saturating_sub(place.next)).sum();
+        let serving = self.serving();
         ProjectionStatus {
             name: self.projection.name(),
             version: self.projection.version(),
-            generation: self.serving().map_or(0, |serving| serving.generation),
+            rows_version: serving.as_ref().map_or(self.projection.version(), |serving| serving.version),
+            generation: serving.map_or(0, |serving| serving.generation),
             lag,
             positions: self.positions(),
             rebuild: self.rebuild_status(),

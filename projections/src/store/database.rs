@@ -74,6 +74,11 @@ impl Session {
         Weak::ptr_eq(&self.0, &other.0)
     }
 
+    /// Whether the database is gone or is to be opened anew.
+    pub(crate) fn in_trouble(&self) -> bool {
+        self.0.upgrade().is_none_or(|database| database.trouble().is_some())
+    }
+
     /// Whether the database is still the one.
     pub(crate) fn is_current(&self) -> bool {
         self.0.strong_count() > 0
@@ -88,6 +93,12 @@ impl Database {
     /// What RocksDB complained of, if it did.
     pub(super) fn trouble(&self) -> Option<Trouble> {
         self.trouble.lock().clone()
+    }
+
+    /// As if RocksDB had said so.
+    #[cfg(test)]
+    pub(crate) fn complain(&self, trouble: Trouble) {
+        *self.trouble.lock() = Some(trouble);
     }
 
     /// Takes note of what RocksDB says, for the keeper.

@@ -22,6 +22,8 @@ use parking::{Mutex, RwLock};
 use rocksdb::{ColumnFamilyDescriptor, DB};
 use tol_runtime::store::{Change, Error as StoreError, Row, Store, Table};
 
+#[cfg(test)]
+pub(crate) use database::Trouble;
 use database::failed;
 pub(crate) use database::{Database, Session, upper_bound};
 pub use options::StoreOptions;
