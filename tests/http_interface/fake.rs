@@ -139,7 +139,16 @@ impl NodeApi for FakeNode {
 
     fn projections(&self) -> Vec<ProjectionStatus> {
         self.call("projections");
-        vec![ProjectionStatus { name: "customers".into(), version: 1, generation: 1, lag: 0, positions: positions(), rebuild: rebuild(), failed: None }]
+        vec![ProjectionStatus {
+            name: "customers".into(),
+            version: 2,
+            rows_version: 1,
+            generation: 1,
+            lag: 0,
+            positions: positions(),
+            rebuild: rebuild(),
+            failed: None,
+        }]
     }
 
     fn wait_for(&self, projection: &str, positions: Vec<(TopicPartition, Position)>, timeout: Duration) -> Answer<'_, bool> {
@@ -151,7 +160,13 @@ impl NodeApi for FakeNode {
     fn row(&self, projection: &str, key: &str, past: Option<Past>) -> Result<Option<Row>, Problem> {
         self.call(format!("row {projection} {key} {}", past.is_some()));
         known(projection)?;
-        let row = Row { key: key.into(), value: json!({"customer_id": key, "orders": 3}), as_of: past.map(Past::time), positions: positions() };
+        let row = Row {
+            key: key.into(),
+            value: json!({"customer_id": key, "orders": 3}),
+            as_of: past.map(Past::time),
+            positions: positions(),
+            rows_version: (key == "older").then_some(1),
+        };
         Ok((key != "missing").then_some(row))
     }
 
@@ -159,13 +174,13 @@ impl NodeApi for FakeNode {
         self.call(format!("rows {projection} {query:?}"));
         known(projection)?;
         cursor(query.cursor.as_deref())?;
-        Ok(self.folded(RowPage { items: vec![Item { key: "42".into(), value: json!({"orders": 3}) }], next_cursor: None }))
+        Ok(self.folded(RowPage { items: vec![Item { key: "42".into(), value: json!({"orders": 3}) }], next_cursor: None, rows_version: Some(1) }))
     }
 
     fn digest(&self, projection: &str, _: Option<Past>) -> Result<Folded<Digest>, Problem> {
         self.call(format!("digest {projection}"));
         known(projection)?;
-        Ok(self.folded(Digest { digest: "ab".into(), rows: 1, positions: positions() }))
+        Ok(self.folded(Digest { digest: "ab".into(), rows: 1, positions: positions(), rows_version: None }))
     }
 
     fn rebuild(&self, projection: &str, by: &str) -> Result<RebuildStatus, Problem> {

@@ -82,6 +82,7 @@ fn a_row_has_the_documented_shape() {
     let row = server.get("/projections/customers/42").json();
     assert_eq!(row, serde_json::json!({"key": "42", "value": {"customer_id": "42", "orders": 3}, "as_of": null, "positions": {"facts.customer/3": 120}}));
     assert_eq!(server.get("/projections/customers/42?as_of=1997-06-30").json()["as_of"], "1997-06-30T23:59:59.999999Z");
+    assert_eq!(server.get("/projections/customers/older").json()["rows_version"], 1, "said only where another version made the row");
 }
 
 #[test]

@@ -73,6 +73,9 @@ pub struct Row {
     /// Next position of each topic partition that the answer rests on: everything below is in it.
     #[schema(value_type = BTreeMap<String, u64>)]
     pub positions: BTreeMap<TopicPartition, Position>,
+    /// Only while an older version's rows answer: the version of the fold that made this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rows_version: Option<u32>,
 }
 
 /// One row of a page.
@@ -92,6 +95,9 @@ pub struct RowPage {
     /// Where the next page begins; null at the end.
     #[schema(required = true)]
     pub next_cursor: Option<String>,
+    /// Only while an older version's rows answer: the version of the fold that made these.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rows_version: Option<u32>,
 }
 
 /// The content of a projection in one number.
@@ -104,6 +110,9 @@ pub struct Digest {
     /// Next position of each topic partition that it holds. Only digests at the same positions can be compared.
     #[schema(value_type = BTreeMap<String, u64>)]
     pub positions: BTreeMap<TopicPartition, Position>,
+    /// Only while an older version's rows answer: the version of the fold that made them. It cannot be compared with another's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rows_version: Option<u32>,
 }
 
 /// A rebuild's state.
@@ -145,6 +154,8 @@ pub struct ProjectionStatus {
     pub name: String,
     /// Version of its fold.
     pub version: u32,
+    /// Version of the fold that made the rows that answer. An older one's answer while this one's are being folded (`rebuild`).
+    pub rows_version: u32,
     /// The generation that answers.
     pub generation: u32,
     /// Records in the log that are not visible yet.

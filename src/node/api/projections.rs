@@ -61,6 +61,7 @@ pub(super) fn statuses(open: &Open) -> Vec<ProjectionStatus> {
         ProjectionStatus {
             name: status.name.to_owned(),
             version: status.version,
+            rows_version: status.rows_version,
             generation: status.generation,
             lag: positions.iter().map(lag_in).sum(),
             positions,
@@ -160,14 +161,28 @@ pub(super) async fn covering_here(
     None
 }
 
+/// What `read` answers of the present, and the version of the rows it rests on where that is an older one.
+fn of_version<T>(open: &Open, name: &str, read: impl Fn() -> Result<T, tol_projections::Error>) -> Result<(T, Option<u32>), Problem> {
+    let version = || open.engine.older_rows(name).map_err(|error| problem(name, &error));
+    loop {
+        let before = version()?;
+        let answer = read().map_err(|error| problem(name, &error))?;
+        // Else the new rows were swapped in meanwhile, which happens once.
+        if version()? == before {
+            return Ok((answer, before));
+        }
+    }
+}
+
 pub(super) fn row(open: &Open, name: &str, key: &str, past: Option<Past>) -> Result<Option<Row>, Problem> {
-    let (value, time) = match past {
-        None => (open.engine.get(name, key).map_err(|error| problem(name, &error))?, None),
-        Some(past) => (open.engine.as_of_key(&open.index, name, key, as_of(past)).map_err(|error| problem(name, &error))?, Some(past.time())),
+    // Before the row is read: what is below is in it.
+    let positions = parsed(open.engine.positions(name).map_err(|error| problem(name, &error))?);
+    let (value, rows_version) = match past {
+        None => of_version(open, name, || open.engine.get(name, key))?,
+        Some(past) => (open.engine.as_of_key(&open.index, name, key, as_of(past)).map_err(|error| problem(name, &error))?, None),
     };
     let Some(value) = value else { return Ok(None) };
-    let positions = parsed(open.engine.positions(name).map_err(|error| problem(name, &error))?);
-    Ok(Some(Row { key: key.to_owned(), value, as_of: time, positions }))
+    Ok(Some(Row { key: key.to_owned(), value, as_of: past.map(Past::time), positions, rows_version }))
 }
 
 /// Starts (or finds) the temporary generation of `past`; what it says when it is not folded yet.
@@ -179,34 +194,34 @@ fn folded(open: &Open, name: &str, past: Past) -> Result<Option<f64>, Problem> {
 }
 
 pub(super) fn rows(open: &Open, name: &str, query: &RowsQuery) -> Result<Folded<RowPage>, Problem> {
-    let page = match query.past {
-        None => open.engine.list(name, query.limit, query.cursor.as_deref()).map_err(|error| problem(name, &error))?,
+    let (page, rows_version) = match query.past {
+        None => of_version(open, name, || open.engine.list(name, query.limit, query.cursor.as_deref()))?,
         Some(past) => {
             if let Some(progress) = folded(open, name, past)? {
                 return Ok(Folded::Running { progress });
             }
             match open.engine.as_of_list(name, as_of(past), query.limit, query.cursor.as_deref()).map_err(|error| problem(name, &error))? {
-                Some(page) => page,
+                Some(page) => (page, None),
                 None => return Ok(Folded::Running { progress: 0.0 }),
             }
         }
     };
     let items = page.items.into_iter().map(|item| Item { key: item.key, value: item.value }).collect();
-    Ok(Folded::Done(RowPage { items, next_cursor: page.next_cursor }))
+    Ok(Folded::Done(RowPage { items, next_cursor: page.next_cursor, rows_version }))
 }
 
 pub(super) fn digest(open: &Open, name: &str, past: Option<Past>) -> Result<Folded<Digest>, Problem> {
-    let digest = match past {
-        None => open.engine.digest(name).map_err(|error| problem(name, &error))?,
+    let (digest, rows_version) = match past {
+        None => of_version(open, name, || open.engine.digest(name))?,
         Some(past) => {
             if let Some(progress) = folded(open, name, past)? {
                 return Ok(Folded::Running { progress });
             }
             match open.engine.as_of_digest(name, as_of(past)).map_err(|error| problem(name, &error))? {
-                Some(digest) => digest,
+                Some(digest) => (digest, None),
                 None => return Ok(Folded::Running { progress: 0.0 }),
             }
         }
     };
-    Ok(Folded::Done(Digest { digest: digest.digest, rows: digest.rows, positions: parsed(digest.positions) }))
+    Ok(Folded::Done(Digest { digest: digest.digest, rows: digest.rows, positions: parsed(digest.positions), rows_version }))
 }
