@@ -12,6 +12,8 @@ pub const CHECKPOINTED: &str = "tol.checkpointed.v1";
 pub const INPUT_PARKED: &str = "tol.input_parked.v1";
 /// A parked input that was decided after all; opens the group of what it led to.
 pub const INPUT_REDRIVEN: &str = "tol.input_redriven.v1";
+/// A redrive of a parked input that failed again; the input stays parked.
+pub const REDRIVE_FAILED: &str = "tol.redrive_failed.v1";
 /// A parked input that an operator gave up, with the reason.
 pub const INPUT_DISCARDED: &str = "tol.input_discarded.v1";
 /// A due timer that led to nothing else.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tol_kafka::{Append, Appended, Batch, EventLog};
 use tol_system::EffectOutcome;
 
-use crate::owner::{Action, Error, Moment, Owner, Parked, PendingEffect, Ticket};
+use crate::owner::{Action, Answered, Error, Moment, Owner, Parked, PendingEffect, Ticket};
 use crate::store::Store;
 
 /// How long an owner that writes nothing may not notice that its partition was claimed above it, in milliseconds.
@@ -27,7 +27,7 @@ pub enum Output {
     /// Copy to the dead-letter topic.
     DeadLetter(Box<Parked>),
     /// An operator's request is settled.
-    Answer(Ticket, Result<u64, String>),
+    Answer(Ticket, Result<Answered, String>),
 }
 
 /// What one step did.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tol_events::EventTime;
 use tol_kafka::{Cursor, TopicPartition};
-use tol_system::{AnySystem, EffectRequest, State};
+use tol_system::{AnySystem, Description, EffectRequest, State};
 
 use super::Error;
 use crate::store::{Change, Row, Store, Table};
@@ -97,6 +97,21 @@ fn key(prefix: &[u8], kind: u8, parts: &[&[u8]]) -> Vec<u8> {
     key
 }
 
+/// Where the rows of a partition of a system lie.
+pub(super) fn prefix_of(description: &Description, partition: u32) -> Vec<u8> {
+    format!("{}\u{0}{}\u{0}{partition}\u{0}", description.name, description.state_version).into_bytes()
+}
+
+/// Where its [`Meta`] lies.
+pub(super) fn meta_key_of(prefix: &[u8]) -> Vec<u8> {
+    key(b"owner\0", b'm', &[prefix])
+}
+
+/// Where its parked inputs lie.
+pub(super) fn parked_prefix(prefix: &[u8]) -> Vec<u8> {
+    key(prefix, b'p', &[])
+}
+
 impl Cache {
     /// Opens the cache of partition `partition` of a system and takes it over (E10): a token makes every earlier holder's writes fail.
     ///
@@ -104,9 +119,9 @@ impl Cache {
     /// The store failed.
     pub fn open(system: Arc<dyn AnySystem>, partition: u32, store: Arc<dyn Store>, token: Vec<u8>) -> Result<(Self, Meta), Error> {
         let description = system.describe();
-        let prefix = format!("{}\u{0}{}\u{0}{partition}\u{0}", description.name, description.state_version).into_bytes();
+        let prefix = prefix_of(&description, partition);
         let token_key = key(b"token\0", b't', &[&prefix]);
-        let meta_key = key(b"owner\0", b'm', &[&prefix]);
+        let meta_key = meta_key_of(&prefix);
         let meta = match store.get(Table::Meta, &meta_key)? {
             Some(bytes) => serde_json::from_slice(&bytes).unwrap_or_default(), // not readable: as if empty, the log fills it
             None => Meta::default(),
@@ -319,6 +334,14 @@ impl Cache {
         self.rows.insert(self.parked_key(subject, order), row);
     }
 
+    /// A parked input's row.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn parked_row(&self, subject: &str, order: u64) -> Result<Option<Vec<u8>>, Error> {
+        self.row(&self.parked_key(subject, order))
+    }
+
     /// The parked inputs of a subject in order, at most `limit`, as (order, row).
     ///
     /// # Errors
@@ -337,7 +360,15 @@ impl Cache {
         if !self.none_parked {
             self.none_parked = self.parked(1)?.is_empty();
         }
-        Ok(!self.none_parked && !self.parked_of(subject, 1)?.is_empty())
+        if self.none_parked {
+            return Ok(false);
+        }
+        // Many of one subject may be parked in one batch: the first in the overlay tells, without a copy of them all.
+        let prefix = key(&self.prefix, b'p', &[subject.as_bytes(), b""]);
+        if self.rows.range(prefix.clone()..).take_while(|(key, _)| key.starts_with(&prefix)).any(|(_, row)| row.is_some()) {
+            return Ok(true);
+        }
+        Ok(!self.parked_of(subject, 1)?.is_empty())
     }
 
     /// All parked inputs, by subject and order, at most `limit` rows.
@@ -345,7 +376,7 @@ impl Cache {
     /// # Errors
     /// The store failed.
     pub fn parked(&self, limit: usize) -> Result<Vec<Vec<u8>>, Error> {
-        Ok(self.rows_below(&key(&self.prefix, b'p', &[]), limit)?.into_iter().map(|(_, row)| row).collect())
+        Ok(self.rows_below(&parked_prefix(&self.prefix), limit)?.into_iter().map(|(_, row)| row).collect())
     }
 
     /// Subjects with a state, after `after`, at most `limit`: committed ones only.

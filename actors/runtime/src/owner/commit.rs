@@ -61,7 +61,7 @@ impl Owner {
         self.counts.emitted += built.events;
         self.actions.extend(built.effects.into_iter().map(|(id, effect)| Action::StartEffect(id, effect)));
         self.actions.extend(built.dead_letters.into_iter().map(|parked| Action::DeadLetter(Box::new(parked))));
-        self.actions.extend(built.answers.into_iter().map(|(ticket, count)| Action::Answer(ticket, Ok(count))));
+        self.actions.extend(built.answers.into_iter().map(|(ticket, answer)| Action::Answer(ticket, Ok(answer))));
         Ok(())
     }
 
@@ -94,7 +94,7 @@ impl Owner {
         }
         let dropped = [std::mem::take(&mut self.building), self.in_flight.take().map(|(_, built, ..)| built).unwrap_or_default()];
         let tickets = dropped.into_iter().flat_map(|built| built.answers).map(|(ticket, _)| ticket);
-        let redriving = self.redriving.drain(..).filter_map(|(_, ticket, _)| ticket);
+        let redriving = self.redriving.drain(..).map(|job| job.ticket);
         for ticket in tickets.chain(redriving).collect::<Vec<_>>() {
             self.actions.push(Action::Answer(ticket, Err(format!("{problem}; it is not known whether it was done, look and ask again"))));
         }

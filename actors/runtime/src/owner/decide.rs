@@ -8,7 +8,7 @@ use tol_kafka::{Cursor, Record, TopicPartition};
 use tol_system::{Decision, EffectOutcome, Evolution, Input};
 
 use super::cache::DueTimer;
-use super::fold::{EFFECT_MARK, TIMER_MARK, apply, evolve, marks, panic_text, write_positions};
+use super::fold::{EFFECT_MARK, TIMER_MARK, apply, evolve, fold_parking, marks, panic_text, parking, write_positions};
 use super::{Error, Moment, Mutation, Owner, Waiting};
 
 /// What led to a group of own events.
@@ -327,11 +327,7 @@ impl Owner {
             let view = encoded.view();
             marks(&mut self.cache, view)?;
             match view.event_type() {
-                reserved::INPUT_PARKED => self.cache.set_parked(subject, sequence, Some(event.data.clone())),
-                reserved::INPUT_REDRIVEN | reserved::INPUT_DISCARDED => {
-                    let removed: super::parking::Removed = view.data_as().map_err(|_| Error::Internal("a redrive or discard does not read"))?;
-                    self.cache.set_parked(subject, removed.order, None);
-                }
+                event_type if parking(event_type) => fold_parking(&mut self.cache, view, sequence)?,
                 _ => self.building.effects.extend(apply(&mut self.cache, view, evolution)?),
             }
             self.building.last_id = view.id().to_owned();

@@ -7,7 +7,7 @@ use tol_system::{AnySystem, Evolution, State};
 
 use super::Error;
 use super::cache::{Cache, Meta, PendingEffect, Positions};
-use super::parking::Removed;
+use super::parking::{RedriveFailed, Removed, row_after_failure, row_of_parked};
 use super::{Mutation, breaks};
 
 /// Extension of the first event of a group that a timer led to: the timer's id (its subject is the event's).
@@ -31,15 +31,7 @@ pub(super) fn fold(cache: &mut Cache, meta: &mut Meta, system: &dyn AnySystem, e
     marks(cache, event)?;
     match event.event_type() {
         reserved::CHECKPOINTED | reserved::TIMER_FIRED | reserved::EFFECT_SETTLED => Ok(()),
-        reserved::INPUT_PARKED => {
-            cache.set_parked(event.subject(), sequence, Some(event.data().to_vec()));
-            Ok(())
-        }
-        reserved::INPUT_REDRIVEN | reserved::INPUT_DISCARDED => {
-            let removed: Removed = event.data_as().map_err(|_| Error::Internal("a redrive or discard does not read"))?;
-            cache.set_parked(event.subject(), removed.order, None);
-            Ok(())
-        }
+        event_type if parking(event_type) => fold_parking(cache, event, sequence),
         _ => {
             let mut evolution = Evolution::default();
             evolve(system, cache.state_mut(event.subject())?, event, &mut evolution)?;
@@ -47,6 +39,42 @@ pub(super) fn fold(cache: &mut Cache, meta: &mut Meta, system: &dyn AnySystem, e
             Ok(())
         }
     }
+}
+
+/// Whether events of this type change what is parked.
+pub(super) fn parking(event_type: &str) -> bool {
+    matches!(event_type, reserved::INPUT_PARKED | reserved::INPUT_REDRIVEN | reserved::REDRIVE_FAILED | reserved::INPUT_DISCARDED)
+}
+
+/// Folds one event for which [`parking`] holds.
+pub(super) fn fold_parking(cache: &mut Cache, event: EventView<'_>, sequence: u64) -> Result<(), Error> {
+    if let Some((order, row)) = parking_change(event, sequence, |subject, order| cache.parked_row(subject, order))? {
+        cache.set_parked(event.subject(), order, row);
+    }
+    Ok(())
+}
+
+/// A parked input's order and its row after the event; `None` where nothing changes.
+type ParkingChange = Option<(u64, Option<Vec<u8>>)>;
+
+/// What such an event changes, given the rows there are.
+pub(super) fn parking_change(
+    event: EventView<'_>,
+    sequence: u64,
+    row_at: impl FnOnce(&str, u64) -> Result<Option<Vec<u8>>, Error>,
+) -> Result<ParkingChange, Error> {
+    Ok(match event.event_type() {
+        reserved::INPUT_PARKED => Some((sequence, Some(row_of_parked(event)?))),
+        reserved::REDRIVE_FAILED => {
+            let failed: RedriveFailed = event.data_as().map_err(|_| Error::Internal("a failed redrive does not read"))?;
+            let order = failed.order;
+            row_at(event.subject(), order)?.map(|row| row_after_failure(&row, failed)).transpose()?.map(|row| (order, Some(row)))
+        }
+        _ => {
+            let removed: Removed = event.data_as().map_err(|_| Error::Internal("a redrive or discard does not read"))?;
+            Some((removed.order, None))
+        }
+    })
 }
 
 /// Removes the timer or effect that the event's group consumed.

@@ -7,15 +7,19 @@
 //! * `decide` — inputs to groups of own events
 //! * `fold` — own events read back into the cache
 //! * `options` — limits, and why an owner ends
-//! * `parking` — inputs that failed, and what operators do about them
+//! * `parking` — inputs that failed
+//! * `redrive` — what operators do about them
+//! * `letters` — parked inputs read without an owner
 
 mod cache;
 mod commit;
 mod decide;
 mod fold;
+mod letters;
 mod mutation;
 mod options;
 mod parking;
+mod redrive;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
@@ -29,11 +33,13 @@ use tol_system::{AnySystem, Description, EffectOutcome};
 
 pub use cache::{Cache, DueTimer, Meta, PendingEffect, Positions};
 pub(crate) use fold::panic_text;
+pub use letters::{count_parked, read_parked};
 #[cfg(test)]
 pub(crate) use mutation::without;
 pub(crate) use mutation::{Mutation, breaks};
 pub use options::{Error, Options};
 pub use parking::{Parked, Recorded};
+pub use redrive::{Answered, Redrive, Redriven, Stayed};
 
 use crate::store::Store;
 use crate::writer::{Identity, Phase, Writer};
@@ -64,7 +70,7 @@ pub enum Action {
     /// Copy a parked input to the dead-letter topic, for people.
     DeadLetter(Box<Parked>),
     /// What was asked is committed, or refused.
-    Answer(Ticket, Result<u64, String>),
+    Answer(Ticket, Result<Answered, String>),
 }
 
 /// One accepted input, waiting to be decided.
@@ -84,7 +90,7 @@ struct Building {
     records: Vec<Record>,
     effects: Vec<(String, PendingEffect)>,
     dead_letters: Vec<Parked>,
-    answers: Vec<(Ticket, u64)>,
+    answers: Vec<(Ticket, Answered)>,
     last_id: String,
     /// How many records it had when it was cut.
     events: u64,
@@ -135,7 +141,7 @@ pub struct Owner {
     in_flight: Option<(u64, Building, cache::Cut, Positions)>,
     /// Tries of the input at the front so far, and when the next may be.
     retry: (u32, u64),
-    redriving: VecDeque<(String, Option<Ticket>, u64)>,
+    redriving: VecDeque<redrive::Redriving>,
     actions: Vec<Action>,
     counts: Counts,
     /// Claims that were lost in a row, for backoff.
@@ -428,7 +434,7 @@ impl Owner {
         }
         if self.writer.is_active() {
             if !moment.stopped && !self.paused {
-                self.redrive(moment)?;
+                self.redrive_waiting(moment)?;
                 self.decide_waiting(moment)?;
             }
             self.cut_batch()?;

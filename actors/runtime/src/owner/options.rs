@@ -17,13 +17,24 @@ pub struct Options {
     pub batch_events: usize,
     /// Inputs that led to nothing before their positions are recorded in a checkpoint (E8).
     pub checkpoint_inputs: u64,
+    /// Times a parked input may be redriven in vain before a redrive has to be forced.
+    pub redrives: u32,
     /// Bytes asked for at one read of an input.
     pub read_bytes: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { partitions: 8, attempts: 3, retry_ms: 50, group_events: 1_000, batch_events: 2_000, checkpoint_inputs: 20_000, read_bytes: 256 * 1024 }
+        Self {
+            partitions: 8,
+            attempts: 3,
+            retry_ms: 50,
+            group_events: 1_000,
+            batch_events: 2_000,
+            checkpoint_inputs: 20_000,
+            redrives: 5,
+            read_bytes: 256 * 1024,
+        }
     }
 }
 

@@ -1,14 +1,14 @@
-//! Inputs that failed too often, in the order of their subject, and what operators do about them.
+//! Inputs that failed too often, parked in the order of their subject: what is kept of each, and how its row is folded.
 
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use serde::{Deserialize, Serialize};
-use tol_events::{Attribute, EncodedEvent, Event, EventTime, EventView, reserved};
+use tol_events::{Attribute, Event, EventTime, EventView, reserved};
 use tol_system::{EffectOutcome, Input};
 
 use super::decide::{Cause, OwnDraft};
-use super::{Action, Error, Moment, Owner, Ticket};
+use super::{Error, Moment, Owner};
 
 /// An input as it was, so that it can be decided again without reading its topic.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,8 +107,41 @@ pub struct Parked {
     pub correlation: String,
     /// The input's time.
     pub time: EventTime,
+    /// When it was parked: recorded time, known once the event was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parked_at: Option<EventTime>,
+    /// How often it was redriven in vain.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub redrives: u32,
+    /// The redrive it failed in last: that one does not try it again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_in: Option<String>,
     /// The input.
     pub input: Recorded,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// The row of a parked input: what its event says, and when that was recorded.
+pub(super) fn row_of_parked(event: EventView<'_>) -> Result<Vec<u8>, Error> {
+    let mut parked: Parked = event.data_as().map_err(|_| Error::Internal("a parked input does not read"))?;
+    parked.parked_at = event.attribute(Attribute::RecordedTime).and_then(EventTime::parse);
+    write_row(&parked)
+}
+
+/// The row after a redrive that failed.
+pub(super) fn row_after_failure(row: &[u8], failed: RedriveFailed) -> Result<Vec<u8>, Error> {
+    let mut parked: Parked = serde_json::from_slice(row).map_err(|_| Error::Internal("a parked input does not read"))?;
+    parked.redrives = failed.redrives;
+    parked.error = failed.error;
+    parked.failed_in = Some(failed.redrive);
+    write_row(&parked)
+}
+
+fn write_row(parked: &Parked) -> Result<Vec<u8>, Error> {
+    serde_json::to_vec(parked).map_err(|_| Error::Internal("a parked input does not serialise"))
 }
 
 /// Data of a redrive and of a discard.
@@ -118,107 +151,37 @@ pub(super) struct Removed {
     pub id: String,
     /// [`Parked::order`].
     pub order: u64,
-    /// Why, for a discard.
+    /// Who asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Names the redrive: many dead letters may go in one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redrive: Option<String>,
+}
+
+/// Data of a redrive that failed: the dead letter stays where it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct RedriveFailed {
+    /// The dead letter.
+    pub id: String,
+    /// [`Parked::order`].
+    pub order: u64,
+    /// What failed this time.
+    pub error: String,
+    /// How often it was redriven in vain, this time included.
+    pub redrives: u32,
+    /// Who asked for it.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// Names the redrive.
+    pub redrive: String,
 }
 
 impl Owner {
-    /// The parked inputs of this partition, by subject and order, at most `limit`.
-    ///
-    /// # Errors
-    /// The store failed.
-    pub fn parked(&self, limit: usize) -> Result<Vec<Parked>, Error> {
-        Ok(self.cache.parked(limit)?.iter().filter_map(|row| serde_json::from_slice(row).ok()).collect())
-    }
-
-    fn parked_by_id(&self, id: &str) -> Result<Option<Parked>, Error> {
-        Ok(self.parked(usize::MAX / 2)?.into_iter().find(|parked| parked.id == id))
-    }
-
-    /// Asks for everything parked of `subject` to be decided again, in order, up to the first that fails again.
-    /// The answer comes as [`Action::Answer`] with the number of inputs that went through.
-    pub fn redrive_subject(&mut self, subject: &str, ticket: Option<Ticket>) {
-        if self.writer.is_active() {
-            self.redriving.push_back((subject.to_owned(), ticket, 0));
-        } else if let Some(ticket) = ticket {
-            self.actions.push(Action::Answer(ticket, Err("this node does not own the partition; ask again in a moment".to_owned())));
-        }
-    }
-
-    /// Gives up the dead letter `id`, for `reason`. Answers 1 when committed, 0 when there is no such dead letter.
-    ///
-    /// # Errors
-    /// The store failed.
-    pub fn discard(&mut self, id: &str, reason: &str, ticket: Ticket, moment: Moment) -> Result<(), Error> {
-        if !self.writer.is_active() {
-            self.actions.push(Action::Answer(ticket, Err("this node does not own the partition; ask again in a moment".to_owned())));
-            return Ok(());
-        }
-        let Some(parked) = self.parked_by_id(id)? else {
-            self.answer(ticket, 0);
-            return Ok(());
-        };
-        let removed = Removed { id: parked.id.clone(), order: parked.order, reason: Some(reason.to_owned()) };
-        let cause = Cause::of_operator("discard", &parked, moment.wall);
-        let drafts = vec![OwnDraft::reserved(reserved::INPUT_DISCARDED, &removed)];
-        self.emit_own(&parked.subject, &cause, drafts, moment)?;
-        self.answer(ticket, 1);
-        Ok(())
-    }
-
-    /// E7: answers once what the answer rests on is committed: the batch being built, else the one in flight, else nothing.
-    fn answer(&mut self, ticket: Ticket, count: u64) {
-        if !self.building.records.is_empty() {
-            self.building.answers.push((ticket, count));
-        } else if let Some((_, built, ..)) = &mut self.in_flight {
-            built.answers.push((ticket, count));
-        } else {
-            self.actions.push(Action::Answer(ticket, Ok(count)));
-        }
-    }
-
-    /// Works through what operators asked to redrive, as far as one batch goes.
-    pub(super) fn redrive(&mut self, moment: Moment) -> Result<(), Error> {
-        while let Some((subject, ticket, mut done)) = self.redriving.pop_front() {
-            let failed = loop {
-                if self.building.records.len() >= self.options.batch_events {
-                    self.redriving.push_front((subject, ticket, done));
-                    return Ok(());
-                }
-                let Some((_, row)) = self.cache.parked_of(&subject, 1)?.into_iter().next() else { break None };
-                let parked: Parked = serde_json::from_slice(&row).map_err(|_| Error::Internal("a parked input does not read"))?;
-                match self.redrive_one(&parked, moment)? {
-                    Ok(()) => done += 1,
-                    Err(problem) => break Some(problem),
-                }
-            };
-            let Some(ticket) = ticket else { continue };
-            match failed {
-                Some(problem) if done == 0 => self.actions.push(Action::Answer(ticket, Err(problem))),
-                _ => self.answer(ticket, done),
-            }
-        }
-        Ok(())
-    }
-
-    fn redrive_one(&mut self, parked: &Parked, moment: Moment) -> Result<Result<(), String>, Error> {
-        let encoded: Option<EncodedEvent> = parked.input.to_event().map(|event| event.encode());
-        let input = match (&parked.input, &encoded) {
-            (Recorded::Timer { id, due }, _) => Input::Timer { id, subject: &parked.subject, due: *due },
-            (Recorded::Effect { request_id, outcome, at }, _) => Input::Effect { request_id, subject: &parked.subject, outcome, at: *at },
-            (Recorded::Event { .. }, Some(encoded)) => Input::Event(encoded.view()),
-            (Recorded::Event { .. }, None) => return Ok(Err("the parked event does not read".to_owned())),
-        };
-        let cause = Cause::of_operator("redrive", parked, input.time());
-        let mut drafts = vec![OwnDraft::reserved(reserved::INPUT_REDRIVEN, &Removed { id: parked.id.clone(), order: parked.order, reason: None })];
-        match self.decide(&parked.subject, input, &cause)? {
-            Ok(decided) => drafts.extend(decided),
-            Err(problem) => return Ok(Err(problem)),
-        }
-        self.emit(&parked.subject, &cause, drafts, moment)
-    }
-
     /// Parks an input: an own event, and part of the state.
     pub(super) fn park(&mut self, input: Input<'_>, cause: &Cause, error: String, attempts: u32, moment: Moment) -> Result<(), Error> {
         let subject = input.subject().to_owned();
@@ -234,12 +197,15 @@ impl Owner {
             at: cause.at.clone(),
             correlation: cause.correlation.clone(),
             time: cause.time,
+            parked_at: None,
+            redrives: 0,
+            failed_in: None,
             input: Recorded::of(input),
         };
         let drafts = vec![OwnDraft::reserved(reserved::INPUT_PARKED, &parked)];
         self.emit_own(&subject, cause, drafts, moment)?;
         self.counts.parked += 1;
-        self.building.dead_letters.push(parked);
+        self.building.dead_letters.push(Parked { parked_at: Some(moment.wall), ..parked });
         Ok(())
     }
 
@@ -250,19 +216,6 @@ impl Owner {
 }
 
 impl Cause {
-    /// An operator's redrive or discard of a dead letter.
-    fn of_operator(action: &str, parked: &Parked, time: EventTime) -> Cause {
-        Cause {
-            source: format!("{action}:{}", parked.system),
-            id: format!("{}@{}", parked.id, parked.order),
-            correlation: parked.correlation.clone(),
-            trace: None,
-            time,
-            marks: Vec::new(),
-            at: parked.at.clone(),
-        }
-    }
-
     /// The cause that an event is.
     pub(super) fn of_event(event: EventView<'_>, at: String) -> Cause {
         Cause {

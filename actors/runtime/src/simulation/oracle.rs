@@ -227,6 +227,12 @@ impl Model<'_> {
                 findings.discarded.insert(id);
                 Ok(())
             }
+            reserved::REDRIVE_FAILED => {
+                let id = first.field("id")?;
+                let head = self.parked.get(&first.subject).and_then(VecDeque::front).ok_or_else(|| format!("{id} failed again but is not parked"))?;
+                let poisoned = Poison::of(self.kind, &head.cause) != Poison::None;
+                if head.id == id && poisoned { Ok(()) } else { Err(format!("{id} was redriven before {}, or failed without a reason", head.id)) }
+            }
             reserved::INPUT_REDRIVEN => {
                 findings.redriven += 1;
                 let id = first.field("id")?;

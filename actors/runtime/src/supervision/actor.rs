@@ -12,7 +12,7 @@ use tol_kafka::{EventLog, Position, TopicPartition};
 use tol_system::{AnySystem, Description, EffectOutcome};
 
 use crate::driver::{Driver, Output};
-use crate::owner::{Counts, Moment, Options, Parked, PendingEffect};
+use crate::owner::{Answered, Counts, Moment, Options, Parked, PendingEffect, Redrive};
 use crate::stop::StopGate;
 use crate::store::Store;
 use crate::writer::Phase;
@@ -113,18 +113,29 @@ pub enum Command {
     Assign(BTreeSet<u32>),
     /// Decide nothing until resumed.
     Pause(bool),
-    /// The parked inputs, at most so many.
-    Parked(usize, Reply<Vec<Parked>>),
-    /// Decide everything parked of this subject again.
-    Redrive(String, Reply<Result<u64, String>>),
-    /// Give up this dead letter for this reason.
-    Discard(String, String, Reply<Result<u64, String>>),
+    /// Decide these parked inputs of this partition again.
+    Redrive(u32, Vec<Redrive>, Reply<Result<Answered, String>>),
+    /// Give up a dead letter.
+    Discard(Discard, Reply<Result<Answered, String>>),
     /// A subject's state as people may see it.
     Observe(String, Reply<serde_json::Value>),
     /// The own position that covers an input position, if it is covered.
     Covering(TopicPartition, Position, Reply<Option<(TopicPartition, Position)>>),
     /// An effect ended.
     EffectEnded(u32, String, EffectOutcome, EventTime),
+}
+
+/// A dead letter to be given up.
+#[derive(Clone, Debug)]
+pub struct Discard {
+    /// Its partition.
+    pub partition: u32,
+    /// Its id.
+    pub id: String,
+    /// Who gives it up.
+    pub by: String,
+    /// Why.
+    pub reason: String,
 }
 
 /// Runs effects and dead-letter copies for systems.
@@ -164,7 +175,7 @@ pub struct SystemActor {
     session: Arc<dyn Store>,
     environment: Environment,
     shared: Arc<SystemShared>,
-    replies: BTreeMap<u64, Reply<Result<u64, String>>>,
+    replies: BTreeMap<u64, Reply<Result<Answered, String>>>,
     next_ticket: u64,
 }
 
@@ -277,10 +288,18 @@ impl SystemActor {
         self.drivers.get_mut(partition as usize)
     }
 
-    fn ticket(&mut self, reply: Reply<Result<u64, String>>) -> u64 {
+    fn ticket(&mut self, reply: Reply<Result<Answered, String>>) -> u64 {
         self.next_ticket += 1;
         self.replies.insert(self.next_ticket, reply);
         self.next_ticket
+    }
+}
+
+impl SystemActor {
+    fn refuse(&mut self, ticket: u64, problem: String) {
+        if let Some(reply) = self.replies.remove(&ticket) {
+            reply(Err(problem));
+        }
     }
 }
 
@@ -335,25 +354,20 @@ impl Handler<Command> for SystemActor {
                 self.shared.paused.store(paused, Ordering::Release);
                 self.drivers.iter_mut().for_each(|driver| driver.owner_mut().pause(paused));
             }
-            Command::Parked(limit, reply) => {
-                let parked = self.drivers.iter().filter_map(|driver| driver.owner().parked(limit).ok()).flatten().take(limit).collect();
-                reply(parked);
-            }
-            Command::Redrive(subject, reply) => {
+            Command::Redrive(partition, subjects, reply) => {
                 let ticket = self.ticket(reply);
-                if let Some(driver) = self.driver_of(&subject) {
-                    driver.owner_mut().redrive_subject(&subject, Some(ticket));
+                match self.drivers.get_mut(partition as usize) {
+                    Some(driver) => driver.owner_mut().redrive(subjects, ticket),
+                    None => self.refuse(ticket, format!("there is no partition {partition}")),
                 }
             }
-            Command::Discard(id, reason, reply) => {
-                let holder =
-                    self.drivers.iter().position(|driver| driver.owner().parked(usize::MAX / 2).is_ok_and(|all| all.iter().any(|parked| parked.id == id)));
-                let Some(index) = holder else { return reply(Ok(0)) };
+            Command::Discard(Discard { partition, id, by, reason }, reply) => {
                 let ticket = self.ticket(reply);
-                if let Err(error) = self.drivers[index].owner_mut().discard(&id, &reason, ticket, moment)
-                    && let Some(reply) = self.replies.remove(&ticket)
-                {
-                    reply(Err(error.to_string()));
+                let asked = self.drivers.get_mut(partition as usize).map(|driver| driver.owner_mut().discard(&id, &by, &reason, ticket, moment));
+                match asked {
+                    Some(Ok(())) => {}
+                    Some(Err(error)) => self.refuse(ticket, error.to_string()),
+                    None => self.refuse(ticket, format!("there is no partition {partition}")),
                 }
             }
             Command::Observe(subject, reply) => {

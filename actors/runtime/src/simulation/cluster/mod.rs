@@ -24,7 +24,7 @@ use crate::clock::Ticker;
 use crate::control::ControlLine;
 use crate::driver::{Driver, Output};
 use crate::effects::{EffectQueue, Job};
-use crate::owner::{Error, Moment, Options};
+use crate::owner::{Answered, Error, Moment, Options};
 use crate::stop::StopGate;
 use crate::store::MemoryStore;
 use door::{Disk, Door, Pump};
@@ -136,6 +136,7 @@ impl Cluster {
             group_events: 100,
             batch_events: random.random_range(1..=8),
             checkpoint_inputs: random.random_range(3..=30),
+            redrives: 5,
             read_bytes: random.random_range(1..=4000),
         };
         let feed_log: Arc<dyn EventLog> = log.client("feed");
@@ -349,7 +350,7 @@ impl Cluster {
                     let Some((_, dead_letter)) = self.open_tickets.remove(&ticket) else {
                         return Err(format!("ticket {ticket} was answered twice or never asked for"));
                     };
-                    if let (Some(dead_letter), Ok(1)) = (dead_letter, &answer) {
+                    if let (Some(dead_letter), Ok(Answered::Discarded(true))) = (dead_letter, &answer) {
                         self.discarded.push(dead_letter);
                     }
                 }

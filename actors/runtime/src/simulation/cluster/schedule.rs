@@ -90,16 +90,16 @@ impl Cluster {
         let instance = running.instance;
         let Some(parked) = (!parked.is_empty()).then(|| parked[self.random.random_range(0..parked.len())].clone()) else {
             if self.random.random_bool(0.2) {
-                running.driver.owner_mut().redrive_subject("customer/0", Some(self.tickets));
+                running.driver.owner_mut().redrive_subject("customer/0", self.tickets);
                 self.open_tickets.insert(self.tickets, (instance, None));
             }
             return Ok(());
         };
         self.open_tickets.insert(self.tickets, (instance, discard.then(|| parked.id.clone())));
         if discard {
-            running.driver.owner_mut().discard(&parked.id, "a test", self.tickets, moment).map_err(|error| format!("discard: {error}"))?;
+            running.driver.owner_mut().discard(&parked.id, "nobody", "a test", self.tickets, moment).map_err(|error| format!("discard: {error}"))?;
         } else {
-            running.driver.owner_mut().redrive_subject(&parked.subject, Some(self.tickets));
+            running.driver.owner_mut().redrive_subject(&parked.subject, self.tickets);
         }
         let what = if discard { "discard" } else { "redrive" };
         self.say(|| format!("n{node} {key:?} {what} {} of {}", parked.id, parked.subject));
@@ -309,7 +309,7 @@ impl Cluster {
                     for subject in parked.into_iter().map(|parked| parked.subject).collect::<BTreeSet<_>>() {
                         self.tickets += 1;
                         self.open_tickets.insert(self.tickets, (running.instance, None));
-                        running.driver.owner_mut().redrive_subject(&subject, Some(self.tickets));
+                        running.driver.owner_mut().redrive_subject(&subject, self.tickets);
                     }
                 }
             }
