@@ -21,6 +21,15 @@ const PARTITIONS: u32 = 2;
 /// A node with small limits and these systems beside the real ones.
 fn node(more: Vec<Registered>, change: impl FnOnce(&mut Config)) -> (TestNode, Http, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
+    let mut config = test_config(&folder);
+    change(&mut config);
+    let node = TestNode::start(config, more).unwrap();
+    let http = Http::new(node.url());
+    http.wait_until_ready();
+    (node, http, folder)
+}
+
+fn test_config(folder: &tempfile::TempDir) -> Config {
     let mut config = Config::default();
     config.node.data = folder.path().to_path_buf();
     config.http.listen = "127.0.0.1:0".to_owned();
@@ -29,11 +38,7 @@ fn node(more: Vec<Registered>, change: impl FnOnce(&mut Config)) -> (TestNode, H
     config.supervision.backoff_initial_ms = 20;
     // A degraded system is not probed while a test looks.
     config.supervision.backoff_max_ms = 3_600_000;
-    change(&mut config);
-    let node = TestNode::start(config, more).unwrap();
-    let http = Http::new(node.url());
-    http.wait_until_ready();
-    (node, http, folder)
+    config
 }
 
 fn system(http: &Http, name: &str) -> Value {
@@ -141,6 +146,110 @@ fn a_discarded_input_is_given_up_and_those_behind_it_are_not() {
     let redriven = http.post("/dead-letters/redrive", &json!({"system": "test-discarder"})).ok();
     assert_eq!(redriven["redriven"], 1);
     wait("the decision on the second", || (seen(&http, "test-discarder", "bad") == ["d2"]).then_some(()));
+    node.stop().unwrap();
+}
+
+/// Dead letters of a system that match, up to 1,000.
+fn letters(http: &Http, query: &str) -> Vec<Value> {
+    http.get(&format!("/dead-letters?limit=1000&{query}")).ok()["items"].as_array().unwrap().clone()
+}
+
+#[test]
+fn a_bulk_redrive_is_in_order_and_exactly_once_though_system_and_node_restart_meanwhile() {
+    const NAME: &str = "test-bulk";
+    let behaviour = Arc::new(Behaviour::default());
+    behaviour.refuses(true);
+    let once = |config: &mut Config| {
+        config.systems.entry(NAME.to_owned()).or_default().retry_attempts = 1;
+    };
+    let (first, http, folder) = node(vec![registered(NAME, &behaviour)], once);
+    // 20 customers with 15 orders each, in turn.
+    let orders: Vec<Value> = (0..300).map(|number| order(&format!("o{number}"), &format!("c{}", number % 20), 1)).collect();
+    publish_and_see_revenue(&http, &orders);
+    let parked = wait("all to be parked", || Some(letters(&http, &format!("system={NAME}"))).filter(|letters| letters.len() == 300));
+    assert!(parked.iter().all(|letter| letter["parked_at"].as_str() > letter["time"].as_str()), "parked when it was parked");
+    // Each filter, and nothing is done by a dry run. What came behind follows; the error of the first says why.
+    let ask = |http: &Http, body: Value| http.post("/dead-letters/redrive", &body).ok();
+    assert_eq!(letters(&http, "error=no%20rate").len(), 20);
+    for (filter, count) in [("error", "no rate for customer/c7"), ("subject", "customer/c7")].map(|filter| (filter, 15)) {
+        let told = ask(&http, json!({"system": NAME, filter.0: filter.1, "dry_run": true}));
+        assert_eq!((&told["redriven"], &told["dry_run"]), (&json!(count), &json!(true)), "{told}");
+    }
+    for nothing in [json!({"type": "billing.*"}), json!({"to": "2026-01-06T00:00:00Z"}), json!({"system": "revenue-agent-system"})] {
+        assert_eq!(ask(&http, nothing)["selected"], 0);
+    }
+    assert_eq!(letters(&http, &format!("system={NAME}")).len(), 300);
+
+    // Nothing is mended: one failure a subject, none tried twice, counted.
+    let in_vain = ask(&http, json!({"system": NAME, "reason": "hope"}));
+    assert_eq!((&in_vain["redriven"], in_vain["failed"].as_array().unwrap().len()), (&json!(0), 20), "{in_vain}");
+    assert_eq!(behaviour.decided.load(Ordering::SeqCst), 40);
+    // The index of events follows the log by itself.
+    let failures = wait("the failure's event", || Some(http.events("type=tol.redrive_failed.v1&subject=customer/c7")).filter(|found| !found.is_empty()));
+    assert_eq!((failures.len(), &failures[0]["data"]["by"], &failures[0]["data"]["reason"]), (1, &json!("local"), &json!("hope")));
+
+    // Mended but for one customer. The system is restarted in the middle, and the redrive goes on.
+    behaviour.refuses(false);
+    behaviour.panics_on("customer/c3");
+    behaviour.is_slow();
+    let started = ask_for_202(&http, &json!({"system": NAME, "reason": "rates are there", "background": true}));
+    wait("the redrive to be under way", || (behaviour.decided.load(Ordering::SeqCst) > 80).then_some(()));
+    http.try_send("POST", &format!("/systems/{NAME}/restart"), &[], &[]).unwrap();
+    let status = format!("/dead-letters/redrives/{}", started["id"].as_str().unwrap());
+    let ended = wait("the redrive's end", || Some(http.get(&status).ok()).filter(|redrive| redrive["state"] != "running"));
+    assert_eq!((&ended["state"], &ended["redriven"], ended["failed"].as_array().unwrap().len()), (&json!("done"), &json!(285), 1), "{ended}");
+    let left = letters(&http, &format!("system={NAME}"));
+    assert_eq!((left.len(), &left[0]["redrives"], &left[0]["subject"]), (15, &json!(2), &json!("customer/c3")));
+    first.stop().unwrap();
+
+    // The last is mended too, in a node that has nothing but the log. Every order was decided once, in its customer's order.
+    behaviour.heal();
+    let moved = tempfile::tempdir().unwrap();
+    for part in ["log", "keys"] {
+        let copied = std::process::Command::new("cp").arg("-r").args([folder.path().join(part), moved.path().join(part)]).status().unwrap();
+        assert!(copied.success());
+    }
+    let mut config = test_config(&moved);
+    once(&mut config);
+    let second = TestNode::start(config, vec![registered(NAME, &behaviour)]).unwrap();
+    let http = Http::new(second.url());
+    http.wait_until_ready();
+    wait_for_state(&http, NAME, "running");
+    assert_eq!(wait("its dead letters", || letters(&http, &format!("system={NAME}")).first().cloned())["redrives"], 2);
+    wait("the rest to go through", || (ask(&http, json!({"system": NAME}))["redriven"] == 15).then_some(()));
+    publish_and_see_revenue(&http, &[order("last", "c3", 1)]);
+    wait("the last order", || seen(&http, NAME, "c3").iter().any(|order| order == "last").then_some(()));
+    for customer in 0..20 {
+        let mut expected: Vec<String> = (0..15).map(|turn| format!("o{}", turn * 20 + customer)).collect();
+        expected.extend((customer == 3).then(|| "last".to_owned()));
+        assert_eq!(seen(&http, NAME, &format!("c{customer}")), expected);
+    }
+    assert_eq!(letters(&http, &format!("system={NAME}")).len(), 0);
+    second.stop().unwrap();
+}
+
+fn ask_for_202(http: &Http, body: &Value) -> Value {
+    let answer = http.post("/dead-letters/redrive", body);
+    assert_eq!(answer.status, 202, "{}", answer.text);
+    answer.json
+}
+
+#[test]
+fn dead_letters_of_a_degraded_system_are_listed() {
+    const NAME: &str = "test-degraded";
+    let behaviour = Arc::new(Behaviour::default());
+    behaviour.panics_on("customer/bad");
+    let (node, http, _folder) = node(vec![registered(NAME, &behaviour)], |_| {});
+    publish_and_see_revenue(&http, &[order("d1", "bad", 1), order("d2", "bad", 2)]);
+    wait("two parked inputs", || (letters(&http, &format!("system={NAME}")).len() == 2).then_some(()));
+    behaviour.fails_to_start(true);
+    http.try_send("POST", &format!("/systems/{NAME}/restart"), &[], &[]).unwrap();
+    let status = wait_for_state(&http, NAME, "degraded");
+    assert_eq!(status["dead_letters"], 2);
+    assert_eq!(letters(&http, &format!("system={NAME}")).len(), 2);
+    // It cannot decide them, and says so at once.
+    let refused = http.post("/dead-letters/redrive", &json!({"system": NAME})).ok();
+    assert!(refused["state"] == "failed" && refused["problem"].as_str().unwrap().contains("does not answer"), "{refused}");
     node.stop().unwrap();
 }
 

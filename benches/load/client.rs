@@ -75,6 +75,17 @@ impl Client {
         self.json("GET", path)
     }
 
+    /// `POST path` with JSON, answered with JSON.
+    pub fn post_json(&mut self, path: &str, body: &serde_json::Value) -> anyhow::Result<serde_json::Value> {
+        let body = body.to_string();
+        let head = format!("POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
+        let status = self.exchange(format!("{head}{body}").as_bytes())?;
+        if !(200..300).contains(&status) {
+            bail!("POST {path} was answered with {status}: {}", String::from_utf8_lossy(self.body()));
+        }
+        Ok(serde_json::from_slice(self.body())?)
+    }
+
     /// `method path` without a body, answered with JSON.
     pub fn json(&mut self, method: &str, path: &str) -> anyhow::Result<serde_json::Value> {
         let status = self.exchange(format!("{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 0\r\n\r\n").as_bytes())?;

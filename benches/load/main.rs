@@ -1,13 +1,14 @@
-//! Measures the table "Speed and memory": `cargo run --release --example load -- [append|visible|query|rebuild|memory|all]`,
+//! Measures the table "Speed and memory": `cargo run --release --example load -- [append|visible|query|rebuild|memory|redrive|all]`,
 //! or `scripts/bench`, which builds first. Prints figures and the machine's facts; asserts nothing.
 //!
-//! Each measurement starts a node of its own in a throw-away folder.
+//! Each measurement starts a node of its own in a throw-away folder: a process, or inside this one where it needs systems of its own.
 //!
 //! * [`client`] — one kept-alive connection
 //! * [`bodies`] — prepared requests
 //! * [`node`] — the node's process
 //! * [`feed`] — many connections that publish
-//! * [`append`], [`visible`], [`query`], [`rebuild`], [`memory`] — the measurements
+//! * [`append`], [`visible`], [`query`], [`rebuild`], [`memory`], [`redrive`] — the measurements
+//! * [`puppets`] — systems of their own, in a node inside this process
 //! * [`machine`], [`report`] — facts, and the table
 
 mod append;
@@ -17,8 +18,10 @@ mod feed;
 mod machine;
 mod memory;
 mod node;
+mod puppets;
 mod query;
 mod rebuild;
+mod redrive;
 mod report;
 mod visible;
 
@@ -53,6 +56,8 @@ enum What {
     Rebuild(rebuild::Options),
     /// Resident memory, idle and with many customers.
     Memory(memory::Options),
+    /// Bulk redrive of dead letters.
+    Redrive(redrive::Options),
     /// All of them with their defaults.
     All {
         /// Events of the rebuild.
@@ -70,12 +75,14 @@ fn main() -> anyhow::Result<()> {
         What::Query(options) => query::measure(&node, &options, &mut report)?,
         What::Rebuild(options) => rebuild::measure(&node, &options, &mut report)?,
         What::Memory(options) => memory::measure(&node, &options, &mut report)?,
+        What::Redrive(options) => redrive::measure(&node, &options, &mut report)?,
         What::All { events } => {
             append::measure(&node, &append::Options::default(), &mut report)?;
             visible::measure(&node, &visible::Options::default(), &mut report)?;
             query::measure(&node, &query::Options::default(), &mut report)?;
             rebuild::measure(&node, &rebuild::Options { events, ..rebuild::Options::default() }, &mut report)?;
             memory::measure(&node, &memory::Options::default(), &mut report)?;
+            redrive::measure(&node, &redrive::Options::default(), &mut report)?;
         }
     }
     if let Some(path) = results {

@@ -34,6 +34,13 @@ pub struct NodeOptions {
     pid: Option<u32>,
 }
 
+impl NodeOptions {
+    /// A folder for a node inside this process.
+    pub fn throw_away(&self) -> anyhow::Result<TempDir> {
+        Ok(tempfile::Builder::new().prefix("tol-load-").tempdir_in(&self.folder)?)
+    }
+}
+
 /// A running node.
 pub struct Node {
     child: Option<Child>,
@@ -62,6 +69,14 @@ impl Node {
         command.args(&options.node_args).stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         let child = command.spawn().with_context(|| format!("starting {}", options.bin.display()))?;
         let mut node = Self { pid: child.id(), child: Some(child), folder, address };
+        node.wait_ready()?;
+        Ok(node)
+    }
+
+    /// One that runs inside this process at `url`, with its folder.
+    pub fn inside(url: &str, folder: TempDir) -> anyhow::Result<Self> {
+        let address = url.trim_start_matches("http://").to_owned();
+        let mut node = Self { child: None, folder, address, pid: std::process::id() };
         node.wait_ready()?;
         Ok(node)
     }

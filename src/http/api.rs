@@ -106,8 +106,10 @@ pub trait NodeApi: Send + Sync + 'static {
     fn redrive(&self, id: &str, by: &str) -> Answer<'_, Redriven>;
     /// Gives one up. Errors: `unknown_dead_letter`.
     fn discard(&self, id: &str, reason: &str, by: &str) -> Answer<'_, DeadLetter>;
-    /// Has all that match decided again; with `dry_run` only tells which.
+    /// Has all that match decided again; with `dry_run` only tells which. Errors: `JobRunning`, `EmergencyStop`.
     fn redrive_all(&self, filter: RedriveFilter, by: &str) -> Answer<'_, Redriven>;
+    /// How far a redrive is, or what became of it. `None` when this node knows of none with that id.
+    fn redrive_status(&self, id: &str) -> Option<Redriven>;
 
     /// Engages the emergency stop; answers when every live node has stopped or its lease has run out. Idempotent.
     fn stop(&self, reason: &str, by: &str) -> Answer<'_, StopState>;
@@ -298,7 +300,7 @@ mod control;
 mod projections;
 
 pub use control::{
-    Check, Control, DeadLetter, DeadLetterPage, DeadLetterQuery, Readiness, RedriveFilter, Redriven, StopState, SystemDetail, SystemStatus, Topic, Uptime,
-    Version,
+    Check, Control, DeadLetter, DeadLetterPage, DeadLetterQuery, Readiness, RedriveFilter, Redriven, StayedDeadLetter, StopState, SystemDetail, SystemStatus,
+    Topic, Uptime, Version,
 };
 pub use projections::{Digest, Folded, Item, Past, ProjectionStatus, RebuildState, RebuildStatus, Row, RowPage, RowsQuery, Running};

@@ -33,6 +33,7 @@ use tol_events::binding::{BATCH, STRUCTURED};
     api::DeadLetterPage,
     api::RedriveFilter,
     api::Redriven,
+    api::StayedDeadLetter,
     api::StopState,
     api::Readiness,
     api::Check,

@@ -33,6 +33,7 @@ pub(crate) enum Operation {
     RestartSystem,
     DeadLetters,
     RedriveAll,
+    RedriveStatus,
     Redrive,
     Discard,
     StopState,

@@ -195,6 +195,7 @@ fn handler(route: &Route) -> actix_web::Route {
         Operation::RestartSystem => served.to(control::restart),
         Operation::DeadLetters => served.to(control::dead_letters),
         Operation::RedriveAll => served.to(control::redrive_all),
+        Operation::RedriveStatus => served.to(control::redrive_status),
         Operation::Redrive => served.to(control::redrive),
         Operation::Discard => served.to(control::discard),
         Operation::StopState => served.to(control::stop_state),

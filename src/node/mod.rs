@@ -70,6 +70,7 @@ pub(crate) struct Open {
     pub(crate) pool: Pool,
     pub(crate) keys: Arc<dyn KeyStore>,
     pub(crate) control: Arc<control::ControlLine>,
+    pub(crate) redrives: api::Redrives,
     pub(crate) partitions: u32,
     pub(crate) routing: Arc<routing::Routing>,
     pub(crate) peers: peers::Peers,

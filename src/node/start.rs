@@ -230,6 +230,7 @@ fn open(node: &Arc<Node>, registered: Vec<Registered>) -> anyhow::Result<Threads
         pool,
         keys,
         control: line,
+        redrives: super::api::Redrives::default(),
         partitions: config.log.partitions,
         routing: routing.clone(),
         peers: Peers::new(config.security.node_key.clone()),

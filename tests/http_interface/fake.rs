@@ -221,7 +221,7 @@ impl NodeApi for FakeNode {
 
     fn redrive(&self, id: &str, by: &str) -> Answer<'_, Redriven> {
         self.call(format!("redrive {id} {by}"));
-        answer(if id == "missing" { Err(Problem::unknown_dead_letter(id)) } else { Ok(Redriven { redriven: 1, ids: vec![id.into()], dry_run: false }) })
+        answer(if id == "missing" { Err(Problem::unknown_dead_letter(id)) } else { Ok(Redriven { redriven: 1, ids: vec![id.into()], ..Redriven::default() }) })
     }
 
     fn discard(&self, id: &str, reason: &str, by: &str) -> Answer<'_, DeadLetter> {
@@ -231,7 +231,13 @@ impl NodeApi for FakeNode {
 
     fn redrive_all(&self, filter: RedriveFilter, by: &str) -> Answer<'_, Redriven> {
         self.call(format!("redriveAll {filter:?} {by}"));
-        answer(Ok(Redriven { redriven: 0, ids: vec![], dry_run: filter.dry_run }))
+        let state = if filter.background { "running" } else { "done" };
+        answer(Ok(Redriven { id: "r1".into(), state: state.into(), dry_run: filter.dry_run, ..Redriven::default() }))
+    }
+
+    fn redrive_status(&self, id: &str) -> Option<Redriven> {
+        self.call(format!("redriveStatus {id}"));
+        (id != "missing").then(|| Redriven { id: id.into(), state: "done".into(), ..Redriven::default() })
     }
 
     fn stop(&self, reason: &str, by: &str) -> Answer<'_, StopState> {

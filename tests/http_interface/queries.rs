@@ -61,8 +61,11 @@ fn filters_reach_the_node_decoded() {
     }
     server.get("/events/a%2Fb?source=%2Fshop");
     assert_eq!(server.node.calls(), ["event a/b Some(\"/shop\")"]);
-    server.get("/dead-letters?system=a&subject=customer/42&limit=2");
-    assert!(server.node.calls()[0].contains("subject: Some(\"customer/42\"), limit: 2"));
+    server.get("/dead-letters?system=a&subject=customer/42&type=billing.*&error=no%20rate&to=2026-01-31&limit=2");
+    let asked = server.node.calls().remove(0);
+    for part in ["subject: Some(\"customer/42\")", "event_type: Some(\"billing.*\")", "error: Some(\"no rate\")", "limit: 2"] {
+        assert!(asked.contains(part), "{asked}");
+    }
     server.get("/systems/hub?subject=customer/42");
     assert_eq!(server.node.calls(), ["system hub Some(\"customer/42\")"]);
 }
@@ -152,6 +155,9 @@ fn redriving_all_takes_a_filter_or_nothing() {
     let server = Server::start();
     assert_eq!(server.post_json("/dead-letters/redrive", r#"{"system":"a","dry_run":true}"#).json()["dry_run"], true);
     assert_eq!(server.send("POST", "/dead-letters/redrive", &[], b"").status, 200);
+    assert_eq!(server.post_json("/dead-letters/redrive", r#"{"background":true,"error":"x","from":"2026-01-31T00:00:00Z"}"#).status, 202);
+    assert_eq!(server.get("/dead-letters/redrives/r1").json()["id"], "r1");
+    server.get("/dead-letters/redrives/missing").problem("not-found");
     assert_eq!(server.post_json("/dead-letters/d1/discard", r#"{"reason":"broken"}"#).json()["id"], "d1");
     assert_eq!(server.node.calls()[2], "discard d1 broken local");
 }

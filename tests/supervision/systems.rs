@@ -17,12 +17,17 @@ pub const SEEN: &str = "test.order_seen.v1";
 #[derive(Default)]
 pub struct Behaviour {
     panics_on: Mutex<Option<String>>,
+    refuses: AtomicBool,
+    slow: AtomicBool,
+    hangs_at_start: AtomicBool,
     hangs_on: Mutex<Option<String>>,
     fails_to_start: AtomicBool,
     panics_at_start: AtomicBool,
     released: AtomicBool,
     /// Calls of the constructor.
     pub starts: AtomicUsize,
+    /// Decisions made or refused.
+    pub decided: AtomicUsize,
     /// Decisions that hung.
     pub hung: AtomicUsize,
     /// Decisions that hang now.
@@ -36,6 +41,21 @@ impl Behaviour {
 
     pub fn hangs_on(&self, subject: &str) {
         *self.hangs_on.lock().unwrap() = Some(subject.to_owned());
+    }
+
+    /// Every input is refused.
+    pub fn refuses(&self, refuses: bool) {
+        self.refuses.store(refuses, Ordering::SeqCst);
+    }
+
+    /// A decision takes a millisecond.
+    pub fn is_slow(&self) {
+        self.slow.store(true, Ordering::SeqCst);
+    }
+
+    /// The constructor does not return until released.
+    pub fn hangs_at_start(&self, hangs: bool) {
+        self.hangs_at_start.store(hangs, Ordering::SeqCst);
     }
 
     pub fn heal(&self) {
@@ -91,6 +111,13 @@ impl System for TestSystem {
             }
             self.behaviour.hanging.fetch_sub(1, Ordering::SeqCst);
         }
+        self.behaviour.decided.fetch_add(1, Ordering::SeqCst);
+        if self.behaviour.refuses.load(Ordering::SeqCst) {
+            return Err(Error::Refused(format!("no rate for {}", event.subject())));
+        }
+        if self.behaviour.slow.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         let panics = is(&self.behaviour.panics_on);
         assert!(!panics, "no luck with {}", event.subject());
         let order: OrderPlaced<'_> = read(&event)?;
@@ -119,6 +146,9 @@ pub fn registered(name: &'static str, behaviour: &Arc<Behaviour>) -> Registered 
     let description = TestSystem { name, behaviour: behaviour.clone() }.describe();
     let factory = Arc::new(move || {
         behaviour.starts.fetch_add(1, Ordering::SeqCst);
+        while behaviour.hangs_at_start.load(Ordering::SeqCst) && !behaviour.released.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
         assert!(!behaviour.panics_at_start.load(Ordering::SeqCst), "no memory");
         if behaviour.fails_to_start.load(Ordering::SeqCst) {
             return Err("no disk".to_owned());

@@ -81,6 +81,14 @@ pub struct DeadLetterQuery {
     pub system: Option<String>,
     /// Of this subject.
     pub subject: Option<String>,
+    /// Whose input has this type; ending in `*`, one that begins so.
+    pub event_type: Option<String>,
+    /// Whose error contains this text.
+    pub error: Option<String>,
+    /// Parked at this time or later.
+    pub from: Option<EventTime>,
+    /// Parked at this time or before.
+    pub to: Option<EventTime>,
     /// At most so many, from 1.
     pub limit: usize,
     /// `next_cursor` of the previous page.
@@ -107,9 +115,14 @@ pub struct DeadLetter {
     pub attempts: u32,
     /// What the last try said.
     pub error: String,
-    /// When it was parked.
+    /// When it was parked: recorded time.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub parked_at: Option<EventTime>,
+    /// The input's own time.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub time: Option<EventTime>,
+    /// How often it was redriven in vain.
+    pub redrives: u32,
     /// How many inputs of the subject wait behind it.
     pub waiting: u64,
 }
@@ -124,7 +137,8 @@ pub struct DeadLetterPage {
     pub next_cursor: Option<String>,
 }
 
-/// Which dead letters are redriven. An empty object means all.
+/// Which dead letters are redriven, and how. An empty object means all. What came behind a dead letter of its subject goes with it;
+/// what stands behind one that is left out is left out too, so that no subject's order is broken.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RedriveFilter {
@@ -132,17 +146,64 @@ pub struct RedriveFilter {
     pub system: Option<String>,
     /// Of this subject only.
     pub subject: Option<String>,
+    /// Whose input has this type; ending in `*`, one that begins so.
+    #[serde(rename = "type")]
+    pub event_type: Option<String>,
+    /// Whose error contains this text.
+    pub error: Option<String>,
+    /// Parked at this time or later.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub from: Option<EventTime>,
+    /// Parked at this time or before.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub to: Option<EventTime>,
+    /// Why; it is recorded.
+    #[schema(max_length = 4096)]
+    pub reason: Option<String>,
+    /// Also those that were redriven in vain so often that they would be left where they are.
+    pub force: bool,
     /// Only tells which would be redriven.
     pub dry_run: bool,
+    /// Answers at once; `GET /dead-letters/redrives/{id}` tells how far it is.
+    pub background: bool,
 }
 
-/// What was redriven.
+/// A dead letter that stays where it is, and those of its subject behind it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StayedDeadLetter {
+    /// The dead letter.
+    pub id: String,
+    /// Its system.
+    pub system: String,
+    /// Its subject.
+    pub subject: String,
+    /// What failed, or why it was not tried.
+    pub problem: String,
+}
+
+/// A redrive, and what became of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Redriven {
-    /// How many.
+    /// Names the redrive; its events carry it too.
+    pub id: String,
+    /// `running`, `done` or `failed` (it gave up half-way; `problem` says why).
+    #[schema(example = "done")]
+    pub state: String,
+    /// Why it gave up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    /// How many it was to redrive.
+    pub selected: u64,
+    /// How many that matched were left out because they stand behind one that does not.
+    pub held_back: u64,
+    /// How many went through; of a dry run, how many would be tried.
     pub redriven: u64,
     /// Their ids.
     pub ids: Vec<String>,
+    /// Those that failed again.
+    pub failed: Vec<StayedDeadLetter>,
+    /// Those not tried because they were redriven in vain too often; `force` tries them.
+    pub limited: Vec<StayedDeadLetter>,
     /// Whether it was only told.
     pub dry_run: bool,
 }

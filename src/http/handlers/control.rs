@@ -1,10 +1,11 @@
 //! Systems, dead letters, the emergency stop.
 
 use actix_web::HttpRequest;
+use actix_web::http::StatusCode;
 use actix_web::web::{Path, Payload};
 use serde::Deserialize;
 
-use super::{Outcome, State, ask, caller, json};
+use super::{Outcome, State, ask, caller, json, json_with};
 use crate::http::api::{Control, DeadLetterQuery, RedriveFilter};
 use crate::http::parameters::{Query, json_body};
 use crate::http::problem::{Kind, Problem};
@@ -56,13 +57,32 @@ pub(crate) async fn restart(state: State, request: HttpRequest, name: Path<Strin
 
 pub(crate) async fn dead_letters(state: State, request: HttpRequest) -> Outcome {
     let query = Query::of(&request)?;
-    let asked = DeadLetterQuery { system: query.text("system"), subject: query.text("subject"), limit: query.limit()?, cursor: query.text("cursor") };
+    let asked = DeadLetterQuery {
+        system: query.text("system"),
+        subject: query.text("subject"),
+        event_type: query.text("type"),
+        error: query.text("error"),
+        from: query.start_of("from")?,
+        to: query.end_of("to")?,
+        limit: query.limit()?,
+        cursor: query.text("cursor"),
+    };
     json(&ask(&state, move |node| node.dead_letters(&asked)).await?)
 }
 
 pub(crate) async fn redrive_all(state: State, request: HttpRequest, payload: Payload) -> Outcome {
     let filter: RedriveFilter = json_body(&request, payload).await?;
-    json(&state.api.redrive_all(filter, &caller(&request)).await?)
+    if filter.reason.as_ref().is_some_and(|reason| reason.len() > REASON_MAX) {
+        return Err(Problem::new(Kind::InvalidBody, format!("reason is longer than {REASON_MAX} bytes")));
+    }
+    let redriven = state.api.redrive_all(filter, &caller(&request)).await?;
+    let status = if redriven.state == "running" { StatusCode::ACCEPTED } else { StatusCode::OK };
+    json_with(status, &redriven)
+}
+
+pub(crate) async fn redrive_status(state: State, id: Path<String>) -> Outcome {
+    let known = state.api.redrive_status(&id);
+    json(&known.ok_or_else(|| Problem::new(Kind::NotFound, format!("this node knows of no redrive \"{id}\"; it remembers its last 20, until it stops")))?)
 }
 
 pub(crate) async fn redrive(state: State, request: HttpRequest, id: Path<String>) -> Outcome {

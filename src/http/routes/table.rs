@@ -146,22 +146,31 @@ pub(crate) static ROUTES: &[Route] = &[
         ..post(Operation::RestartSystem, "/systems/{name}/restart", SYSTEMS, "Restarts a system")
     },
     Route {
-        parameters: &[&SYSTEM_FILTER, &SUBJECT, &LIMIT, &CURSOR],
+        description: "Filters go by the input's type, the error's text and the time it was parked. A system that is down is asked through its log.",
+        parameters: &[&SYSTEM_FILTER, &SUBJECT, &TYPE, &ERROR_TEXT, &FROM, &TO, &LIMIT, &CURSOR],
         answers: &[ok("A page of dead letters, oldest first.", Content::Json("DeadLetterPage"))],
         problems: &[Kind::InvalidCursor],
         ..get(Operation::DeadLetters, "/dead-letters", DEAD_LETTERS, "Lists parked inputs")
     },
     Route {
+        description: "In the order of each subject, each exactly once. One that fails again stays, with those behind it, and is not tried twice by one redrive; after five redrives in vain it takes `force`. Each redrive and each failure is an event that says who and why. Asked again after a break, it goes on with what is left.",
         body: Body::RedriveFilter,
-        answers: &[ok("What was redriven.", Content::Json("Redriven"))],
-        problems: &[Kind::UnknownSystem, Kind::Unavailable, Kind::EmergencyStop],
+        answers: &[ok("What became of it.", Content::Json("Redriven")), Reply { status: 202, description: "It runs.", content: Content::Json("Redriven") }],
+        problems: &[Kind::UnknownSystem, Kind::Unavailable, Kind::EmergencyStop, Kind::JobRunning],
         ..post(Operation::RedriveAll, "/dead-letters/redrive", DEAD_LETTERS, "Has all parked inputs that match decided again")
+    },
+    Route {
+        description: "A node remembers its last 20 redrives, until it stops.",
+        parameters: &[&REDRIVE],
+        answers: &[ok("How far it is.", Content::Json("Redriven"))],
+        problems: &[Kind::NotFound],
+        ..get(Operation::RedriveStatus, "/dead-letters/redrives/{id}", DEAD_LETTERS, "Tells how far a redrive is")
     },
     Route {
         description: "Those parked behind it follow in order.",
         parameters: &[&DEAD_LETTER],
         answers: &[ok("What was redriven.", Content::Json("Redriven"))],
-        problems: &[Kind::UnknownDeadLetter, Kind::Unavailable, Kind::EmergencyStop],
+        problems: &[Kind::UnknownDeadLetter, Kind::Unavailable, Kind::EmergencyStop, Kind::WrongState, Kind::JobRunning],
         ..post(Operation::Redrive, "/dead-letters/{id}/redrive", DEAD_LETTERS, "Has a parked input decided again")
     },
     Route {

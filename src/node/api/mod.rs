@@ -1,12 +1,15 @@
 //! What HTTP asks of a node. Each group of questions has its file; this one only hands them on.
 
+mod dead_letters;
 mod events;
 mod operate;
 mod peer;
 mod projections;
+mod redrive;
 mod systems;
 
 pub(crate) use events::readable;
+pub(crate) use redrive::Redrives;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -114,14 +117,11 @@ impl NodeApi for Node {
     }
 
     fn dead_letters(&self, query: &DeadLetterQuery) -> Result<DeadLetterPage, Problem> {
-        operate::dead_letters(self.opened()?, query)
+        dead_letters::dead_letters(self.opened()?, query)
     }
 
     fn redrive(&self, id: &str, by: &str) -> Answer<'_, Redriven> {
-        match self.opened() {
-            Ok(open) => Box::pin(peer::redrive(open, id.to_owned(), by.to_owned())),
-            Err(problem) => ready(Err(problem)),
-        }
+        Box::pin(peer::redrive(self, id.to_owned(), by.to_owned()))
     }
 
     fn discard(&self, id: &str, reason: &str, by: &str) -> Answer<'_, DeadLetter> {
@@ -132,10 +132,11 @@ impl NodeApi for Node {
     }
 
     fn redrive_all(&self, filter: RedriveFilter, by: &str) -> Answer<'_, Redriven> {
-        match self.opened() {
-            Ok(open) => Box::pin(peer::redrive_all(open, filter, by.to_owned())),
-            Err(problem) => ready(Err(problem)),
-        }
+        Box::pin(peer::redrive_all(self, filter, by.to_owned()))
+    }
+
+    fn redrive_status(&self, id: &str) -> Option<Redriven> {
+        self.open.get()?.redrives.status(id)
     }
 
     fn stop(&self, reason: &str, by: &str) -> Answer<'_, StopState> {

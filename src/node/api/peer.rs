@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{operate, projections, systems};
+use super::{dead_letters, projections, systems};
 use crate::http::api::{Control, DeadLetter, RedriveFilter, Redriven, SystemStatus};
 use crate::http::problem::{Kind, Problem};
 use crate::node::peers::Ask;
@@ -38,37 +38,49 @@ fn moving(subject: &str) -> Problem {
 }
 
 /// Redrives a dead letter where its subject is owned.
-pub(super) async fn redrive(open: &Open, id: String, by: String) -> Result<Redriven, Problem> {
-    let subject = operate::find(open, &id).await?.subject;
+pub(super) async fn redrive(node: &Node, id: String, by: String) -> Result<Redriven, Problem> {
+    let open = node.opened()?;
+    let subject = dead_letters::find(open, &id).await?.subject;
     match open.owner_of(&subject) {
-        Owner::Here => operate::redrive(open, id, by).await,
+        Owner::Here => dead_letters::redrive_one(node, id, by).await,
         Owner::There(url) => open.peers.ask_later(url, Ask::Redrive { id, by }, PATIENCE).await,
         Owner::Nobody => Err(moving(&subject)),
     }
 }
 
 /// Gives up a dead letter where its subject is owned.
-pub(super) async fn discard(open: &Open, id: String, reason: String, by: String) -> Result<DeadLetter, Problem> {
-    let subject = operate::find(open, &id).await?.subject;
+pub(super) async fn discard(open: &Arc<Open>, id: String, reason: String, by: String) -> Result<DeadLetter, Problem> {
+    let subject = dead_letters::find(open, &id).await?.subject;
     match open.owner_of(&subject) {
-        Owner::Here => operate::discard(open, id, format!("{reason} (by {by})")).await,
+        Owner::Here => dead_letters::discard(open, id, reason, by).await,
         Owner::There(url) => open.peers.ask_later(url, Ask::Discard { id, reason, by }, PATIENCE).await,
         Owner::Nobody => Err(moving(&subject)),
     }
 }
 
 /// Redrives here and on every other node what is theirs. A dry run asks nobody: every node knows all dead letters.
-pub(super) async fn redrive_all(open: &Open, filter: RedriveFilter, by: String) -> Result<Redriven, Problem> {
+/// Other nodes are waited for, in the background or not: only this one's share can be asked about by its id.
+pub(super) async fn redrive_all(node: &Node, filter: RedriveFilter, by: String) -> Result<Redriven, Problem> {
+    let open = node.opened()?;
     if filter.dry_run {
-        return operate::redrive_all(open, filter, by, false).await;
+        return dead_letters::redrive_all(node, filter, by, false).await;
     }
-    let others = ask_others(open, |_| Ask::RedriveAll { filter: filter.clone(), by: by.clone() }, PATIENCE);
-    let (here, others) = futures_util::future::join(operate::redrive_all(open, filter.clone(), by.clone(), true), others).await;
+    let for_others = RedriveFilter { background: false, ..filter.clone() };
+    let others = ask_others(open, |_| Ask::RedriveAll { filter: for_others.clone(), by: by.clone() }, PATIENCE);
+    let (here, others) = futures_util::future::join(dead_letters::redrive_all(node, filter, by.clone(), true), others).await;
     let mut all = here?;
     for (url, answer) in others {
         let theirs: Redriven = answer.map_err(|problem| partly(&url, "redrive", problem))?;
+        all.selected += theirs.selected;
+        all.held_back += theirs.held_back;
         all.redriven += theirs.redriven;
         all.ids.extend(theirs.ids);
+        all.failed.extend(theirs.failed);
+        all.limited.extend(theirs.limited);
+        if theirs.state == "failed" {
+            all.state = theirs.state;
+            all.problem = theirs.problem;
+        }
     }
     Ok(all)
 }
@@ -136,13 +148,13 @@ pub(super) async fn answer(node: &Node, question: Vec<u8>) -> Result<Value, Prob
         }
         Ask::Redrive { id, by } => {
             must_be_here(&open, &id).await?;
-            answered(operate::redrive(&open, id, by).await)
+            answered(dead_letters::redrive_one(node, id, by).await)
         }
         Ask::Discard { id, reason, by } => {
             must_be_here(&open, &id).await?;
-            answered(operate::discard(&open, id, format!("{reason} (by {by})")).await)
+            answered(dead_letters::discard(&open, id, reason, by).await)
         }
-        Ask::RedriveAll { filter, by } => answered(operate::redrive_all(&open, filter, by, true).await),
+        Ask::RedriveAll { filter, by } => answered(dead_letters::redrive_all(node, filter, by, true).await),
         Ask::Control { system, control, by } => answered(systems::control(&open, system, control, by).await),
         Ask::Covering { system, partition, position, timeout_ms } => {
             if !open.routing.own().contains(&partition.partition) {
@@ -155,8 +167,8 @@ pub(super) async fn answer(node: &Node, question: Vec<u8>) -> Result<Value, Prob
     }
 }
 
-async fn must_be_here(open: &Open, id: &str) -> Result<(), Problem> {
-    let parked = operate::find(open, id).await?;
+async fn must_be_here(open: &Arc<Open>, id: &str) -> Result<(), Problem> {
+    let parked = dead_letters::find(open, id).await?;
     if open.is_here(&parked.subject) { Ok(()) } else { Err(facts::not_owner()) }
 }
 

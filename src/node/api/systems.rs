@@ -57,7 +57,7 @@ fn status(open: &Open, status: &root::SystemStatus) -> SystemStatus {
         reason: status.last_error.clone(),
         lag,
         restarts: status.restarts,
-        dead_letters: open.parked_count(status.description.name),
+        dead_letters: open.parked_count(status),
         consumed: total(|counts| counts.consumed),
         emitted: total(|counts| counts.emitted),
         uptime: uptime(open, status.description.name, status.description.uptime_target),
