@@ -168,7 +168,7 @@ macro_rules! known_types {
 }
 
 /// All known types, sorted by type (a test checks it): the lookup is a binary search.
-static KNOWN: [KnownType; 33] = known_types![
+static KNOWN: [KnownType; 34] = known_types![
     billing::PaymentFailed,
     billing::PaymentSucceeded,
     billing::RefundIssued,
@@ -197,6 +197,7 @@ static KNOWN: [KnownType; 33] = known_types![
     tree::EmergencyStopEngaged,
     tree::EmergencyStopReleased,
     tree::SystemDegraded,
+    tree::SystemFailed,
     tree::SystemRecovered,
     tree::SystemRestarted,
     tree::SystemStarted,

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{domain_event, filled};
+use crate::time::EventTime;
 
 /// `supervision.system_started_observed.v1`: a system started.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -19,6 +20,9 @@ pub struct SystemStartedObserved<'a> {
     /// Whether an operator wanted it; planned downtime is counted apart.
     #[serde(default)]
     pub planned: bool,
+    /// Where nobody saw it stop: when the installation was last seen alive, by its clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_alive: Option<EventTime>,
 }
 
 domain_event!(SystemStartedObserved, "supervision.system_started_observed.v1", "system" / system, |this| {

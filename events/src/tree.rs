@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{DomainEvent, FieldError, domain_event, filled};
+use crate::time::EventTime;
 
 /// `tree.system_started.v1`: a system runs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -19,6 +20,9 @@ pub struct SystemStarted<'a> {
     /// Whether an operator wanted it; planned downtime is counted apart.
     #[serde(default)]
     pub planned: bool,
+    /// Where nobody saw it stop: since when it is taken to have been down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub down_since: Option<EventTime>,
 }
 
 domain_event!(SystemStarted, "tree.system_started.v1", "system" / system, |this| {

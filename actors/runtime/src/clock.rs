@@ -11,6 +11,23 @@ use crate::owner::{Error, Moment, Mutation, breaks};
 use crate::store::{Change, Store, Table};
 use crate::writer::{Identity, Outcome, Phase, Sent, Writer};
 
+/// Time of the last tick in the log: when whatever wrote it was alive. `None` where there is none, or it cannot be read.
+pub fn last_tick(log: &dyn EventLog) -> Option<EventTime> {
+    let partition = TopicPartition::new("clock", 0);
+    let bounds = log.bounds(&partition).ok()?;
+    // The last records may be claims that nothing followed.
+    let mut position = bounds.end.saturating_sub(256).max(bounds.earliest);
+    let mut last = None;
+    while position < bounds.end {
+        let batches = log.read(&partition, position, 1 << 20).ok()?;
+        let end = batches.last()?.end();
+        let ticks = batches.iter().flat_map(|batch| batch.events_from(position)).filter(|(_, event)| event.event_type() == reserved::CLOCK_TICKED);
+        last = ticks.filter_map(|(_, event)| event.time()).max().max(last);
+        position = end;
+    }
+    last
+}
+
 type Answer = (Sent, Result<Vec<Appended>, tol_kafka::Error>);
 
 /// Writes ticks while this node owns partition 0.

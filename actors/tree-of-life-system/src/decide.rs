@@ -20,7 +20,10 @@ pub(crate) fn decide(state: &Ledger, event: &EventView<'_>, decision: &mut Decis
     match event.event_type() {
         STARTED => {
             let seen: SystemStartedObserved<'_> = read(event)?;
-            decision.emit(crate::STARTED, &SystemStarted { system: seen.system, node: seen.node, planned: seen.planned });
+            // Nobody saw it stop: it ran until the installation's clock fell silent, and no longer than that.
+            let unseen = seen.last_alive.filter(|alive| state.phase == Phase::Up && event.time().is_some_and(|started| *alive < started));
+            let down_since = unseen.map(|alive| alive.max(state.booked_until));
+            decision.emit(crate::STARTED, &SystemStarted { system: seen.system, node: seen.node, planned: seen.planned, down_since });
         }
         FAILED => {
             let seen: SystemFailedObserved<'_> = read(event)?;

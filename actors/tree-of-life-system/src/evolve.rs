@@ -16,6 +16,10 @@ pub(crate) fn evolve(state: &mut Ledger, event: &EventView<'_>) -> Result<(), Er
             state.system = started.system.into_owned();
             state.starts += 1;
             state.unobserved_stops += u64::from(was_up);
+            if let Some(down_since) = started.down_since.filter(|since| was_up && *since < at) {
+                state.incidents += 1;
+                state.enter(Phase::Stopped, down_since);
+            }
             state.enter(Phase::Up, at);
         }
         FAILED => {

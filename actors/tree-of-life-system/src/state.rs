@@ -90,7 +90,7 @@ pub struct Ledger {
     pub incidents: u64,
     /// Times it became degraded.
     pub degradations: u64,
-    /// Starts of a system that was believed to run: its end was not observed, and the time in between is booked as up.
+    /// Starts of a system that was believed to run: its end was not observed. It is booked as down from when the clock fell silent.
     pub unobserved_stops: u64,
     /// What went wrong last.
     pub last_error: Option<String>,

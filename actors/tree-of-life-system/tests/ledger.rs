@@ -16,7 +16,15 @@ fn at(micros: i64) -> EventTime {
 
 /// Publishes an observation and folds what the hub says about it; how many events that were.
 fn observe(ledger: &mut Ledger, what: &str, micros: i64, planned: bool) -> usize {
-    let data = serde_json::json!({"system": "s", "node": "n", "planned": planned, "error": "e", "reason": "r", "attempt": 1, "backoff_ms": 5});
+    observe_after(ledger, what, micros, planned, None)
+}
+
+/// The same of a start, when the clock was last seen at `last_alive`.
+fn observe_after(ledger: &mut Ledger, what: &str, micros: i64, planned: bool, last_alive: Option<i64>) -> usize {
+    let mut data = serde_json::json!({"system": "s", "node": "n", "planned": planned, "error": "e", "reason": "r", "attempt": 1, "backoff_ms": 5});
+    if let Some(last_alive) = last_alive {
+        data["last_alive"] = at(last_alive).to_string().into();
+    }
     let event_type = format!("supervision.system_{what}_observed.v1");
     let fact = Event::new("f", "/n", event_type, "system/s").at(at(micros)).with_data(&data).unwrap();
     let mut decision = Decision::new("tree-of-life-system", "/n", "f");
@@ -65,6 +73,23 @@ fn a_degraded_system_is_down_until_it_recovers_whatever_its_probes_do() {
     assert_eq!(observe(&mut ledger, "recovered", 30 * MINUTE, false), 1);
     assert_eq!(observe(&mut ledger, "recovered", 31 * MINUTE, false), 0);
     assert_eq!((ledger.total, ledger.incidents, ledger.degradations), (Tally { up: 10 * MINUTE, down: 20 * MINUTE, planned_down: 0 }, 1, 1));
+}
+
+#[test]
+fn after_a_crash_the_time_since_the_clock_fell_silent_is_downtime() {
+    let mut ledger = Ledger::default();
+    observe(&mut ledger, "started", 0, true);
+    observe_after(&mut ledger, "started", 30 * MINUTE, true, Some(20 * MINUTE));
+    assert_eq!((ledger.total, ledger.incidents, ledger.unobserved_stops), (Tally { up: 20 * MINUTE, down: 10 * MINUTE, planned_down: 0 }, 1, 1));
+    // A clock that is said to have stopped before the last thing seen of the system, or after the start, changes nothing before or after.
+    observe_after(&mut ledger, "started", 40 * MINUTE, true, Some(25 * MINUTE));
+    assert_eq!(ledger.total.down, 20 * MINUTE);
+    observe_after(&mut ledger, "started", 50 * MINUTE, true, Some(60 * MINUTE));
+    assert_eq!((ledger.total.up, ledger.total.down), (30 * MINUTE, 20 * MINUTE));
+    // After a planned stop the clock's silence says nothing.
+    observe(&mut ledger, "stopped", 60 * MINUTE, true);
+    observe_after(&mut ledger, "started", 90 * MINUTE, true, Some(61 * MINUTE));
+    assert_eq!((ledger.total.down, ledger.total.planned_down, ledger.phase), (20 * MINUTE, 30 * MINUTE, Phase::Up));
 }
 
 #[test]
