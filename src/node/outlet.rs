@@ -76,25 +76,32 @@ pub(crate) fn publish_observations(node: &Node, open: &Open, observations: &Rece
     }
 }
 
-/// What supervision sees, as a fact about `system/<name>` for the hub to decide on.
-pub(crate) fn observe(to: &SyncSender<Event>, node: &str, system: &str, observation: Observation) {
+/// Hands what supervision sees over as a fact.
+pub(crate) fn observe(to: &SyncSender<Event>, fact: Option<Event>) {
+    if let Some(fact) = fact
+        && to.try_send(fact).is_err()
+    {
+        tracing::warn!("too many observations of supervision wait; one was not recorded");
+    }
+}
+
+/// What supervision sees, as a fact about `system/<name>` for the hub to decide on. `last_alive` is when the clock last ticked before this
+/// node started, where that tells that nothing ran since.
+pub(crate) fn observed(node: &str, system: &str, observation: Observation, last_alive: Option<EventTime>) -> Option<Event> {
     let now: EventTime = chrono::Utc::now().into();
     let source = format!("/nodes/{node}");
     let id = uuid::Uuid::new_v4().to_string();
     let name = std::borrow::Cow::Borrowed(system);
     let node = std::borrow::Cow::Borrowed(node);
     let event = match observation {
-        Observation::Started => supervision::SystemStartedObserved { system: name, node, planned: true }.to_event(id, source),
-        Observation::Restarted { attempt } => {
-            supervision::SystemRestartedObserved { system: name, node, attempt: u32::try_from(attempt).unwrap_or(u32::MAX), backoff_ms: 0 }.to_event(id, source)
+        Observation::Started => supervision::SystemStartedObserved { system: name, node, planned: true, last_alive }.to_event(id, source),
+        Observation::Restarted { attempt, backoff_ms } => {
+            supervision::SystemRestartedObserved { system: name, node, attempt: u32::try_from(attempt).unwrap_or(u32::MAX), backoff_ms }.to_event(id, source)
         }
         Observation::Failed { error } => supervision::SystemFailedObserved { system: name, node, error: error.into() }.to_event(id, source),
         Observation::Degraded { reason } => supervision::SystemDegradedObserved { system: name, node, reason: reason.into() }.to_event(id, source),
         Observation::Recovered => supervision::SystemRecoveredObserved { system: name, node }.to_event(id, source),
         Observation::Stopped => supervision::SystemStoppedObserved { system: name, node, planned: true }.to_event(id, source),
     };
-    let Ok(event) = event else { return };
-    if to.try_send(event.at(now)).is_err() {
-        tracing::warn!(system, "too many observations of supervision wait; one was not recorded");
-    }
+    event.ok().map(|event| event.at(now))
 }

@@ -11,20 +11,22 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tol_config::{Config, LogKind};
+use tol_events::EventTime;
 use tol_events::personal::{Key, KeyStore, LocalKeyStore};
 use tol_kafka::{EmbeddedLog, EmbeddedOptions, EventLog, KafkaLog, TopicSpec};
 use tol_projections::index::EventIndex;
 use tol_projections::{EngineOptions, ProjectionEngine, RocksStore, StoreOptions};
 use tol_runtime::admission::{self, AdmissionOptions};
-use tol_runtime::clock::Ticker;
+use tol_runtime::clock::{Ticker, last_tick};
 use tol_runtime::effects::{HttpRunner, Pool, Runner};
 use tol_runtime::owner::Options;
 use tol_runtime::supervision::actor::Environment;
-use tol_runtime::supervision::{Command, Limits, Registered, Root, RootOptions};
+use tol_runtime::supervision::{Command, Limits, Observation, Registered, Root, RootOptions, State};
 
 use super::kafka::kafka_options;
 use super::outlet::{self, NodeOutlet};
 use super::peers::Peers;
+use super::publish::Fact;
 use super::routing::{Follower, Routing};
 use super::{Node, Open, control, inbox, registry};
 
@@ -197,8 +199,8 @@ fn open(node: &Arc<Node>, registered: Vec<Registered>) -> anyhow::Result<Threads
         ..Limits::default()
     };
     let (observed, observations) = outlet::observations();
-    let name = config.node.name.clone();
-    let observer = Arc::new(move |system: &str, observation| outlet::observe(&observed, &name, system, observation));
+    let (name, alive) = (config.node.name.clone(), last_alive(node, &*log));
+    let observer = Arc::new(move |system: &str, observation| outlet::observe(&observed, outlet::observed(&name, system, observation, alive)));
     let (root, _root_arbiter) = Root::start(registered, environment, RootOptions { limits, observer });
     let pool = start_effects(node, &root);
     let _ = outlet.pool.set(pool.clone());
@@ -299,6 +301,13 @@ fn take_up(node: &Node, log: &dyn EventLog, routing: &Routing, follower: &mut Fo
     }
 }
 
+/// When the installation was last seen alive, if it fell silent since. On Kafka other nodes may be alive: only a clock that has missed
+/// more than a takeover takes says that there are none.
+fn last_alive(node: &Node, log: &dyn EventLog) -> Option<EventTime> {
+    let silence = if node.config.log_kind() == LogKind::Kafka { 15_000 + 3 * node.config.clock.tick_ms } else { 0 };
+    last_tick(log).filter(|tick| EventTime::from(chrono::Utc::now()).micros_since(*tick) > silence as i64 * 1_000)
+}
+
 fn start_effects(node: &Node, root: &tol_runtime::supervision::RootHandle) -> Pool {
     let runners: BTreeMap<String, Arc<dyn Runner>> = BTreeMap::from([("http".to_owned(), Arc::new(HttpRunner) as Arc<dyn Runner>)]);
     let ended_to = root.clone();
@@ -396,11 +405,24 @@ fn open_keys(node: &Node) -> anyhow::Result<Arc<dyn KeyStore>> {
     Ok(Arc::new(LocalKeyStore::open(&folder, master)?))
 }
 
+/// Records that what runs ends as planned, so that the time until the next start counts as such. On Kafka other nodes go on with it.
+fn observe_stops(node: &Node, open: &Open) {
+    let running = open.root.statuses().into_iter().filter(|status| matches!(status.state, State::Running | State::Probing));
+    let name = &node.config.node.name;
+    let stops = running.filter_map(|status| outlet::observed(name, status.description.name, Observation::Stopped, None));
+    if let Err(problem) = open.settle(stops.map(Fact::own).collect(), Duration::from_secs(2)) {
+        tracing::warn!(%problem, "the end of the systems was not recorded in time; their ledgers take it for a crash");
+    }
+}
+
 /// Ends everything in an order in which nothing acknowledged depends on what is gone.
 fn close(node: &Node, opening: std::thread::JoinHandle<Threads>) {
     node.closing.store(true, Ordering::Release);
     let Some(open) = node.open.get() else { return };
     open.pool.close();
+    if node.config.log_kind() == LogKind::Embedded {
+        observe_stops(node, open);
+    }
     open.admission.stop();
     open.control.stopping.store(true, Ordering::Release);
     open.engine.stop();

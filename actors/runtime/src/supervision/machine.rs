@@ -15,7 +15,7 @@ pub struct Limits {
     pub backoff_ms: u64,
     /// Longest wait, and the wait before a degraded system is probed.
     pub backoff_max_ms: u64,
-    /// Silence after which an actor counts as hung.
+    /// Silence after which an actor, or its constructor, counts as hung.
     pub hung_after_ms: u64,
     /// Threads abandoned because they hung, after which this system is not tried again until an operator asks.
     pub max_abandoned: usize,
@@ -58,6 +58,8 @@ pub enum Verdict {
     Recovered,
     /// Its thread is to be abandoned; it failed.
     Abandon,
+    /// Its constructor's thread is to be abandoned; its start failed.
+    AbandonStart,
 }
 
 /// One system under supervision.
@@ -69,6 +71,10 @@ pub struct Machine {
     failures: VecDeque<u64>,
     /// When it may be started next.
     start_at_ms: u64,
+    /// How long it waits for that after its last failure.
+    backoff_ms: u64,
+    /// Since when its constructor runs, if it does.
+    starting_since_ms: Option<u64>,
     /// Since when it runs or is probed.
     since_ms: u64,
     last_beat: (u64, u64),
@@ -87,6 +93,8 @@ impl Machine {
             state: State::Waiting,
             failures: VecDeque::new(),
             start_at_ms: 0,
+            backoff_ms: 0,
+            starting_since_ms: None,
             since_ms: 0,
             last_beat: (0, 0),
             abandoned: 0,
@@ -116,8 +124,24 @@ impl Machine {
         self.abandoned
     }
 
+    /// How long it waited before its last start after a failure; 0 where an operator ended the wait.
+    pub fn backoff_ms(&self) -> u64 {
+        self.backoff_ms
+    }
+
+    /// Failures within the window: which try the next start is.
+    pub fn attempt(&self) -> usize {
+        self.failures.len().max(1)
+    }
+
+    /// Its constructor was called.
+    pub fn starting(&mut self, now_ms: u64) {
+        self.starting_since_ms = Some(now_ms);
+    }
+
     /// It was started.
     pub fn started(&mut self, now_ms: u64) {
+        self.starting_since_ms = None;
         if self.since_ms > 0 || !self.failures.is_empty() {
             self.restarts += 1;
         }
@@ -131,6 +155,7 @@ impl Machine {
         if self.state == State::Stopped {
             return None;
         }
+        self.starting_since_ms = None;
         self.last_error = Some(error);
         self.failures.push_back(now_ms);
         while self.failures.front().is_some_and(|failure| now_ms.saturating_sub(*failure) > self.limits.window_ms) {
@@ -140,12 +165,14 @@ impl Machine {
         if again || self.failures.len() >= self.limits.restarts || self.abandoned >= self.limits.max_abandoned {
             self.state = State::Degraded;
             let hopeless = self.abandoned >= self.limits.max_abandoned;
-            self.start_at_ms = if hopeless { u64::MAX } else { now_ms + self.jittered(self.limits.backoff_max_ms) };
+            self.backoff_ms = self.jittered(self.limits.backoff_max_ms);
+            self.start_at_ms = if hopeless { u64::MAX } else { now_ms + self.backoff_ms };
             return (!again).then_some(Verdict::Degraded);
         }
         self.state = State::Restarting;
         let doubled = self.limits.backoff_ms.saturating_mul(1 << (self.failures.len() - 1).min(20));
-        self.start_at_ms = now_ms + self.jittered(doubled.min(self.limits.backoff_max_ms));
+        self.backoff_ms = self.jittered(doubled.min(self.limits.backoff_max_ms));
+        self.start_at_ms = now_ms + self.backoff_ms;
         None
     }
 
@@ -159,6 +186,7 @@ impl Machine {
 
     /// An operator stops it; planned.
     pub fn stop(&mut self) {
+        self.starting_since_ms = None;
         self.state = State::Stopped;
     }
 
@@ -166,12 +194,19 @@ impl Machine {
     pub fn restart(&mut self, now_ms: u64) {
         self.failures.clear();
         self.abandoned = 0;
+        self.backoff_ms = 0;
+        self.starting_since_ms = None;
         self.state = State::Waiting;
         self.start_at_ms = now_ms;
     }
 
     /// Looks at the clock: `beat` is the actor's counter, `ready` whether what it depends on runs.
     pub fn tick(&mut self, beat: u64, ready: bool, now_ms: u64) -> Option<Verdict> {
+        if let Some(since) = self.starting_since_ms {
+            let hangs = now_ms.saturating_sub(since) >= self.limits.hung_after_ms;
+            self.abandoned += usize::from(hangs);
+            return hangs.then_some(Verdict::AbandonStart);
+        }
         match self.state {
             State::Waiting | State::Restarting | State::Degraded => (ready && now_ms >= self.start_at_ms).then_some(Verdict::Start),
             State::Running | State::Probing => {
@@ -258,6 +293,32 @@ mod tests {
         assert_eq!(machine.tick(1, true, u64::MAX - 1), None);
         machine.restart(now);
         assert_eq!(machine.tick(1, true, now), Some(Verdict::Start));
+    }
+
+    #[test]
+    fn a_constructor_that_hangs_is_a_failed_start_and_its_thread_counts() {
+        let mut machine = machine();
+        let mut now = 0;
+        for round in 1..=3 {
+            now = (now..now + 100_000).find(|now| machine.tick(0, true, *now) == Some(Verdict::Start)).unwrap();
+            machine.starting(now);
+            assert_eq!(machine.tick(0, true, now + 9_999), None);
+            now += 10_000;
+            assert_eq!(machine.tick(0, true, now), Some(Verdict::AbandonStart));
+            assert_eq!(machine.failed("hung".into(), now) == Some(Verdict::Degraded), round == 3, "round {round}");
+        }
+        assert_eq!((machine.abandoned(), machine.tick(0, true, u64::MAX - 1)), (3, None));
+    }
+
+    #[test]
+    fn the_wait_before_a_restart_is_told() {
+        let mut machine = machine();
+        let first = wait_for_start(&mut machine, 0);
+        machine.failed("a".into(), first);
+        let second = wait_for_start(&mut machine, first);
+        assert_eq!((machine.backoff_ms(), machine.attempt()), (second - first, 1));
+        machine.restart(second);
+        assert_eq!(machine.backoff_ms(), 0);
     }
 
     #[test]

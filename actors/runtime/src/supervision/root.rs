@@ -33,8 +33,10 @@ pub enum Observation {
     Started,
     /// It was started again after a failure.
     Restarted {
-        /// How often so far.
+        /// Which start after a failure within the window.
         attempt: u64,
+        /// How long it waited before, in milliseconds.
+        backoff_ms: u64,
     },
     /// It failed.
     Failed {
@@ -91,7 +93,12 @@ struct Child {
     address: Option<Addr<SystemActor>>,
     arbiter: Option<Arbiter>,
     paused: bool,
+    /// Where the constructor's thread leaves what it made.
+    starting: Option<Arc<Mutex<Option<Made>>>>,
 }
+
+/// What a constructor made.
+type Made = Result<SystemActor, String>;
 
 /// A running generation and the topics that wake it.
 type Reading = (Arc<SystemShared>, BTreeSet<String>);
@@ -207,7 +214,7 @@ impl Root {
             .enumerate()
             .map(|(index, registered)| {
                 let machine = Machine::new(options.limits.clone(), 0x9e37_79b9_7f4a_7c15 ^ index as u64);
-                let child = Child { machine, shared: Arc::default(), address: None, arbiter: None, paused: false, registered };
+                let child = Child { machine, shared: Arc::default(), address: None, arbiter: None, paused: false, starting: None, registered };
                 (child.registered.description.name.to_owned(), child)
             })
             .collect();
@@ -246,6 +253,12 @@ impl Root {
             self.failed(name, error, now_ms);
             return;
         }
+        let made = child.starting.as_ref().and_then(|slot| lock(slot).take());
+        if let Some(made) = made {
+            child.starting = None;
+            self.started(name, made, now_ms);
+            return;
+        }
         let beat = child.shared.beat.load(Ordering::Relaxed);
         match child.machine.tick(beat, ready, now_ms) {
             Some(Verdict::Start) => self.start_child(name, now_ms),
@@ -256,6 +269,10 @@ impl Root {
                 }
                 let silent = self.options.limits.hung_after_ms;
                 self.failed(name, format!("it gave no sign of life for {silent} ms; its thread was abandoned"), now_ms);
+            }
+            Some(Verdict::AbandonStart) => {
+                let silent = self.options.limits.hung_after_ms;
+                self.failed(name, format!("its constructor did not return for {silent} ms; its thread was abandoned"), now_ms);
             }
             Some(Verdict::Recovered) => (self.options.observer)(name, Observation::Recovered),
             Some(Verdict::Degraded) | None => {}
@@ -274,22 +291,41 @@ impl Root {
         }
     }
 
+    /// Makes a system on a thread of its own: a constructor that hangs must not keep the root from the others.
     fn start_child(&mut self, name: &str, now_ms: u64) {
         let Some(child) = self.children.get_mut(name) else { return };
-        let factory = child.registered.factory.clone();
-        let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| factory()))
-            .unwrap_or_else(|panic| Err(format!("its constructor panicked: {}", crate::owner::panic_text(&*panic))));
         let shared: Arc<SystemShared> = Arc::default();
-        let actor = made.and_then(|system| SystemActor::new(system, self.environment.clone(), shared.clone()).map_err(|error| error.to_string()));
+        let slot = Arc::new(Mutex::new(None));
+        let (factory, environment, of_actor, made) = (child.registered.factory.clone(), self.environment.clone(), shared.clone(), slot.clone());
+        child.shared = shared;
+        child.starting = Some(slot);
+        child.machine.starting(now_ms);
+        let spawned = std::thread::Builder::new().name(format!("start {name}")).spawn(move || {
+            let system = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| factory()))
+                .unwrap_or_else(|panic| Err(format!("its constructor panicked: {}", crate::owner::panic_text(&*panic))));
+            // One that was given up must not take the caches from its successor (E10).
+            if !of_actor.abandoned.load(Ordering::Acquire) {
+                let actor = system.and_then(|system| SystemActor::new(system, environment, of_actor).map_err(|error| error.to_string()));
+                *lock(&made) = Some(actor);
+            }
+        });
+        if let Err(error) = spawned {
+            self.failed(name, format!("it did not start: {error}"), now_ms);
+        }
+    }
+
+    /// Runs what the constructor made, or counts its failure.
+    fn started(&mut self, name: &str, made: Made, now_ms: u64) {
+        let Some(child) = self.children.get_mut(name) else { return };
         child.machine.started(now_ms);
-        let actor = match actor {
+        let actor = match made {
             Ok(actor) => actor,
             Err(error) => return self.failed(name, format!("it did not start: {error}"), now_ms),
         };
+        let shared = child.shared.clone();
         let restarts = child.machine.restarts();
         let arbiter = Arbiter::new();
         let address = SystemActor::start_in_arbiter(&arbiter.handle(), move |_| actor);
-        child.shared = shared.clone();
         child.arbiter = Some(arbiter);
         let sent = address.try_send(Command::Assign(self.assigned.clone())).is_ok() && (!child.paused || address.try_send(Command::Pause(true)).is_ok());
         child.address = Some(address.clone());
@@ -300,7 +336,8 @@ impl Root {
             return self.failed(name, "its mailbox took nothing".to_owned(), now_ms);
         }
         metrics::counter!("tol_system_restarts_total", "system" => name.to_owned()).absolute(restarts);
-        (self.options.observer)(name, if restarts == 0 { Observation::Started } else { Observation::Restarted { attempt: restarts } });
+        let (attempt, backoff_ms) = (child.machine.attempt() as u64, child.machine.backoff_ms());
+        (self.options.observer)(name, if restarts == 0 { Observation::Started } else { Observation::Restarted { attempt, backoff_ms } });
     }
 
     fn publish(&self) {
@@ -327,6 +364,7 @@ fn end(child: &mut Child) {
     child.shared.abandoned.store(true, Ordering::Release);
     child.shared.wake();
     child.address = None;
+    child.starting = None;
     if let Some(arbiter) = child.arbiter.take() {
         arbiter.stop();
     }
