@@ -289,6 +289,33 @@ fn a_system_that_does_not_start_is_tried_with_backoff_and_ends_degraded() {
 }
 
 #[test]
+fn a_constructor_that_hangs_is_given_up_and_keeps_nobody_from_starting() {
+    let behaviour = Arc::new(Behaviour::default());
+    behaviour.hangs_at_start(true);
+    // Before the others in the root's order.
+    let (node, http, _folder) = node(vec![registered("a-test-hangs-at-start", &behaviour)], |config| {
+        config.supervision.hung_after_ms = 1_500;
+        config.supervision.max_abandoned = 2;
+    });
+    publish_and_see_revenue(&http, &[order("o1", "ann", 700)]);
+    let status = wait_for_state(&http, "a-test-hangs-at-start", "degraded");
+    assert_eq!((&status["abandoned_threads"], behaviour.starts.load(Ordering::SeqCst)), (&json!(2), 2), "{status}");
+    assert!(status["reason"].as_str().unwrap().contains("its constructor did not return"), "{status}");
+    for name in ["tree-of-life-system", "revenue-agent-system"] {
+        assert_eq!((&system(&http, name)["state"], &system(&http, name)["restarts"]), (&json!("running"), &json!(0)));
+    }
+    // The threads left behind return, and take nothing from the one that is started anew.
+    behaviour.hangs_at_start(false);
+    http.try_send("POST", "/systems/a-test-hangs-at-start/restart", &[], &[]).unwrap();
+    wait_for_state(&http, "a-test-hangs-at-start", "running");
+    behaviour.release();
+    publish_and_see_revenue(&http, &[order("o2", "ann", 700)]);
+    wait("its decisions", || (seen(&http, "a-test-hangs-at-start", "ann") == ["o1", "o2"]).then_some(()));
+    assert_eq!(system(&http, "a-test-hangs-at-start")["state"], "running");
+    node.stop().unwrap();
+}
+
+#[test]
 fn a_system_that_hangs_is_replaced_and_ends_degraded_while_the_others_go_on() {
     let behaviour = Arc::new(Behaviour::default());
     behaviour.hangs_on("customer/stuck");
@@ -312,6 +339,8 @@ fn a_system_that_hangs_is_replaced_and_ends_degraded_while_the_others_go_on() {
         let has = |event_type: &str| events.iter().any(|one| one == event_type);
         (has("tree.system_restarted.v1") && has("tree.system_degraded.v1")).then_some(())
     });
+    let restarts = http.events("subject=system/test-hanger&type=tree.system_restarted.v1");
+    assert!(restarts.iter().all(|restart| restart["data"]["backoff_ms"].as_u64() > Some(0)), "{restarts:?}");
     assert!(node.is_running() && http.get("/livez").status == 200 && http.get("/readyz").status == 200);
     let revenue = http.get("/projections/revenue/current%2FUSD").ok();
     assert_eq!(revenue["value"]["recognized"]["minor"], json!(101 + 10 * number));

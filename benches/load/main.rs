@@ -1,4 +1,4 @@
-//! Measures the table "Speed and memory": `cargo run --release --example load -- [append|visible|query|rebuild|memory|redrive|all]`,
+//! Measures the table "Speed and memory": `cargo run --release --example load -- [append|visible|query|rebuild|memory|redrive|stop|all]`,
 //! or `scripts/bench`, which builds first. Prints figures and the machine's facts; asserts nothing.
 //!
 //! Each measurement starts a node of its own in a throw-away folder: a process, or inside this one where it needs systems of its own.
@@ -7,7 +7,7 @@
 //! * [`bodies`] — prepared requests
 //! * [`node`] — the node's process
 //! * [`feed`] — many connections that publish
-//! * [`append`], [`visible`], [`query`], [`rebuild`], [`memory`], [`redrive`] — the measurements
+//! * [`append`], [`visible`], [`query`], [`rebuild`], [`memory`], [`redrive`], [`stop`] — the measurements
 //! * [`puppets`] — systems of their own, in a node inside this process
 //! * [`machine`], [`report`] — facts, and the table
 
@@ -23,6 +23,7 @@ mod query;
 mod rebuild;
 mod redrive;
 mod report;
+mod stop;
 mod visible;
 
 use std::path::PathBuf;
@@ -58,6 +59,8 @@ enum What {
     Memory(memory::Options),
     /// Bulk redrive of dead letters.
     Redrive(redrive::Options),
+    /// Emergency stop under load.
+    Stop(stop::Options),
     /// All of them with their defaults.
     All {
         /// Events of the rebuild.
@@ -76,6 +79,7 @@ fn main() -> anyhow::Result<()> {
         What::Rebuild(options) => rebuild::measure(&node, &options, &mut report)?,
         What::Memory(options) => memory::measure(&node, &options, &mut report)?,
         What::Redrive(options) => redrive::measure(&node, &options, &mut report)?,
+        What::Stop(options) => stop::measure(&node, &options, &mut report)?,
         What::All { events } => {
             append::measure(&node, &append::Options::default(), &mut report)?;
             visible::measure(&node, &visible::Options::default(), &mut report)?;
@@ -83,6 +87,7 @@ fn main() -> anyhow::Result<()> {
             rebuild::measure(&node, &rebuild::Options { events, ..rebuild::Options::default() }, &mut report)?;
             memory::measure(&node, &memory::Options::default(), &mut report)?;
             redrive::measure(&node, &redrive::Options::default(), &mut report)?;
+            stop::measure(&node, &stop::Options::default(), &mut report)?;
         }
     }
     if let Some(path) = results {

@@ -243,7 +243,7 @@ impl NodeApi for FakeNode {
     fn stop(&self, reason: &str, by: &str) -> Answer<'_, StopState> {
         self.call(format!("stop {reason} {by}"));
         let since = Some(EventTime::from_secs(1));
-        answer(Ok(StopState { engaged: true, reason: Some(reason.into()), by: Some(by.into()), since, recorded: true, confirmed: vec![] }))
+        answer(Ok(StopState { engaged: true, reason: Some(reason.into()), by: Some(by.into()), since, recorded: true, ..StopState::default() }))
     }
 
     fn stop_state(&self) -> StopState {

@@ -1,4 +1,5 @@
 //! A system whose every call can be made to go wrong.
+#![allow(dead_code)]
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,6 +14,9 @@ use tol_system::{Decision, Description, Error, Evolution, Input, InputSpec, Syst
 /// What it emits an order.
 pub const SEEN: &str = "test.order_seen.v1";
 
+/// What it asks for, when it asks for calls.
+pub const ASKED: &str = "test.call_requested.v1";
+
 /// How it misbehaves, and how often it did.
 #[derive(Default)]
 pub struct Behaviour {
@@ -20,6 +24,7 @@ pub struct Behaviour {
     refuses: AtomicBool,
     slow: AtomicBool,
     hangs_at_start: AtomicBool,
+    calls: Mutex<Option<String>>,
     hangs_on: Mutex<Option<String>>,
     fails_to_start: AtomicBool,
     panics_at_start: AtomicBool,
@@ -46,6 +51,11 @@ impl Behaviour {
     /// Every input is refused.
     pub fn refuses(&self, refuses: bool) {
         self.refuses.store(refuses, Ordering::SeqCst);
+    }
+
+    /// Each order asks for an HTTP call of this URL.
+    pub fn calls(&self, url: &str) {
+        *self.calls.lock().unwrap() = Some(url.to_owned());
     }
 
     /// A decision takes a millisecond.
@@ -94,7 +104,7 @@ impl System for TestSystem {
             state_version: 1,
             about: "Counts orders of a customer, when it works",
             inputs: vec![InputSpec { topic: "facts.customer", types: &["commerce.order_placed."] }],
-            emits: &[SEEN],
+            emits: &[SEEN, ASKED],
             depends_on: &[],
             uptime_target: 0.9,
         }
@@ -121,11 +131,19 @@ impl System for TestSystem {
         let panics = is(&self.behaviour.panics_on);
         assert!(!panics, "no luck with {}", event.subject());
         let order: OrderPlaced<'_> = read(&event)?;
+        if let Some(url) = &*self.behaviour.calls.lock().unwrap() {
+            decision.emit(ASKED, &json!({"order_id": order.order_id, "url": url}));
+        }
         decision.emit(SEEN, &json!({"order_id": order.order_id, "number": state + 1}));
         Ok(())
     }
 
-    fn evolve(&self, state: &mut u64, event: EventView<'_>, _: &mut Evolution) -> Result<(), Error> {
+    fn evolve(&self, state: &mut u64, event: EventView<'_>, evolution: &mut Evolution) -> Result<(), Error> {
+        if event.event_type() == ASKED {
+            let data: serde_json::Value = event.data_as().map_err(|error| Error::Refused(error.to_string()))?;
+            evolution.request_effect("http", json!({"url": data["url"], "body": {"order_id": data["order_id"]}}));
+            return Ok(());
+        }
         if event.event_type() != SEEN {
             return Err(Error::UnknownOwnEvent(event.event_type().to_owned()));
         }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tol_system::EffectOutcome;
 
 use crate::owner::PendingEffect;
-use crate::stop::StopGate;
+use crate::stop::{Permit, StopGate};
 
 /// Does one kind of effect. Blocking; called on threads of the pool.
 pub trait Runner: Send + Sync + 'static {
@@ -58,9 +58,13 @@ impl EffectQueue {
         new
     }
 
-    /// The next effect to run, if one may start now.
-    pub fn next(&mut self, gate: &StopGate, now_ms: u64) -> Option<Job> {
-        self.waiting.pop_front_if(|_| gate.may_act(now_ms))
+    /// The next effect to run, if one may start now. It is under way until its permit is dropped.
+    pub fn next(&mut self, gate: &StopGate, now_ms: u64) -> Option<(Job, Permit)> {
+        if self.waiting.is_empty() {
+            return None;
+        }
+        let permit = gate.permit(now_ms)?;
+        self.waiting.pop_front().map(|job| (job, permit))
     }
 
     /// An effect ended: it may be submitted again.
@@ -97,8 +101,8 @@ impl Pool {
         for number in 0..threads {
             let (pool, runners, gate, ended) = (pool.clone(), runners.clone(), gate.clone(), ended.clone());
             let spawned = std::thread::Builder::new().name(format!("effects-{number}")).spawn(move || {
-                while let Some((system, partition, id, effect)) = pool.next(&gate, started) {
-                    let outcome = run(&runners, &id, &effect, &gate, started);
+                while let Some(((system, partition, id, effect), permit)) = pool.next(&gate, started) {
+                    let outcome = run(&runners, &id, &effect, permit, &gate, started);
                     pool.lock().effects.ended(&id);
                     ended(&system, partition, id, outcome);
                 }
@@ -129,14 +133,14 @@ impl Pool {
     }
 
     /// The next job, once the gate lets effects start. `None` when closed.
-    fn next(&self, gate: &StopGate, started: Instant) -> Option<Job> {
+    fn next(&self, gate: &StopGate, started: Instant) -> Option<(Job, Permit)> {
         let mut queue = self.lock();
         loop {
             if queue.closed {
                 return None;
             }
-            if let Some(job) = queue.effects.next(gate, started.elapsed().as_millis() as u64) {
-                return Some(job);
+            if let Some(next) = queue.effects.next(gate, started.elapsed().as_millis() as u64) {
+                return Some(next);
             }
             let wait = Duration::from_millis(if queue.effects.is_empty() { 1_000 } else { 20 });
             queue = self.queue.1.wait_timeout(queue, wait).unwrap_or_else(PoisonError::into_inner).0;
@@ -144,20 +148,25 @@ impl Pool {
     }
 }
 
-fn run(runners: &BTreeMap<String, Arc<dyn Runner>>, id: &str, effect: &PendingEffect, gate: &StopGate, started: Instant) -> EffectOutcome {
+fn run(runners: &BTreeMap<String, Arc<dyn Runner>>, id: &str, effect: &PendingEffect, permit: Permit, gate: &StopGate, started: Instant) -> EffectOutcome {
     let Some(runner) = runners.get(&effect.request.runner) else {
         return EffectOutcome::Failed(format!("there is no effect runner called {}", effect.request.runner));
     };
     let mut problem = String::new();
+    let mut permit = Some(permit);
     for attempt in 0..TRIES {
         if attempt > 0 {
             std::thread::sleep(Duration::from_millis(200 << attempt));
             // A stop may have come meanwhile: the next try waits for its release.
-            while !gate.may_act(started.elapsed().as_millis() as u64) {
-                std::thread::sleep(Duration::from_millis(20));
+            while permit.is_none() {
+                permit = gate.permit(started.elapsed().as_millis() as u64);
+                if permit.is_none() {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
             }
         }
         let tried = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runner.run(id, &effect.request.payload)));
+        permit = None;
         match tried {
             Ok(Ok(value)) => return EffectOutcome::Completed(value),
             Ok(Err(error)) => problem = error,

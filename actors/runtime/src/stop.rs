@@ -35,7 +35,21 @@ struct Inner {
     informed: AtomicBool,
     /// Monotonic milliseconds until which effects may start.
     lease_until_ms: AtomicU64,
+    /// Effects that were allowed to start and have not ended.
+    effects: AtomicU64,
     state: Mutex<StopState>,
+}
+
+/// An effect that may run; it has ended when this is dropped.
+#[derive(Debug)]
+pub struct Permit {
+    gate: StopGate,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.gate.inner.effects.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Default for StopGate {
@@ -46,6 +60,7 @@ impl Default for StopGate {
                 engaged: AtomicBool::new(false),
                 informed: AtomicBool::new(false),
                 lease_until_ms: AtomicU64::new(0),
+                effects: AtomicU64::new(0),
                 state: Mutex::new(state),
             }),
         }
@@ -55,13 +70,26 @@ impl Default for StopGate {
 impl StopGate {
     /// Whether nothing may be decided now: engaged, or `control` was not read yet.
     pub fn is_closed(&self) -> bool {
-        self.inner.engaged.load(Ordering::Acquire) || !(self.inner.informed.load(Ordering::Acquire) || breaks(Mutation::StopForgotten))
+        self.inner.engaged.load(Ordering::SeqCst) || !(self.inner.informed.load(Ordering::Acquire) || breaks(Mutation::StopForgotten))
     }
 
     /// Whether an effect may start now.
     pub fn may_act(&self, now_ms: u64) -> bool {
         let leased = now_ms < self.inner.lease_until_ms.load(Ordering::Acquire);
         (!self.is_closed() || breaks(Mutation::StopIgnored)) && (leased || breaks(Mutation::LeaseIgnored))
+    }
+
+    /// Lets one effect start, if it may. It is counted before the gate is looked at: once the gate is closed and
+    /// [`StopGate::effects`] was 0, no effect runs and none starts.
+    pub fn permit(&self, now_ms: u64) -> Option<Permit> {
+        self.inner.effects.fetch_add(1, Ordering::SeqCst);
+        let permit = Permit { gate: self.clone() };
+        self.may_act(now_ms).then_some(permit)
+    }
+
+    /// Effects under way.
+    pub fn effects(&self) -> u64 {
+        self.inner.effects.load(Ordering::SeqCst)
     }
 
     /// `control` was read to its end: decisions may begin, effects may start until `until_ms`.
@@ -72,14 +100,14 @@ impl StopGate {
 
     /// Closes the gate now, log or no log.
     pub fn engage(&self, reason: &str, by: &str, since: EventTime) {
-        self.inner.engaged.store(true, Ordering::Release);
+        self.inner.engaged.store(true, Ordering::SeqCst);
         *self.lock() = StopState { engaged: true, reason: Some(reason.to_owned()), by: Some(by.to_owned()), since: Some(since) };
     }
 
     /// Opens the gate: only for a release that is in the log.
     pub fn release(&self, reason: &str, by: &str, since: EventTime) {
         *self.lock() = StopState { engaged: false, reason: Some(reason.to_owned()), by: Some(by.to_owned()), since: Some(since) };
-        self.inner.engaged.store(false, Ordering::Release);
+        self.inner.engaged.store(false, Ordering::SeqCst);
     }
 
     /// Folds one record of `control`.
@@ -122,10 +150,15 @@ mod tests {
         assert!(gate.is_closed());
         gate.renew(100);
         assert!(!gate.is_closed() && gate.may_act(99) && !gate.may_act(100));
+        assert!(gate.permit(100).is_none() && gate.effects() == 0);
+        let running = gate.permit(99);
+        assert_eq!((running.is_some(), gate.effects()), (true, 1));
         let said =
             |event_type| Event::new("1", "/nodes/a", event_type, "node/a").with_data(&serde_json::json!({"reason": "fire", "by": "ann"})).unwrap().encode();
         gate.fold(said(reserved::STOP_ENGAGED).view());
-        assert!(gate.is_closed() && !gate.may_act(1));
+        assert!(gate.is_closed() && !gate.may_act(1) && gate.permit(1).is_none());
+        drop(running);
+        assert_eq!(gate.effects(), 0);
         assert_eq!(gate.state().reason.as_deref(), Some("fire"));
         gate.fold(said(reserved::STOP_RELEASED).view());
         assert!(!gate.is_closed());

@@ -5,15 +5,28 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tol_config::LogKind;
+use tol_runtime::supervision::Command;
 
 use crate::http::api::{Check, Readiness, StopState, Topic, Version};
 use crate::http::problem::Problem;
-use crate::node::Node;
+use crate::node::{Node, Open};
+
+/// How long an emergency stop waits for what had begun before.
+const CONFIRM_WITHIN: Duration = Duration::from_millis(200);
 
 pub(super) fn stop_state(node: &Node, recorded: bool) -> StopState {
     let state = node.gate.state();
     let confirmed = if state.engaged { node.url.get().cloned().into_iter().collect() } else { Vec::new() };
-    StopState { engaged: state.engaged, reason: state.reason, by: state.by, since: state.since, recorded, confirmed }
+    StopState {
+        engaged: state.engaged,
+        reason: state.reason,
+        by: state.by,
+        since: state.since,
+        recorded,
+        confirmed,
+        still_deciding: Vec::new(),
+        effects_running: node.gate.effects(),
+    }
 }
 
 pub(super) async fn stop(node: &Node, reason: String, by: String) -> Result<StopState, Problem> {
@@ -32,10 +45,40 @@ pub(super) async fn stop(node: &Node, reason: String, by: String) -> Result<Stop
         }
         recorded
     };
-    let (others, recorded) = futures_util::future::join(super::peer::stop_others(open, &reason, &by), on_record).await;
-    let mut state = stop_state(node, recorded);
+    let others = super::peer::stop_others(open, &reason, &by);
+    let (others, recorded, still_deciding) = futures_util::future::join3(others, on_record, quiet(node, open)).await;
+    let mut state = StopState { still_deciding, ..stop_state(node, recorded) };
     state.confirmed.extend(others);
     Ok(state)
+}
+
+/// Waits, with the gate closed, until no decision and no effect that began before runs on this node, but not for long; names the systems
+/// that had not confirmed it by then.
+pub(super) async fn quiet(node: &Node, open: &Open) -> Vec<String> {
+    let until = tokio::time::Instant::now() + CONFIRM_WITHIN;
+    let asked: Vec<(String, oneshot::Receiver<()>)> = open.root.statuses().iter().filter_map(|status| quiesced(open, status.description.name)).collect();
+    let mut still_deciding = Vec::new();
+    for (system, confirmed) in asked {
+        // One that ended meanwhile decides nothing either.
+        if tokio::time::timeout_at(until, confirmed).await.is_err() {
+            still_deciding.push(system);
+        }
+    }
+    while node.gate.effects() > 0 && tokio::time::Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    still_deciding
+}
+
+/// Asks a system to confirm that it decides nothing more. `None` where it does not run.
+fn quiesced(open: &Open, system: &str) -> Option<(String, oneshot::Receiver<()>)> {
+    let (sender, confirmed) = oneshot::channel();
+    let reply = move |()| {
+        // Nobody waits any more when it took too long.
+        let _ = sender.send(());
+    };
+    let asked = open.root.command(system, Command::Quiesced(Box::new(reply)));
+    asked.then(|| (system.to_owned(), confirmed))
 }
 
 pub(super) async fn release(node: &Node, reason: String, by: String) -> Result<StopState, Problem> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{dead_letters, projections, systems};
+use super::{dead_letters, operate, projections, systems};
 use crate::http::api::{Control, DeadLetter, RedriveFilter, Redriven, SystemStatus};
 use crate::http::problem::{Kind, Problem};
 use crate::node::peers::Ask;
@@ -138,6 +138,9 @@ pub(super) async fn answer(node: &Node, question: Vec<u8>) -> Result<Value, Prob
     if let Ask::Stop { reason, by } = ask {
         // Open or not: the record on `control` follows, and says the same.
         node.gate.engage(&reason, &by, chrono::Utc::now().into());
+        if let Some(open) = node.open.get() {
+            let _ = operate::quiet(node, open).await; // who asks waits no longer than its own patience
+        }
         return Ok(Value::Null);
     }
     let open = node.opened()?.clone();

@@ -121,6 +121,8 @@ pub enum Command {
     Observe(String, Reply<serde_json::Value>),
     /// The own position that covers an input position, if it is covered.
     Covering(TopicPartition, Position, Reply<Option<(TopicPartition, Position)>>),
+    /// Answered once no turn that began before runs: after the gate was closed, nothing is decided any more.
+    Quiesced(Reply<()>),
     /// An effect ended.
     EffectEnded(u32, String, EffectOutcome, EventTime),
 }
@@ -381,6 +383,7 @@ impl Handler<Command> for SystemActor {
                 });
                 reply(covering);
             }
+            Command::Quiesced(reply) => reply(()),
             Command::EffectEnded(partition, request_id, outcome, at) => {
                 if let Some(driver) = self.drivers.get_mut(partition as usize) {
                     driver.effect_ended(request_id, outcome, at);

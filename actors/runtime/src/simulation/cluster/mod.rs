@@ -25,7 +25,7 @@ use crate::control::ControlLine;
 use crate::driver::{Driver, Output};
 use crate::effects::{EffectQueue, Job};
 use crate::owner::{Answered, Error, Moment, Options};
-use crate::stop::StopGate;
+use crate::stop::{Permit, StopGate};
 use crate::store::MemoryStore;
 use door::{Disk, Door, Pump};
 use stops::{Stand, Stops};
@@ -60,7 +60,7 @@ pub(super) struct Node {
     gate: StopGate,
     line: Option<ControlLine>,
     queue: EffectQueue,
-    running: Vec<Job>,
+    running: Vec<(Job, Permit)>,
     stand: Stand,
     pub projections: Vec<Counting>,
     drivers: BTreeMap<Key, Running>,

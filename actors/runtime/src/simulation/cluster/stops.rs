@@ -146,8 +146,8 @@ impl Cluster {
     fn start_effect_on(&mut self, node: usize) -> Result<bool, String> {
         let now_ms = self.now_ms;
         let place = &mut self.nodes[node];
-        let Some(job) = place.queue.next(&place.gate, now_ms) else { return Ok(false) };
-        if place.running.iter().any(|running| running.2 == job.2) {
+        let Some((job, permit)) = place.queue.next(&place.gate, now_ms) else { return Ok(false) };
+        if place.running.iter().any(|(running, _)| running.2 == job.2) {
             return Err(format!("n{node}: effect {} runs twice at once", job.2));
         }
         if self.must_not_act(node) {
@@ -155,7 +155,7 @@ impl Cluster {
         }
         *self.runs.entry(job.2.clone()).or_default() += 1;
         self.say(|| format!("n{node} runs effect {}", job.2));
-        self.nodes[node].running.push(job);
+        self.nodes[node].running.push((job, permit));
         Ok(true)
     }
 
@@ -169,7 +169,7 @@ impl Cluster {
     }
 
     fn finish_effect_on(&mut self, node: usize, at: usize) {
-        let (system, partition, request, _) = self.nodes[node].running.swap_remove(at);
+        let ((system, partition, request, _), _permit) = self.nodes[node].running.swap_remove(at);
         self.nodes[node].queue.ended(&request);
         let outcome = if rules::outcome(&request) { EffectOutcome::Completed(serde_json::json!({})) } else { EffectOutcome::Failed("no".to_owned()) };
         let wall = self.wall();
