@@ -159,5 +159,5 @@ fn redriving_all_takes_a_filter_or_nothing() {
     assert_eq!(server.get("/dead-letters/redrives/r1").json()["id"], "r1");
     server.get("/dead-letters/redrives/missing").problem("not-found");
     assert_eq!(server.post_json("/dead-letters/d1/discard", r#"{"reason":"broken"}"#).json()["id"], "d1");
-    assert_eq!(server.node.calls()[2], "discard d1 broken local");
+    assert_eq!(server.node.calls()[5], "discard d1 broken local");
 }
