@@ -94,6 +94,11 @@ pub trait NodeApi: Send + Sync + 'static {
     /// # Errors
     /// When its state cannot be read.
     fn system(&self, name: &str, subject: Option<&str>) -> Result<Option<SystemDetail>, Problem>;
+    /// Answers a question of a system's own about a subject. Blocking.
+    ///
+    /// # Errors
+    /// `unknown_system`, `NotFound`, `InvalidParameter`, or its state cannot be read.
+    fn query(&self, system: &str, query: &str, subject: &str, parameters: BTreeMap<String, String>) -> Result<serde_json::Value, Problem>;
     /// Pauses, resumes or restarts a system. Errors: `unknown_system`, `WrongState`.
     fn control(&self, name: &str, control: Control, by: &str) -> Answer<'_, SystemStatus>;
 

@@ -7,7 +7,7 @@ use utoipa::OpenApi;
 
 use super::api;
 use super::problem::{Kind, PROBLEM_JSON};
-use super::routes::{Body, Content, Parameter, Place, ROUTES, Reply, Route, Shape};
+use super::routes::{Body, Content, Operation, Parameter, Place, ROUTES, Reply, Route, Shape};
 use tol_events::binding::{BATCH, STRUCTURED};
 
 /// The types of the answers and bodies.
@@ -54,6 +54,9 @@ pub fn document() -> Value {
     for route in ROUTES {
         let path = paths.entry(route.path).or_insert_with(|| json!({}));
         path[route.method.to_ascii_lowercase()] = operation(route);
+        if route.operation == Operation::SystemQuery {
+            queries(route, &mut paths);
+        }
     }
     json!({
         "openapi": "3.1.0",
@@ -73,6 +76,23 @@ pub fn document() -> Value {
             },
         },
     })
+}
+
+/// Each query of each system, with its own parameters.
+fn queries(route: &Route, paths: &mut Map<String, Value>) {
+    for (system, specs) in crate::node::registry::queries() {
+        for spec in specs {
+            let mut described = operation(route);
+            let parameter = |name: &str, about: &str, example: &str, required: bool| json!({"name": name, "in": "query", "required": required, "schema": {"type": "string"}, "description": about, "examples": {"one": {"value": example}}});
+            let subject = parameter("subject", "The subject it is asked about.", spec.subject, true);
+            let more = spec.parameters.iter().map(|one| parameter(one.name, one.about, one.example, false));
+            described["parameters"] = std::iter::once(subject).chain(more).collect();
+            described["operationId"] = format!("{system}.{}", spec.name).into();
+            described["summary"] = format!("Asks {system} for {}", spec.name).into();
+            described["description"] = format!("{} {}", spec.about, description(&Route { description: "", ..*route })).into();
+            paths.insert(format!("/systems/{system}/queries/{}", spec.name), json!({ "get": described }));
+        }
+    }
 }
 
 fn schemas() -> Value {

@@ -61,6 +61,11 @@ impl Query {
         Ok(())
     }
 
+    /// All of them by name.
+    pub(crate) fn all(self) -> std::collections::BTreeMap<String, String> {
+        self.0.into_iter().collect()
+    }
+
     /// A text; an empty one counts as absent.
     pub(crate) fn text(&self, name: &str) -> Option<String> {
         self.0.iter().find(|(found, value)| found == name && !value.is_empty()).map(|(_, value)| value.clone())

@@ -28,6 +28,7 @@ pub(crate) enum Operation {
     Row,
     Systems,
     System,
+    SystemQuery,
     PauseSystem,
     ResumeSystem,
     RestartSystem,
@@ -80,9 +81,9 @@ impl Route {
         self.path.replace("{subject}", "{subject:.+}").replace("{file}", "{file:.*}")
     }
 
-    /// Whether the query parameter exists.
+    /// Whether the query parameter exists. Those of a system's query are known to the system alone, which refuses others.
     pub(crate) fn takes(&self, query_parameter: &str) -> bool {
-        self.query_parameters().any(|name| name == query_parameter)
+        self.operation == Operation::SystemQuery || self.query_parameters().any(|name| name == query_parameter)
     }
 
     /// The query parameters' names.

@@ -190,6 +190,7 @@ fn handler(route: &Route) -> actix_web::Route {
         Operation::Row => served.to(projections::row),
         Operation::Systems => served.to(control::systems),
         Operation::System => served.to(control::system),
+        Operation::SystemQuery => served.to(control::query),
         Operation::PauseSystem => served.to(control::pause),
         Operation::ResumeSystem => served.to(control::resume),
         Operation::RestartSystem => served.to(control::restart),

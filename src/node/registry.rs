@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tol_config::Config;
 use tol_runtime::supervision::Registered;
-use tol_system::{AnySystem, contract, erase};
+use tol_system::{AnySystem, QuerySpec, contract, erase};
 
 /// Makes one system from the configuration.
 type Make = fn(&Config) -> Arc<dyn AnySystem>;
@@ -32,6 +32,11 @@ fn hub_configuration(config: &Config) -> tol_tree_of_life_system::Configuration 
 /// All systems, made anew.
 pub fn systems(config: &Config) -> Vec<Arc<dyn AnySystem>> {
     SYSTEMS.iter().map(|make| make(config)).collect()
+}
+
+/// The queries of all systems, by the system's name.
+pub fn queries() -> Vec<(&'static str, &'static [QuerySpec])> {
+    systems(&Config::default()).iter().map(|system| (system.describe().name, system.queries())).collect()
 }
 
 /// The names of all systems.

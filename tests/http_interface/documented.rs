@@ -20,7 +20,7 @@ pub fn operations(document: &Value) -> Vec<(String, String, Value)> {
 pub fn filled(path: &str) -> String {
     let values = [("{type}", "commerce.order_placed.v1"), ("{slug}", "invalid-event"), ("{file}", ""), ("{name}", "customers"), ("{subject}", "customer/42")];
     let path = values.iter().fold(path.to_owned(), |path, (name, value)| path.replace(name, value));
-    ["{id}", "{correlation}", "{key}"].iter().fold(path, |path, name| path.replace(name, "42"))
+    ["{id}", "{correlation}", "{key}", "{query}"].iter().fold(path, |path, name| path.replace(name, "42"))
 }
 
 #[test]
@@ -34,6 +34,7 @@ fn each_documented_operation_is_served_by_what_it_names() {
             "streamEvents" => server.send("GET", &path, &[("last-event-id", "bad")], b""),
             "redriveAll" => server.post_json(&path, ""),
             _ if method == "POST" => server.post_json(&filled(&path), if operation["requestBody"].is_object() { r#"{"reason":"test"}"# } else { "" }),
+            _ if path.contains("/queries/") => server.get(&format!("{}?subject=customer/42", filled(&path))),
             _ => server.send(&method, &filled(&path), &[], b""),
         };
         let documented = operation["responses"].as_object().unwrap();

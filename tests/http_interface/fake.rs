@@ -208,6 +208,12 @@ impl NodeApi for FakeNode {
         Ok((name != "missing").then(|| SystemDetail { status: system(name), details: BTreeMap::from([("epoch".into(), json!(3))]) }))
     }
 
+    fn query(&self, system: &str, query: &str, subject: &str, parameters: BTreeMap<String, String>) -> Result<serde_json::Value, Problem> {
+        self.call(format!("systemQuery {subject} {parameters:?}"));
+        self.call(format!("{system}.{query}"));
+        Ok(json!({"answer": 42}))
+    }
+
     fn control(&self, name: &str, control: Control, by: &str) -> Answer<'_, SystemStatus> {
         self.call(format!("{}System {name} {by}", format!("{control:?}").to_lowercase()));
         answer(if name == "missing" { Err(Problem::unknown_system(name)) } else { Ok(system(name)) })

@@ -66,6 +66,9 @@ fn filters_reach_the_node_decoded() {
     for part in ["subject: Some(\"customer/42\")", "event_type: Some(\"billing.*\")", "error: Some(\"no rate\")", "limit: 2"] {
         assert!(asked.contains(part), "{asked}");
     }
+    server.get("/systems/hub/queries/mrr").problem("invalid-parameter");
+    assert_eq!(server.get("/systems/hub/queries/mrr?subject=customer/42&currency=USD").json()["answer"], 42);
+    assert_eq!(server.node.calls(), ["systemQuery customer/42 {\"currency\": \"USD\"}", "hub.mrr"]);
     server.get("/systems/hub?subject=customer/42");
     assert_eq!(server.node.calls(), ["system hub Some(\"customer/42\")"]);
 }

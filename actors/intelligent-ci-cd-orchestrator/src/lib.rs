@@ -13,7 +13,7 @@ pub mod state;
 
 use tol_events::delivery::{ReleasePromoted, RollbackRequested};
 use tol_events::{DomainEvent, Event, EventView};
-use tol_system::{Decision, Description, Error, Evolution, Input, InputSpec, System};
+use tol_system::{Decision, Description, Error, Evolution, Input, InputSpec, Parameters, QueryError, QueryParameter, QuerySpec, System};
 
 pub use state::Service;
 
@@ -22,6 +22,13 @@ pub(crate) const ROLLBACK_REQUESTED: &str = RollbackRequested::<'static>::TYPE;
 
 /// An incident that opens no later than this after a deployment finished is laid to it: 30 minutes in microseconds, the end included.
 pub const INCIDENT_WINDOW_MICROS: i64 = 30 * 60 * 1_000_000;
+
+const OPEN_RELEASES: QuerySpec = QuerySpec {
+    name: "open-releases",
+    about: "By environment: the release that serves, and deployments whose rollback was requested and has not been seen.",
+    subject: "service/web",
+    parameters: &[QueryParameter { name: "environment", about: "Of this environment only; of all without it.", example: "production" }],
+};
 
 /// The system. It has no configuration.
 #[derive(Clone, Copy, Debug, Default)]
@@ -53,6 +60,17 @@ impl System for IntelligentCiCdOrchestrator {
 
     fn evolve(&self, state: &mut Service, event: EventView<'_>, _: &mut Evolution) -> Result<(), Error> {
         evolve::evolve(state, &event)
+    }
+
+    fn queries(&self) -> &'static [QuerySpec] {
+        &[OPEN_RELEASES]
+    }
+
+    fn query(&self, state: &Service, query: &str, parameters: &Parameters) -> Result<serde_json::Value, QueryError> {
+        if query != OPEN_RELEASES.name {
+            return Err(QueryError::Unknown(query.to_owned()));
+        }
+        Ok(state.open_releases(parameters.get("environment").map(String::as_str)))
     }
 
     fn examples(&self) -> Vec<Event> {

@@ -71,6 +71,20 @@ impl Incident {
     }
 }
 
+impl Service {
+    /// What serves and what is to be taken back, of one environment or all.
+    pub(crate) fn open_releases(&self, only: Option<&str>) -> serde_json::Value {
+        let wanted = self.environments.iter().filter(|(name, _)| only.is_none_or(|only| only == name.as_str()));
+        let of = |environment: &Environment| {
+            let serving = environment.deployments.iter().rev().find(|deployment| deployment.status == Status::Promoted);
+            let leaving: Vec<&Deployment> = environment.deployments.iter().filter(|deployment| deployment.status == Status::RollbackRequested).collect();
+            serde_json::json!({ "serving": serving, "rollback_requested": leaving })
+        };
+        let environments: BTreeMap<&str, serde_json::Value> = wanted.map(|(name, environment)| (name.as_str(), of(environment))).collect();
+        serde_json::json!({ "environments": environments })
+    }
+}
+
 impl Environment {
     pub(crate) fn deployment(&self, id: &str) -> Option<&Deployment> {
         self.deployments.iter().find(|deployment| deployment.id == id)

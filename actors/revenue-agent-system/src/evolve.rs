@@ -4,6 +4,7 @@ use tol_events::EventView;
 use tol_events::revenue::{MrrMoved, Recognized, Refunded, RevenueSource};
 use tol_system::{Error, read};
 
+use crate::state::{MOVEMENTS, Movement};
 use crate::{Customer, MRR_MOVED, RECOGNIZED, REFUNDED};
 
 pub(crate) fn evolve(state: &mut Customer, event: &EventView<'_>) -> Result<(), Error> {
@@ -31,6 +32,15 @@ fn mrr_moved(state: &mut Customer, event: &EventView<'_>, moved: &MrrMoved<'_>) 
     } else {
         subscriptions.insert(moved.subscription_id.clone().into_owned(), after);
     }
+    state.movements.push(Movement {
+        at: event.time().unwrap_or_default(),
+        subscription_id: moved.subscription_id.clone().into_owned(),
+        class: moved.class,
+        amount: moved.amount,
+        mrr_after: moved.mrr_after,
+    });
+    let excess = state.movements.len().saturating_sub(MOVEMENTS);
+    state.movements.drain(..excess);
     Ok(())
 }
 

@@ -12,14 +12,21 @@ pub mod mrr;
 pub mod state;
 
 use tol_events::revenue::{MrrMoved, Recognized, Refunded};
-use tol_events::{DomainEvent, Event, EventView};
-use tol_system::{Decision, Description, Error, Evolution, Input, InputSpec, System};
+use tol_events::{Currency, DomainEvent, Event, EventView};
+use tol_system::{Decision, Description, Error, Evolution, Input, InputSpec, Parameters, QueryError, QueryParameter, QuerySpec, System};
 
 pub use state::Customer;
 
 pub(crate) const MRR_MOVED: &str = MrrMoved::<'static>::TYPE;
 pub(crate) const RECOGNIZED: &str = Recognized::<'static>::TYPE;
 pub(crate) const REFUNDED: &str = Refunded::<'static>::TYPE;
+
+const MRR: QuerySpec = QuerySpec {
+    name: "mrr",
+    about: "Monthly recurring revenue of a customer by currency and subscription, and its last 24 movements.",
+    subject: "customer/42",
+    parameters: &[QueryParameter { name: "currency", about: "Of this currency only (ISO 4217); of all without it.", example: "USD" }],
+};
 
 /// The system. It has no configuration: every rule is the same for every business.
 #[derive(Clone, Copy, Debug, Default)]
@@ -33,7 +40,7 @@ impl System for RevenueAgentSystem {
             name: "revenue-agent-system",
             tier: 2,
             code_version: env!("CARGO_PKG_VERSION"),
-            state_version: 1,
+            state_version: 2,
             about: "Classifies every movement of monthly recurring revenue and recognises each order or payment once",
             inputs: vec![InputSpec { topic: "facts.customer", types: &["commerce.", "billing."] }],
             emits: &[MRR_MOVED, RECOGNIZED, REFUNDED],
@@ -55,6 +62,22 @@ impl System for RevenueAgentSystem {
 
     fn observe(&self, state: &Customer) -> serde_json::Value {
         state.observe()
+    }
+
+    fn queries(&self) -> &'static [QuerySpec] {
+        &[MRR]
+    }
+
+    fn query(&self, state: &Customer, query: &str, parameters: &Parameters) -> Result<serde_json::Value, QueryError> {
+        if query != MRR.name {
+            return Err(QueryError::Unknown(query.to_owned()));
+        }
+        let currency = parameters.get("currency").map(|code| {
+            let refused =
+                || QueryError::Parameter { name: "currency".to_owned(), problem: "is not an ISO 4217 code of three capital letters, such as USD".to_owned() };
+            code.parse::<Currency>().map_err(|_| refused())
+        });
+        Ok(state.mrr_with_movements(currency.transpose()?))
     }
 
     fn examples(&self) -> Vec<Event> {

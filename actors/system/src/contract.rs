@@ -7,11 +7,13 @@
 //! * `rules` — description, types, examples
 //! * `play` — one seeded run, its replay, its second decision and its run with states restored at every step
 //! * `malformed` — examples with their data damaged, and own events of unknown type
+//! * `queries` — the system's queries, with valid and with absurd parameters
 //! * `guard` — calls that turn a panic into a [`Violation`]
 
 mod guard;
 mod malformed;
 mod play;
+mod queries;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -54,6 +56,8 @@ pub enum Rule {
     EvolveFoldsOwnEvents,
     /// `evolve` answers an own event of unknown type or version with [`crate::Error::UnknownOwnEvent`].
     UnknownOwnEvent,
+    /// Queries are pure, answer valid parameters, and refuse others by name.
+    Queries,
     /// An error says which input failed and what is wrong with it.
     ErrorsNameTheInput,
 }
@@ -102,6 +106,8 @@ pub struct Report {
     pub malformed: u64,
     /// Of these, answered with an error.
     pub refused: u64,
+    /// Queries asked, each of every subject of the examples and of one nothing is known of.
+    pub queries: u64,
     /// Listed types that no run led to: examples that would are missing.
     pub unreached: Vec<&'static str>,
 }
@@ -137,6 +143,9 @@ pub fn check_seeded(system: &Arc<dyn AnySystem>, seeds: std::ops::Range<u64>) ->
             }
         }
         malformed::inputs(&guard, &examples, &mut report, &mut violations);
+    }
+    if let Err(violation) = queries::check(&guard, &examples, &mut report) {
+        violations.push(violation);
     }
     malformed::unknown_own_events(&guard, &mut violations);
     report.unreached = guard.description.emits.iter().copied().filter(|listed| !reached.contains(*listed)).collect();

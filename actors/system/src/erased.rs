@@ -4,7 +4,7 @@ use std::any::Any;
 
 use tol_events::{Event, EventView};
 
-use crate::system::{Decision, Description, Error, Evolution, Input, System};
+use crate::system::{Decision, Description, Error, Evolution, Input, Parameters, QueryError, QuerySpec, System};
 
 /// A subject's state whose type only its system knows.
 pub type State = Box<dyn Any + Send>;
@@ -41,6 +41,13 @@ pub trait AnySystem: Send + Sync + 'static {
     fn evolve(&self, state: &mut State, event: EventView<'_>, evolution: &mut Evolution) -> Result<(), Error>;
     /// See [`System::observe`].
     fn observe(&self, state: &State) -> serde_json::Value;
+    /// See [`System::queries`].
+    fn queries(&self) -> &'static [QuerySpec];
+    /// See [`System::query`].
+    ///
+    /// # Errors
+    /// As there.
+    fn query(&self, state: &State, query: &str, parameters: &Parameters) -> Result<serde_json::Value, QueryError>;
     /// See [`System::examples`].
     fn examples(&self) -> Vec<Event>;
 }
@@ -98,6 +105,17 @@ impl<S: System> AnySystem for Erased<S> {
 
     fn observe(&self, state: &State) -> serde_json::Value {
         state.downcast_ref::<S::State>().map(|state| self.0.observe(state)).unwrap_or_default()
+    }
+
+    fn queries(&self) -> &'static [QuerySpec] {
+        self.0.queries()
+    }
+
+    fn query(&self, state: &State, query: &str, parameters: &Parameters) -> Result<serde_json::Value, QueryError> {
+        match state.downcast_ref::<S::State>() {
+            Some(state) => self.0.query(state, query, parameters),
+            None => Err(QueryError::Unknown(query.to_owned())),
+        }
     }
 
     fn examples(&self) -> Vec<Event> {

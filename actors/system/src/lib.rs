@@ -12,4 +12,7 @@ pub mod system;
 
 pub use erased::{AnySystem, State, erase};
 pub use read::read;
-pub use system::{Decision, Description, Draft, EffectOutcome, EffectRequest, Error, Evolution, Input, InputSpec, System, TimerRequest};
+pub use system::{
+    Decision, Description, Draft, EffectOutcome, EffectRequest, Error, Evolution, Input, InputSpec, Parameters, QueryError, QueryParameter, QuerySpec, System,
+    TimerRequest,
+};

@@ -230,6 +230,49 @@ impl Evolution {
     }
 }
 
+/// A question that a system answers from one subject's state: `GET /systems/{name}/queries/{query}?subject=`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct QuerySpec {
+    /// Its name, as it stands in the path: lower case, digits and hyphens.
+    pub name: &'static str,
+    /// One sentence on what is answered.
+    pub about: &'static str,
+    /// An example of a subject it is asked about.
+    pub subject: &'static str,
+    /// What may be given besides; all of it may be left out.
+    pub parameters: &'static [QueryParameter],
+}
+
+/// A parameter of a query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct QueryParameter {
+    /// Its name.
+    pub name: &'static str,
+    /// What it does, and what holds without it.
+    pub about: &'static str,
+    /// A value that is valid.
+    pub example: &'static str,
+}
+
+/// Parameters as they were given, by name; only those that the query declares.
+pub type Parameters = std::collections::BTreeMap<String, String>;
+
+/// Why a query was not answered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum QueryError {
+    /// The system has no query of that name.
+    #[error("there is no query {0}")]
+    Unknown(String),
+    /// A parameter's value is not valid.
+    #[error("{name} {problem}")]
+    Parameter {
+        /// Which.
+        name: String,
+        /// What is wrong, and what would be right.
+        problem: String,
+    },
+}
+
 /// A supervised system. Both functions are pure: no clock, no I/O, no randomness but [`Decision::random`], no HashMap order.
 pub trait System: Send + Sync + 'static {
     /// What it remembers about one subject: the fold of its own events with that subject. `Default` is "nothing yet".
@@ -258,6 +301,19 @@ pub trait System: Send + Sync + 'static {
     /// What people may see of a subject's state; shown by `GET /systems/{name}?subject=`.
     fn observe(&self, state: &Self::State) -> serde_json::Value {
         serde_json::to_value(state).unwrap_or_default()
+    }
+
+    /// The questions it answers about a subject.
+    fn queries(&self) -> &'static [QuerySpec] {
+        &[]
+    }
+
+    /// Answers one of [`System::queries`] from a subject's state. Pure, and changes nothing.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    fn query(&self, _state: &Self::State, query: &str, _parameters: &Parameters) -> Result<serde_json::Value, QueryError> {
+        Err(QueryError::Unknown(query.to_owned()))
     }
 
     /// Valid example inputs, from which the contract suite builds its runs. At least one must lead to an event.

@@ -39,6 +39,14 @@ pub(crate) async fn system(state: State, request: HttpRequest, name: Path<String
     json(&found.ok_or_else(|| Problem::unknown_system(&name))?)
 }
 
+pub(crate) async fn query(state: State, request: HttpRequest, path: Path<(String, String)>) -> Outcome {
+    let (system, query) = path.into_inner();
+    let mut parameters = Query::of(&request)?.all();
+    let subject = parameters.remove("subject").filter(|subject| !subject.is_empty());
+    let subject = subject.ok_or_else(|| Problem::parameter("subject", "is missing; say what is asked about as kind/id, for example customer/42"))?;
+    json(&ask(&state, move |node| node.query(&system, &query, &subject, parameters)).await?)
+}
+
 async fn control(state: State, request: HttpRequest, name: Path<String>, control: Control) -> Outcome {
     json(&state.api.control(&name, control, &caller(&request)).await?)
 }

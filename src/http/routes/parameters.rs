@@ -25,6 +25,7 @@ pub(super) static SUBJECT_PATH: Parameter = path("subject", "The subject as `kin
 pub(super) static PROJECTION: Parameter = path("name", "The projection's name.", "customers");
 pub(super) static KEY: Parameter = path("key", "The row's key; percent-encode a slash.", "42");
 pub(super) static SYSTEM: Parameter = path("name", "The system's name.", "revenue-agent-system");
+pub(super) static SYSTEM_QUERY: Parameter = path("query", "The query's name.", "mrr");
 pub(super) static DEAD_LETTER: Parameter = path("id", "The dead letter's id.", "9b2f");
 pub(super) static REDRIVE: Parameter = path("id", "The redrive's id, as `POST /dead-letters/redrive` answered it.", "4c1d");
 pub(super) static SLUG: Parameter = path("slug", "The last segment of the problem's `type`.", "invalid-event");
@@ -33,6 +34,7 @@ pub(super) static TYPE_PATH: Parameter = path("type", "A known type with its ver
 
 pub(super) static SUBJECT: Parameter = query("subject", Shape::Text, "Of this subject only.", "customer/42");
 pub(super) static SUBJECT_STATE: Parameter = query("subject", Shape::Text, "Adds the system's state about this subject.", "customer/42");
+pub(super) static SUBJECT_ASKED: Parameter = query("subject", Shape::Text, "The subject it is asked about; needed.", "customer/42");
 pub(super) static TYPE: Parameter = query("type", Shape::Text, "Of this type only; with `*` at the end, of all types that begin so.", "commerce.*");
 pub(super) static CORRELATION: Parameter = query("correlation", Shape::Text, "Of this correlation id only.", "order-1001");
 pub(super) static SOURCE: Parameter = query("source", Shape::Text, "Of this source, where several used the id.", "/shop");

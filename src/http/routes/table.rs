@@ -127,6 +127,13 @@ pub(crate) static ROUTES: &[Route] = &[
         ..get(Operation::System, "/systems/{name}", SYSTEMS, "Shows a system")
     },
     Route {
+        description: "A question that the system answers from what it remembers of one subject. Each has a path of its own below with its parameters.",
+        parameters: &[&SYSTEM, &SYSTEM_QUERY, &SUBJECT_ASKED],
+        answers: &[ok("The answer.", Content::AnyJson)],
+        problems: &[Kind::UnknownSystem, Kind::NotFound, Kind::Unavailable],
+        ..get(Operation::SystemQuery, "/systems/{name}/queries/{query}", SYSTEMS, "Asks a system one of its own questions")
+    },
+    Route {
         description: "It stops after the input it is at. Counts as planned downtime.",
         parameters: &[&SYSTEM],
         answers: &[ok("Its state now.", Content::Json("SystemStatus"))],

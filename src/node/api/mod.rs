@@ -11,11 +11,13 @@ mod systems;
 pub(crate) use events::readable;
 pub(crate) use redrive::Redrives;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tol_events::Event;
 use tol_kafka::{Position, TopicPartition};
+use tol_runtime::supervision::actor::Question;
 
 use super::{Node, Open};
 use crate::http::api::{
@@ -107,6 +109,10 @@ impl NodeApi for Node {
 
     fn system(&self, name: &str, subject: Option<&str>) -> Result<Option<SystemDetail>, Problem> {
         systems::one(self.opened()?, name, subject)
+    }
+
+    fn query(&self, system: &str, query: &str, subject: &str, parameters: BTreeMap<String, String>) -> Result<serde_json::Value, Problem> {
+        systems::query(self.opened()?, system, Question { subject: subject.to_owned(), query: query.to_owned(), parameters })
     }
 
     fn control(&self, name: &str, control: Control, by: &str) -> Answer<'_, SystemStatus> {

@@ -7,8 +7,10 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tol_events::EventTime;
 use tol_kafka::TopicPartition;
+use tol_runtime::supervision::actor::Question;
 use tol_runtime::supervision::machine::State;
 use tol_runtime::supervision::{Command, root};
+use tol_system::QueryError;
 
 use crate::http::api::{Control, SystemDetail, SystemStatus, Uptime};
 use crate::http::problem::{Kind, Problem};
@@ -93,6 +95,21 @@ pub(super) fn observe(open: &Open, system: &str, subject: &str) -> Option<Value>
     let (sender, answer) = std::sync::mpsc::sync_channel(1);
     let reply = Box::new(move |value| drop(sender.send(value)));
     open.root.command(system, Command::Observe(subject.to_owned(), reply)).then(|| answer.recv_timeout(PATIENCE).ok()).flatten()
+}
+
+/// Asks a system one of its own questions. Blocking.
+pub(super) fn query(open: &Open, system: &str, question: Question) -> Result<Value, Problem> {
+    let Some(status) = open.root.statuses().into_iter().find(|status| status.description.name == system) else { return Err(Problem::unknown_system(system)) };
+    let (sender, answer) = std::sync::mpsc::sync_channel(1);
+    let asked = open.root.command(system, Command::Query(question, Box::new(move |value| drop(sender.send(value)))));
+    match asked.then(|| answer.recv_timeout(PATIENCE).ok()).flatten() {
+        Some(Ok(value)) => Ok(value),
+        Some(Err(QueryError::Parameter { name, problem })) => Err(Problem::parameter(&name, problem)),
+        Some(Err(QueryError::Unknown(query))) => {
+            Err(Problem::new(Kind::NotFound, format!("{system} has no query {query}; GET /openapi.json lists the queries of all systems")))
+        }
+        None => Err(Problem::unavailable(format!("{system} does not answer now (it is {})", state_of(&status)), 1)),
+    }
 }
 
 pub(super) fn all(open: &Open) -> Vec<SystemStatus> {

@@ -29,7 +29,7 @@ use std::sync::Arc;
 
 use tol_events::EventTime;
 use tol_kafka::{Append, Batch, Cursor, Delivery, Position, Reader, Record, TopicPartition};
-use tol_system::{AnySystem, Description, EffectOutcome};
+use tol_system::{AnySystem, Description, EffectOutcome, Parameters, QueryError};
 
 pub use cache::{Cache, DueTimer, Meta, PendingEffect, Positions};
 pub(crate) use fold::panic_text;
@@ -470,6 +470,22 @@ impl Owner {
     pub fn observe(&mut self, subject: &str) -> Result<serde_json::Value, Error> {
         let system = self.system.clone();
         Ok(system.observe(self.cache.state(subject)?))
+    }
+
+    /// Answers one of the system's queries from a subject's state, as committed or about to be.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn query(&mut self, subject: &str, query: &str, parameters: &Parameters) -> Result<Result<serde_json::Value, QueryError>, Error> {
+        let system = self.system.clone();
+        let Some(spec) = system.queries().iter().find(|spec| spec.name == query) else { return Ok(Err(QueryError::Unknown(query.to_owned()))) };
+        if let Some(name) = parameters.keys().find(|name| !spec.parameters.iter().any(|parameter| parameter.name == name.as_str())) {
+            let known: Vec<&str> = std::iter::once("subject").chain(spec.parameters.iter().map(|parameter| parameter.name)).collect();
+            return Ok(Err(QueryError::Parameter { name: name.clone(), problem: format!("is not known; this query takes {}", known.join(", ")) }));
+        }
+        let state = self.cache.state(subject)?;
+        let answered = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| system.query(state, query, parameters)));
+        answered.map_err(|_| Error::Internal("a query panicked"))
     }
 
     /// Subjects it knows, at most `limit`.

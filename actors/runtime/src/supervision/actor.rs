@@ -9,7 +9,7 @@ use actix::{Actor, AsyncContext, Context, Handler, Message, Recipient};
 use serde::Serialize;
 use tol_events::EventTime;
 use tol_kafka::{EventLog, Position, TopicPartition};
-use tol_system::{AnySystem, Description, EffectOutcome};
+use tol_system::{AnySystem, Description, EffectOutcome, Parameters, QueryError};
 
 use crate::driver::{Driver, Output};
 use crate::owner::{Answered, Counts, Moment, Options, Parked, PendingEffect, Redrive};
@@ -119,12 +119,25 @@ pub enum Command {
     Discard(Discard, Reply<Result<Answered, String>>),
     /// A subject's state as people may see it.
     Observe(String, Reply<serde_json::Value>),
+    /// A question of the system's own about a subject.
+    Query(Question, Reply<Result<serde_json::Value, QueryError>>),
     /// The own position that covers an input position, if it is covered.
     Covering(TopicPartition, Position, Reply<Option<(TopicPartition, Position)>>),
     /// Answered once no turn that began before runs: after the gate was closed, nothing is decided any more.
     Quiesced(Reply<()>),
     /// An effect ended.
     EffectEnded(u32, String, EffectOutcome, EventTime),
+}
+
+/// A question to a system.
+#[derive(Clone, Debug, Default)]
+pub struct Question {
+    /// The subject it is about.
+    pub subject: String,
+    /// The query's name.
+    pub query: String,
+    /// Its parameters.
+    pub parameters: Parameters,
 }
 
 /// A dead letter to be given up.
@@ -375,6 +388,12 @@ impl Handler<Command> for SystemActor {
             Command::Observe(subject, reply) => {
                 let value = self.driver_of(&subject).and_then(|driver| driver.owner_mut().observe(&subject).ok()).unwrap_or_default();
                 reply(value);
+            }
+            Command::Query(Question { subject, query, parameters }, reply) => {
+                // Without an answer whoever asked learns that the system is away: its store failed.
+                if let Some(Ok(answer)) = self.driver_of(&subject).map(|driver| driver.owner_mut().query(&subject, &query, &parameters)) {
+                    reply(answer);
+                }
             }
             Command::Covering(partition, position, reply) => {
                 let covering = self.drivers.get(partition.partition as usize).and_then(|driver| {

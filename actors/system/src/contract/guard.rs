@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use tol_events::{Attribute, Event, id};
 
 use super::{MAX_GROUP, Rule, Violation};
-use crate::{AnySystem, Decision, Description, Draft, Error, Evolution, Input, State};
+use crate::{AnySystem, Decision, Description, Draft, Error, Evolution, Input, Parameters, QueryError, QuerySpec, State};
 
 /// What identifies an input: from it and the system the ids of what it leads to are derived.
 pub(super) struct Cause<'a> {
@@ -59,6 +59,14 @@ impl<'s> Guard<'s> {
 
     pub(super) fn observe(&self, state: &State) -> Result<serde_json::Value, Violation> {
         caught(&|| "observe".into(), || self.system.observe(state))
+    }
+
+    pub(super) fn queries(&self) -> Result<&'static [QuerySpec], Violation> {
+        caught(&|| "queries".into(), || self.system.queries())
+    }
+
+    pub(super) fn query(&self, state: &State, query: &str, parameters: &Parameters) -> Result<Result<serde_json::Value, QueryError>, Violation> {
+        caught(&|| format!("query {query} with {parameters:?}"), || self.system.query(state, query, parameters))
     }
 
     /// Decides once. The outer error is a violation, the inner one the system's own answer.
