@@ -41,6 +41,7 @@ pub use options::{Error, Options};
 pub use parking::{Parked, Recorded};
 pub use redrive::{Answered, Redrive, Redriven, Stayed};
 
+use crate::stop::StopGate;
 use crate::store::Store;
 use crate::writer::{Identity, Phase, Writer};
 
@@ -149,6 +150,8 @@ pub struct Owner {
     claim_at_ms: u64,
     nonce_seed: u64,
     last_problem: Option<String>,
+    /// Looked at before each decision, so that a stop does not wait for the end of a batch.
+    gate: Option<StopGate>,
 }
 
 impl Owner {
@@ -210,6 +213,7 @@ impl Owner {
             claim_at_ms: 0,
             nonce_seed,
             last_problem: None,
+            gate: None,
         })
     }
 
@@ -269,6 +273,15 @@ impl Owner {
             self.writer.release(self.meta.own);
         }
         self.assigned = assigned;
+    }
+
+    /// Heeds the emergency stop between two decisions, not only between two steps.
+    pub fn heed(&mut self, gate: StopGate) {
+        self.gate = Some(gate);
+    }
+
+    fn is_halted(&self) -> bool {
+        self.gate.as_ref().is_some_and(StopGate::is_closed)
     }
 
     /// Stops deciding until resumed; what is in flight ends.

@@ -157,7 +157,7 @@ impl Owner {
                 if order > what.through {
                     return Ok(true);
                 }
-                if self.building.records.len() >= self.options.batch_events {
+                if self.building.records.len() >= self.options.batch_events || self.is_halted() {
                     return Ok(false);
                 }
                 let parked: Parked = serde_json::from_slice(&row).map_err(|_| Error::Internal("a parked input does not read"))?;

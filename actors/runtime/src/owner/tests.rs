@@ -432,6 +432,25 @@ fn nothing_is_decided_while_stopped_or_paused() {
 }
 
 #[test]
+fn a_stop_takes_hold_between_two_decisions_of_a_batch() {
+    let mut stage = Stage::new();
+    let gate = StopGate::default();
+    gate.renew(u64::MAX);
+    stage.fact("f1", "customer/a", json!({ "emit": 1 }));
+    let mut driver = stage.open(1);
+    driver.owner_mut().heed(gate.clone());
+    stage.settle(&mut driver);
+    // The moment of the step says nothing of a stop that comes while it decides.
+    gate.engage("fire", "ann", EventTime::default());
+    stage.fact("f2", "customer/a", json!({ "emit": 1 }));
+    stage.settle(&mut driver);
+    assert_eq!(stage.puppet.decided.load(Ordering::Relaxed), 1);
+    gate.release("out", "ann", EventTime::default());
+    stage.settle(&mut driver);
+    assert_eq!(stage.names(), ["f1", "f2"]);
+}
+
+#[test]
 fn a_cache_of_another_log_or_without_its_positions_starts_empty() {
     let mut stage = Stage::new();
     stage.fact("f1", "customer/a", json!({ "emit": 1 }));

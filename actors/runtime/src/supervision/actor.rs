@@ -215,7 +215,9 @@ impl SystemActor {
             });
             let nonce_seed = uuid::Uuid::new_v4().as_u64_pair().0;
             let store = session.clone();
-            drivers.push(Driver::open(system.clone(), partition, &environment.node, environment.log.clone(), store, options.clone(), nonce_seed, wake)?);
+            let mut driver = Driver::open(system.clone(), partition, &environment.node, environment.log.clone(), store, options.clone(), nonce_seed, wake)?;
+            driver.owner_mut().heed(environment.gate.clone());
+            drivers.push(driver);
         }
         Ok(Self { description: system.describe(), drivers, session, environment, shared, replies: BTreeMap::new(), next_ticket: 0 })
     }
