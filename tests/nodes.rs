@@ -5,7 +5,6 @@
 mod broker;
 mod common;
 #[path = "supervision/systems.rs"]
-#[allow(dead_code)]
 mod systems;
 
 use std::collections::BTreeSet;
@@ -137,7 +136,7 @@ fn a_node_passes_on_what_another_owns_and_partitions_move_with_the_nodes() {
     shared(&[&a, &c]);
     assert_eq!(c.http.publish(&orders("two", 40)).ok()["accepted"], 40);
     // What another node stored is found here once it was read here.
-    let all = 40 + 40 + 4 + 1 + 1 + 4 + 120 + 40;
+    let all = 40 + 40 + 4 + 1 + 1 + 6 + 120 + 40;
     let stored = wait("all orders", || Some(a.http.events("type=commerce.order_placed.v1")).filter(|stored| stored.len() >= all));
     let ids: BTreeSet<&str> = stored.iter().map(|event| event["id"].as_str().unwrap()).collect();
     assert_eq!(ids.len(), stored.len(), "nothing is stored twice");
@@ -171,9 +170,29 @@ fn operators_reach_the_owner(a: &Member, b: &Member, behaviour: &Behaviour, thei
     a.http.publish(&[order("poison-3", theirs, 100), order("poison-4", theirs, 100)]).ok();
     parked(&a.http, 2);
     behaviour.heal();
+    let selection = json!({"system": SYSTEM, "dry_run": true});
+    assert_eq!(a.http.post("/dead-letters/redrive", &selection).ok()["redriven"], 2);
     let redriven = a.http.post("/dead-letters/redrive", &json!({"system": SYSTEM})).ok();
-    assert_eq!(redriven["redriven"], 2, "{redriven}");
+    assert_eq!((&redriven["state"], &redriven["redriven"], &redriven["selected"]), (&json!("done"), &json!(2), &json!(2)), "{redriven}");
     parked(&b.http, 0);
+
+    // In the background: the node that was asked tells how far all are, the owner knows its part by the same id.
+    behaviour.panics_on(&format!("customer/{theirs}"));
+    a.http.publish(&[order("poison-5", theirs, 100), order("poison-6", theirs, 100)]).ok();
+    parked(&a.http, 2);
+    behaviour.heal();
+    let begun = a.http.post("/dead-letters/redrive", &json!({"system": SYSTEM, "background": true}));
+    assert!(matches!(begun.status, 200 | 202), "{}", begun.text);
+    let place = format!("/dead-letters/redrives/{}", begun.json["id"].as_str().unwrap());
+    let ended = wait("the redrive to end", || Some(a.http.get(&place).ok()).filter(|status| status["state"] == "done"));
+    assert_eq!((&ended["redriven"], &ended["selected"]), (&json!(2), &json!(2)), "{ended}");
+    assert_eq!(b.http.get(&place).ok()["redriven"], 2);
+    parked(&b.http, 0);
+
+    // Every node folds all partitions, so it answers about subjects of others as well.
+    let asked = format!("/systems/revenue-agent-system/queries/mrr?subject=customer/{theirs}");
+    wait("the same answer on both nodes", || (a.http.get(&asked).ok() == b.http.get(&asked).ok()).then_some(()));
+    assert_eq!(a.http.get("/systems/revenue-agent-system/queries/nothing?subject=customer/1").status, 404);
 
     let state = |http: &Http| http.get(&format!("/systems/{SYSTEM}")).ok()["state"].clone();
     a.http.post(&format!("/systems/{SYSTEM}/pause"), &json!({})).ok();

@@ -113,8 +113,9 @@ pub trait NodeApi: Send + Sync + 'static {
     fn discard(&self, id: &str, reason: &str, by: &str) -> Answer<'_, DeadLetter>;
     /// Has all that match decided again; with `dry_run` only tells which. Errors: `JobRunning`, `EmergencyStop`.
     fn redrive_all(&self, filter: RedriveFilter, by: &str) -> Answer<'_, Redriven>;
-    /// How far a redrive is, or what became of it. `None` when this node knows of none with that id.
-    fn redrive_status(&self, id: &str) -> Option<Redriven>;
+    /// How far a redrive is, or what became of it. `None` when this node knows of none with that id. Errors: another node that takes part
+    /// does not answer now.
+    fn redrive_status(&self, id: &str) -> Answer<'_, Option<Redriven>>;
 
     /// Engages the emergency stop; answers when every live node has stopped or its lease has run out. Idempotent.
     fn stop(&self, reason: &str, by: &str) -> Answer<'_, StopState>;

@@ -30,12 +30,19 @@ pub(crate) enum Ask {
         /// Who asked for it.
         by: String,
     },
-    /// Redrive all that match in this node's partitions; answers [`crate::http::api::Redriven`].
+    /// Begin to redrive all that match in this node's partitions; answers [`crate::http::api::Redriven`].
     RedriveAll {
+        /// Names the redrive, on all nodes that take part.
+        id: String,
         /// Which.
         filter: crate::http::api::RedriveFilter,
         /// Who asked for it.
         by: String,
+    },
+    /// How far this node's part of a redrive is; answers an optional [`crate::http::api::Redriven`].
+    RedriveStatus {
+        /// The redrive.
+        id: String,
     },
     /// Give up this dead letter; answers [`crate::http::api::DeadLetter`].
     Discard {

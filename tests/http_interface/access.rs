@@ -31,7 +31,7 @@ fn is_refused(answer: &Answer) -> bool {
 
 /// What each route answers: (method, path, [no key, an unknown key, a key with publish, with read, with operate, with admin, with node]).
 /// Written by hand, so that a changed scope in the table of routes shows here. The request is a good one, but for `/events` (its
-/// content type is wrong), `/events/stream` (its cursor is) and `/dead-letters/redrive` (its body is), which tells that the key was let through.
+/// content type is wrong), `/events/stream` (its cursor is) and queries (they name no subject), which tells that the key was let through.
 #[rustfmt::skip]
 const TABLE: &[(&str, &str, [u16; 7])] = &[
     ("POST", "/events", [401, 401, 415, 403, 403, 415, 403]),
@@ -49,11 +49,15 @@ const TABLE: &[(&str, &str, [u16; 7])] = &[
     ("GET", "/projections/{name}/{key}", [401, 401, 403, 200, 403, 200, 403]),
     ("GET", "/systems", [401, 401, 403, 200, 403, 200, 403]),
     ("GET", "/systems/{name}", [401, 401, 403, 200, 403, 200, 403]),
+    ("GET", "/systems/{name}/queries/{query}", [401, 401, 403, 400, 403, 400, 403]),
+    ("GET", "/systems/revenue-agent-system/queries/mrr", [401, 401, 403, 400, 403, 400, 403]),
+    ("GET", "/systems/intelligent-ci-cd-orchestrator/queries/open-releases", [401, 401, 403, 400, 403, 400, 403]),
     ("POST", "/systems/{name}/pause", [401, 401, 403, 403, 200, 200, 403]),
     ("POST", "/systems/{name}/resume", [401, 401, 403, 403, 200, 200, 403]),
     ("POST", "/systems/{name}/restart", [401, 401, 403, 403, 200, 200, 403]),
     ("GET", "/dead-letters", [401, 401, 403, 200, 403, 200, 403]),
-    ("POST", "/dead-letters/redrive", [401, 401, 403, 403, 400, 400, 403]),
+    ("POST", "/dead-letters/redrive", [401, 401, 403, 403, 200, 200, 403]),
+    ("GET", "/dead-letters/redrives/{id}", [401, 401, 403, 200, 403, 200, 403]),
     ("POST", "/dead-letters/{id}/redrive", [401, 401, 403, 403, 200, 200, 403]),
     ("POST", "/dead-letters/{id}/discard", [401, 401, 403, 403, 200, 200, 403]),
     ("GET", "/emergency-stop", [401, 401, 403, 200, 403, 200, 403]),

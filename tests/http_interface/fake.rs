@@ -241,9 +241,9 @@ impl NodeApi for FakeNode {
         answer(Ok(Redriven { id: "r1".into(), state: state.into(), dry_run: filter.dry_run, ..Redriven::default() }))
     }
 
-    fn redrive_status(&self, id: &str) -> Option<Redriven> {
+    fn redrive_status(&self, id: &str) -> Answer<'_, Option<Redriven>> {
         self.call(format!("redriveStatus {id}"));
-        (id != "missing").then(|| Redriven { id: id.into(), state: "done".into(), ..Redriven::default() })
+        answer(Ok((id != "missing").then(|| Redriven { id: id.into(), state: "done".into(), ..Redriven::default() })))
     }
 
     fn stop(&self, reason: &str, by: &str) -> Answer<'_, StopState> {

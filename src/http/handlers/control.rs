@@ -89,7 +89,7 @@ pub(crate) async fn redrive_all(state: State, request: HttpRequest, payload: Pay
 }
 
 pub(crate) async fn redrive_status(state: State, id: Path<String>) -> Outcome {
-    let known = state.api.redrive_status(&id);
+    let known = state.api.redrive_status(&id).await?;
     json(&known.ok_or_else(|| Problem::new(Kind::NotFound, format!("this node knows of no redrive \"{id}\"; it remembers its last 20, until it stops")))?)
 }
 

@@ -167,10 +167,10 @@ pub(crate) static ROUTES: &[Route] = &[
         ..post(Operation::RedriveAll, "/dead-letters/redrive", DEAD_LETTERS, "Has all parked inputs that match decided again")
     },
     Route {
-        description: "A node remembers its last 20 redrives, until it stops.",
+        description: "Of all nodes that take part, where this one was asked for it; else of this one. A node remembers its last 20 redrives, until it stops.",
         parameters: &[&REDRIVE],
         answers: &[ok("How far it is.", Content::Json("Redriven"))],
-        problems: &[Kind::NotFound],
+        problems: &[Kind::NotFound, Kind::Unavailable],
         ..get(Operation::RedriveStatus, "/dead-letters/redrives/{id}", DEAD_LETTERS, "Tells how far a redrive is")
     },
     Route {

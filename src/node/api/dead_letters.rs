@@ -10,14 +10,14 @@ use tol_runtime::supervision::actor::Discard;
 use tol_runtime::supervision::root::SystemStatus;
 use tol_runtime::supervision::{Command, State};
 
-use super::redrive::{self, Request};
+use super::redrive::{self, Request, Selection};
 use super::systems::ask;
 use crate::http::api::{DeadLetter, DeadLetterPage, DeadLetterQuery, RedriveFilter, Redriven};
 use crate::http::problem::{Kind, Problem};
 use crate::node::{Node, Open};
 
 /// How long a redrive may take before its request is answered with how far it is.
-const PATIENCE: Duration = Duration::from_secs(25);
+pub(super) const PATIENCE: Duration = Duration::from_secs(25);
 
 impl Open {
     /// How many inputs of a system are parked, as its cache says.
@@ -148,7 +148,7 @@ pub(super) async fn redrive_one(node: &Node, id: String, by: String) -> Result<R
     while_not_stopped(node)?;
     let parked = find(open, &id).await?;
     let filter = RedriveFilter { system: Some(parked.system), subject: Some(parked.subject), ..RedriveFilter::default() };
-    let redriven = redrive_all(node, filter, by, true).await?;
+    let redriven = redrive_here(node, uuid::Uuid::new_v4().to_string(), filter, by).await?;
     match redriven.failed.first().or(redriven.limited.first()) {
         Some(stayed) if redriven.redriven == 0 => {
             let detail = format!(
@@ -161,9 +161,8 @@ pub(super) async fn redrive_one(node: &Node, id: String, by: String) -> Result<R
     }
 }
 
-/// `here_only`: of the partitions that are this node's.
-pub(super) async fn redrive_all(node: &Node, filter: RedriveFilter, by: String, here_only: bool) -> Result<Redriven, Problem> {
-    let open = node.opened()?;
+/// What a filter selects; `here_only`: of the partitions that are this node's.
+pub(super) async fn selected(open: &Arc<Open>, filter: &RedriveFilter, here_only: bool) -> Result<Selection, Problem> {
     if let Some(system) = &filter.system
         && !open.root.statuses().iter().any(|status| status.description.name == system)
     {
@@ -171,27 +170,28 @@ pub(super) async fn redrive_all(node: &Node, filter: RedriveFilter, by: String, 
     }
     let mut all = read(open, filter.system.clone()).await?;
     all.retain(|parked| !here_only || open.is_here(&parked.subject));
-    let request = Request { by, reason: filter.reason.clone().unwrap_or_default(), force: filter.force };
-    let selection = redrive::select(
-        all,
-        &Filter {
-            subject: filter.subject.as_deref(),
-            event_type: filter.event_type.as_deref(),
-            error: filter.error.as_deref(),
-            from: filter.from,
-            to: filter.to,
-        },
-    );
-    if filter.dry_run {
-        return Ok(selection.dry_run());
-    }
+    let meant = Filter {
+        subject: filter.subject.as_deref(),
+        event_type: filter.event_type.as_deref(),
+        error: filter.error.as_deref(),
+        from: filter.from,
+        to: filter.to,
+    };
+    Ok(redrive::select(all, &meant))
+}
+
+/// Begins this node's part of the redrive `id`, and waits for its end unless it is to run in the background.
+pub(super) async fn redrive_here(node: &Node, id: String, filter: RedriveFilter, by: String) -> Result<Redriven, Problem> {
+    let open = node.opened()?;
     while_not_stopped(node)?;
-    let id = open.redrives.start(open, selection, request)?;
+    let selection = selected(open, &filter, true).await?;
+    let request = Request { by, reason: filter.reason.unwrap_or_default(), force: filter.force };
+    open.redrives.start(open, id.clone(), selection, request)?;
     let until = tokio::time::Instant::now() + if filter.background { Duration::ZERO } else { PATIENCE };
     loop {
-        let status = open.redrives.status(&id).ok_or_else(|| Problem::unavailable("the redrive is forgotten", 1))?;
-        if status.state != "running" || tokio::time::Instant::now() >= until {
-            return Ok(status);
+        let known = open.redrives.known(&id).ok_or_else(|| Problem::unavailable("the redrive is forgotten", 1))?;
+        if known.part.state != "running" || tokio::time::Instant::now() >= until {
+            return Ok(known.part);
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

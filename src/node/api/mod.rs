@@ -141,8 +141,12 @@ impl NodeApi for Node {
         Box::pin(peer::redrive_all(self, filter, by.to_owned()))
     }
 
-    fn redrive_status(&self, id: &str) -> Option<Redriven> {
-        self.open.get()?.redrives.status(id)
+    fn redrive_status(&self, id: &str) -> Answer<'_, Option<Redriven>> {
+        let id = id.to_owned();
+        match self.opened() {
+            Ok(open) => Box::pin(async move { peer::redrive_status(open, &id).await }),
+            Err(problem) => ready(Err(problem)),
+        }
     }
 
     fn stop(&self, reason: &str, by: &str) -> Answer<'_, StopState> {

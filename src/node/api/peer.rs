@@ -18,6 +18,8 @@ use crate::node::{Node, Open, facts};
 const PATIENCE: Duration = Duration::from_secs(35);
 /// How long a node may take to confirm an emergency stop.
 const STOP_PATIENCE: Duration = Duration::from_millis(1_500);
+/// How long a node may take to tell how far its part of a redrive is.
+const STATUS_PATIENCE: Duration = Duration::from_secs(5);
 /// How long one owner waits for another's sake, at most.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
@@ -58,31 +60,74 @@ pub(super) async fn discard(open: &Arc<Open>, id: String, reason: String, by: St
     }
 }
 
-/// Redrives here and on every other node what is theirs. A dry run asks nobody: every node knows all dead letters.
-/// Other nodes are waited for, in the background or not: only this one's share can be asked about by its id.
+/// Redrives here and on every other node what is theirs, under one id. A dry run asks nobody: every node knows all dead letters.
 pub(super) async fn redrive_all(node: &Node, filter: RedriveFilter, by: String) -> Result<Redriven, Problem> {
     let open = node.opened()?;
     if filter.dry_run {
-        return dead_letters::redrive_all(node, filter, by, false).await;
+        return Ok(dead_letters::selected(open, &filter, false).await?.dry_run());
     }
-    let for_others = RedriveFilter { background: false, ..filter.clone() };
-    let others = ask_others(open, |_| Ask::RedriveAll { filter: for_others.clone(), by: by.clone() }, PATIENCE);
-    let (here, others) = futures_util::future::join(dead_letters::redrive_all(node, filter, by.clone(), true), others).await;
-    let mut all = here?;
-    for (url, answer) in others {
-        let theirs: Redriven = answer.map_err(|problem| partly(&url, "redrive", problem))?;
-        all.selected += theirs.selected;
-        all.held_back += theirs.held_back;
-        all.redriven += theirs.redriven;
-        all.ids.extend(theirs.ids);
-        all.failed.extend(theirs.failed);
-        all.limited.extend(theirs.limited);
-        if theirs.state == "failed" {
-            all.state = theirs.state;
-            all.problem = theirs.problem;
+    let until = tokio::time::Instant::now() + if filter.background { Duration::ZERO } else { dead_letters::PATIENCE };
+    let id = uuid::Uuid::new_v4().to_string();
+    let begun = RedriveFilter { background: true, ..filter };
+    dead_letters::redrive_here(node, id.clone(), begun.clone(), by.clone()).await?;
+    let mut refused = None;
+    for (url, answer) in ask_others::<Redriven>(open, |_| Ask::RedriveAll { id: id.clone(), filter: begun.clone(), by: by.clone() }, PATIENCE).await {
+        match answer {
+            Ok(_) => open.redrives.joined(&id, url),
+            Err(problem) => refused = Some(partly(&url, "redrive", problem)),
         }
     }
-    Ok(all)
+    if let Some(problem) = refused {
+        return Err(problem.with("redrive", id));
+    }
+    let mut pause = Duration::from_millis(5);
+    loop {
+        let status = redrive_status(open, &id).await?.ok_or_else(|| Problem::unavailable("the redrive is forgotten", 1))?;
+        if status.state != "running" || tokio::time::Instant::now() >= until {
+            return Ok(status);
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_millis(100));
+    }
+}
+
+/// How far a redrive is on all nodes that take part. Only the node that was asked for it knows them all; any other knows its own part.
+pub(super) async fn redrive_status(open: &Open, id: &str) -> Result<Option<Redriven>, Problem> {
+    let Some(known) = open.redrives.known(id) else { return Ok(None) };
+    let mut whole = known.part;
+    let there = open.routing.others();
+    for url in known.others {
+        let asked = open.peers.ask_later::<Option<Redriven>>(url.clone(), Ask::RedriveStatus { id: id.to_owned() }, STATUS_PATIENCE).await;
+        match asked {
+            Ok(Some(part)) => add(&mut whole, part),
+            Err(problem) if there.contains(&url) => return Err(problem),
+            Ok(None) | Err(_) => gave_up(&mut whole, format!("the node at {url} went away half-way; redrive again what is left")),
+        }
+    }
+    Ok(Some(whole))
+}
+
+/// Adds another node's part.
+fn add(whole: &mut Redriven, part: Redriven) {
+    whole.selected += part.selected;
+    whole.held_back += part.held_back;
+    whole.redriven += part.redriven;
+    whole.ids.extend(part.ids);
+    whole.failed.extend(part.failed);
+    whole.limited.extend(part.limited);
+    match part.state.as_str() {
+        "failed" => gave_up(whole, part.problem.unwrap_or_default()),
+        // It runs as long as any part does, even if another one gave up.
+        "running" => whole.state = part.state,
+        _ => {}
+    }
+}
+
+fn gave_up(whole: &mut Redriven, problem: String) {
+    if whole.state != "running" {
+        whole.state = "failed".to_owned();
+    }
+    whole.problem = Some(whole.problem.take().map_or(problem.clone(), |before| format!("{before}; {problem}")));
 }
 
 /// Pauses, resumes or restarts a system on every node.
@@ -157,7 +202,8 @@ pub(super) async fn answer(node: &Node, question: Vec<u8>) -> Result<Value, Prob
             must_be_here(&open, &id).await?;
             answered(dead_letters::discard(&open, id, reason, by).await)
         }
-        Ask::RedriveAll { filter, by } => answered(dead_letters::redrive_all(node, filter, by, true).await),
+        Ask::RedriveAll { id, filter, by } => answered(dead_letters::redrive_here(node, id, filter, by).await),
+        Ask::RedriveStatus { id } => answered(Ok(open.redrives.known(&id).map(|known| known.part))),
         Ask::Control { system, control, by } => answered(systems::control(&open, system, control, by).await),
         Ask::Covering { system, partition, position, timeout_ms } => {
             if !open.routing.own().contains(&partition.partition) {

@@ -86,39 +86,53 @@ impl Selection {
     }
 }
 
+/// A redrive, and the other nodes that were asked to do their part.
+#[derive(Clone, Default)]
+pub(super) struct Known {
+    pub part: Redriven,
+    pub others: Vec<String>,
+}
+
 /// The redrives of this node, one at a time.
 #[derive(Clone, Default)]
 pub(crate) struct Redrives {
-    known: Arc<Mutex<VecDeque<Redriven>>>,
+    known: Arc<Mutex<VecDeque<Known>>>,
 }
 
 impl Redrives {
-    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Redriven>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How far a redrive is.
-    pub(super) fn status(&self, id: &str) -> Option<Redriven> {
-        self.lock().iter().find(|one| one.id == id).cloned()
+    /// How far this node's part of a redrive is, and who else does one.
+    pub(super) fn known(&self, id: &str) -> Option<Known> {
+        self.lock().iter().find(|one| one.part.id == id).cloned()
     }
 
-    fn change(&self, id: &str, change: impl FnOnce(&mut Redriven)) {
-        if let Some(one) = self.lock().iter_mut().find(|one| one.id == id) {
-            change(one);
+    /// Notes that another node does its part of a redrive.
+    pub(super) fn joined(&self, id: &str, url: String) {
+        if let Some(one) = self.lock().iter_mut().find(|one| one.part.id == id) {
+            one.others.push(url);
         }
     }
 
-    /// Starts one and answers its id.
-    pub(super) fn start(&self, open: &Arc<Open>, selection: Selection, request: Request) -> Result<String, Problem> {
-        let id = uuid::Uuid::new_v4().to_string();
+    fn change(&self, id: &str, change: impl FnOnce(&mut Redriven)) {
+        if let Some(one) = self.lock().iter_mut().find(|one| one.part.id == id) {
+            change(&mut one.part);
+        }
+    }
+
+    /// Starts this node's part of the redrive `id`.
+    pub(super) fn start(&self, open: &Arc<Open>, id: String, selection: Selection, request: Request) -> Result<(), Problem> {
         {
             let mut known = self.lock();
-            if let Some(running) = known.iter().find(|one| one.state == "running") {
+            if let Some(running) = known.iter().map(|one| &one.part).find(|part| part.state == "running") {
                 let detail = format!("redrive {} runs; GET /dead-letters/redrives/{} tells how far it is", running.id, running.id);
                 return Err(Problem::new(Kind::JobRunning, detail).with("redrive", running.id.clone()));
             }
             let state = "running".to_owned();
-            known.push_back(Redriven { id: id.clone(), state, selected: selection.count(), held_back: selection.held_back, ..Redriven::default() });
+            let part = Redriven { id: id.clone(), state, selected: selection.count(), held_back: selection.held_back, ..Redriven::default() };
+            known.push_back(Known { part, others: Vec::new() });
             while known.len() > REMEMBERED {
                 known.pop_front();
             }
@@ -135,7 +149,7 @@ impl Redrives {
         if let Err(error) = spawned {
             self.change(&id, |one| (one.state, one.problem) = ("failed".to_owned(), Some(error.to_string())));
         }
-        Ok(id)
+        Ok(())
     }
 }
 
@@ -184,7 +198,8 @@ fn settle(open: &Open, redrives: &Redrives, id: &str, system: &str, partition: u
             }
             Err(problem) => {
                 let state = open.root.statuses().into_iter().find(|status| status.description.name == system).map(|status| status.state);
-                let hopeless = matches!(state, None | Some(State::Degraded | State::Stopped));
+                let moved = !open.routing.own().contains(&partition);
+                let hopeless = moved || matches!(state, None | Some(State::Degraded | State::Stopped));
                 if hopeless || Instant::now() >= until || open.control.stopping.load(Ordering::Acquire) {
                     return Err(format!("{system} partition {partition}: {problem}; redrive again what is left once GET /systems/{system} says that it runs"));
                 }
