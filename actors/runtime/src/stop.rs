@@ -1,8 +1,9 @@
 //! The emergency stop of this node: engaged at once where it was asked for, and wherever `control` says so.
 //! Effects start only under a short lease, renewed by reading the end of `control`.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use serde::{Deserialize, Serialize};
 use tol_events::{EventTime, EventView, reserved};
@@ -37,7 +38,46 @@ struct Inner {
     lease_until_ms: AtomicU64,
     /// Effects that were allowed to start and have not ended.
     effects: AtomicU64,
+    /// The seats of owners that may still decide: also of those whose thread was given up.
+    places: Mutex<Vec<Weak<Place>>>,
     state: Mutex<StopState>,
+}
+
+#[derive(Debug)]
+struct Place {
+    system: String,
+    deciding: AtomicBool,
+}
+
+/// Where an owner sits down to decide, for those to see who wait until nobody does.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    gate: StopGate,
+    place: Arc<Place>,
+}
+
+impl Seat {
+    /// Taken until the answer is dropped. It is taken before the gate is looked at: once the gate is closed and
+    /// [`StopGate::deciding`] did not name the system, it decides nothing.
+    pub(crate) fn take(&self) -> Taken {
+        self.place.deciding.store(!breaks(Mutation::DecisionsUncounted), Ordering::SeqCst);
+        Taken(self.place.clone())
+    }
+
+    /// Whether nothing may be decided now.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.gate.is_closed()
+    }
+}
+
+/// An owner decides; until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Taken(Arc<Place>);
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.0.deciding.store(false, Ordering::SeqCst);
+    }
 }
 
 /// An effect that may run; it has ended when this is dropped.
@@ -61,6 +101,7 @@ impl Default for StopGate {
                 informed: AtomicBool::new(false),
                 lease_until_ms: AtomicU64::new(0),
                 effects: AtomicU64::new(0),
+                places: Mutex::default(),
                 state: Mutex::new(state),
             }),
         }
@@ -89,7 +130,26 @@ impl StopGate {
 
     /// Effects under way.
     pub fn effects(&self) -> u64 {
+        if breaks(Mutation::EffectsUncounted) {
+            return 0;
+        }
         self.inner.effects.load(Ordering::SeqCst)
+    }
+
+    /// A seat for one owner of a system.
+    pub(crate) fn seat(&self, system: &str) -> Seat {
+        let place = Arc::new(Place { system: system.to_owned(), deciding: AtomicBool::new(false) });
+        let mut places = self.inner.places.lock().unwrap_or_else(PoisonError::into_inner);
+        places.retain(|place| place.strong_count() > 0);
+        places.push(Arc::downgrade(&place));
+        Seat { gate: self.clone(), place }
+    }
+
+    /// Systems that decide at this moment.
+    pub fn deciding(&self) -> BTreeSet<String> {
+        let places = self.inner.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = places.iter().filter_map(Weak::upgrade).filter(|place| place.deciding.load(Ordering::SeqCst));
+        taken.map(|place| place.system.clone()).collect()
     }
 
     /// `control` was read to its end: decisions may begin, effects may start until `until_ms`.

@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tol_config::LogKind;
-use tol_runtime::supervision::Command;
 
 use crate::http::api::{Check, Readiness, StopState, Topic, Version};
 use crate::http::problem::Problem;
-use crate::node::{Node, Open};
+use crate::node::Node;
 
 /// How long an emergency stop waits for what had begun before.
 const CONFIRM_WITHIN: Duration = Duration::from_millis(200);
@@ -46,39 +45,23 @@ pub(super) async fn stop(node: &Node, reason: String, by: String) -> Result<Stop
         recorded
     };
     let others = super::peer::stop_others(open, &reason, &by);
-    let (others, recorded, still_deciding) = futures_util::future::join3(others, on_record, quiet(node, open)).await;
+    let (others, recorded, still_deciding) = futures_util::future::join3(others, on_record, quiet(node)).await;
     let mut state = StopState { still_deciding, ..stop_state(node, recorded) };
     state.confirmed.extend(others);
     Ok(state)
 }
 
 /// Waits, with the gate closed, until no decision and no effect that began before runs on this node, but not for long; names the systems
-/// that had not confirmed it by then.
-pub(super) async fn quiet(node: &Node, open: &Open) -> Vec<String> {
+/// that still decide then.
+pub(super) async fn quiet(node: &Node) -> Vec<String> {
     let until = tokio::time::Instant::now() + CONFIRM_WITHIN;
-    let asked: Vec<(String, oneshot::Receiver<()>)> = open.root.statuses().iter().filter_map(|status| quiesced(open, status.description.name)).collect();
-    let mut still_deciding = Vec::new();
-    for (system, confirmed) in asked {
-        // One that ended meanwhile decides nothing either.
-        if tokio::time::timeout_at(until, confirmed).await.is_err() {
-            still_deciding.push(system);
+    loop {
+        let deciding = node.gate.deciding();
+        if (deciding.is_empty() && node.gate.effects() == 0) || tokio::time::Instant::now() >= until {
+            return deciding.into_iter().collect();
         }
-    }
-    while node.gate.effects() > 0 && tokio::time::Instant::now() < until {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    still_deciding
-}
-
-/// Asks a system to confirm that it decides nothing more. `None` where it does not run.
-fn quiesced(open: &Open, system: &str) -> Option<(String, oneshot::Receiver<()>)> {
-    let (sender, confirmed) = oneshot::channel();
-    let reply = move |()| {
-        // Nobody waits any more when it took too long.
-        let _ = sender.send(());
-    };
-    let asked = open.root.command(system, Command::Quiesced(Box::new(reply)));
-    asked.then(|| (system.to_owned(), confirmed))
 }
 
 pub(super) async fn release(node: &Node, reason: String, by: String) -> Result<StopState, Problem> {

@@ -183,9 +183,7 @@ pub(super) async fn answer(node: &Node, question: Vec<u8>) -> Result<Value, Prob
     if let Ask::Stop { reason, by } = ask {
         // Open or not: the record on `control` follows, and says the same.
         node.gate.engage(&reason, &by, chrono::Utc::now().into());
-        if let Some(open) = node.open.get() {
-            let _ = operate::quiet(node, open).await; // who asks waits no longer than its own patience
-        }
+        let _ = operate::quiet(node).await; // who asks waits no longer than its own patience
         return Ok(Value::Null);
     }
     let open = node.opened()?.clone();

@@ -41,7 +41,7 @@ pub use options::{Error, Options};
 pub use parking::{Parked, Recorded};
 pub use redrive::{Answered, Redrive, Redriven, Stayed};
 
-use crate::stop::StopGate;
+use crate::stop::{Seat, StopGate};
 use crate::store::Store;
 use crate::writer::{Identity, Phase, Writer};
 
@@ -151,7 +151,7 @@ pub struct Owner {
     nonce_seed: u64,
     last_problem: Option<String>,
     /// Looked at before each decision, so that a stop does not wait for the end of a batch.
-    gate: Option<StopGate>,
+    seat: Option<Seat>,
 }
 
 impl Owner {
@@ -213,7 +213,7 @@ impl Owner {
             claim_at_ms: 0,
             nonce_seed,
             last_problem: None,
-            gate: None,
+            seat: None,
         })
     }
 
@@ -276,12 +276,12 @@ impl Owner {
     }
 
     /// Heeds the emergency stop between two decisions, not only between two steps.
-    pub fn heed(&mut self, gate: StopGate) {
-        self.gate = Some(gate);
+    pub fn heed(&mut self, gate: &StopGate) {
+        self.seat = Some(gate.seat(self.description.name));
     }
 
     fn is_halted(&self) -> bool {
-        self.gate.as_ref().is_some_and(StopGate::is_closed)
+        self.seat.as_ref().is_some_and(Seat::is_closed) && !self.options.breaks(Mutation::StopHeededLate)
     }
 
     /// Stops deciding until resumed; what is in flight ends.
@@ -447,6 +447,7 @@ impl Owner {
         }
         if self.writer.is_active() {
             if !moment.stopped && !self.paused {
+                let _taken = self.seat.as_ref().map(Seat::take);
                 self.redrive_waiting(moment)?;
                 self.decide_waiting(moment)?;
             }

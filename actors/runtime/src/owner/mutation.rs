@@ -64,6 +64,20 @@ pub(crate) enum Mutation {
     StopIgnored,
     /// Decisions begin before `control` was read.
     StopForgotten,
+    /// The stop is heeded between two steps, not between two decisions.
+    StopHeededLate,
+    /// Effects under way are not counted: a stop is answered while one runs.
+    EffectsUncounted,
+    /// Decisions under way are not seen: a stop is answered while one is made.
+    DecisionsUncounted,
+    /// A redrive tries again what failed in it.
+    RedriveTwice,
+    /// However often it failed, a redrive tries it.
+    RedriveUnlimited,
+    /// A redrive goes on behind the last that was asked for.
+    RedriveBeyond,
+    /// E7: what became of a redrive is answered before it is committed.
+    AnsweredEarly,
     /// A release from before the stop lifts it.
     StaleRelease,
     /// Ticks follow the wall clock back.
@@ -77,7 +91,7 @@ pub(crate) enum Mutation {
 #[cfg(test)]
 impl Mutation {
     /// Those that the simulation notices. The last two are not among them: see the tests that say why.
-    pub(crate) const NOTICED: [Mutation; 31] = [
+    pub(crate) const NOTICED: [Mutation; 38] = [
         Mutation::ClaimNotExclusive,
         Mutation::GroupCompleted,
         Mutation::AcknowledgedAnywhere,
@@ -107,6 +121,13 @@ impl Mutation {
         Mutation::LeaseIgnored,
         Mutation::StopIgnored,
         Mutation::StopForgotten,
+        Mutation::StopHeededLate,
+        Mutation::EffectsUncounted,
+        Mutation::DecisionsUncounted,
+        Mutation::RedriveTwice,
+        Mutation::RedriveUnlimited,
+        Mutation::RedriveBeyond,
+        Mutation::AnsweredEarly,
         Mutation::StaleRelease,
         Mutation::ClockBack,
     ];

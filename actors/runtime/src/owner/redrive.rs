@@ -8,7 +8,7 @@ use tol_system::Input;
 
 use super::decide::{Cause, OwnDraft};
 use super::parking::{Parked, Recorded, RedriveFailed, Removed};
-use super::{Action, Error, Moment, Owner, Ticket};
+use super::{Action, Error, Moment, Mutation, Owner, Ticket};
 
 /// Parked inputs of one subject read at a time.
 const CHUNK: usize = 500;
@@ -122,7 +122,9 @@ impl Owner {
 
     /// E7: answers once what the answer rests on is committed: the batch being built, else the one in flight, else nothing.
     fn answer(&mut self, ticket: Ticket, answer: Answered) {
-        if !self.building.records.is_empty() {
+        if self.options.breaks(Mutation::AnsweredEarly) {
+            self.actions.push(Action::Answer(ticket, Ok(answer)));
+        } else if !self.building.records.is_empty() {
             self.building.answers.push((ticket, answer));
         } else if let Some((_, built, ..)) = &mut self.in_flight {
             built.answers.push((ticket, answer));
@@ -154,7 +156,7 @@ impl Owner {
                 return Ok(true);
             }
             for (order, row) in chunk {
-                if order > what.through {
+                if order > what.through && !self.options.breaks(Mutation::RedriveBeyond) {
                     return Ok(true);
                 }
                 if self.building.records.len() >= self.options.batch_events || self.is_halted() {
@@ -162,11 +164,11 @@ impl Owner {
                 }
                 let parked: Parked = serde_json::from_slice(&row).map_err(|_| Error::Internal("a parked input does not read"))?;
                 let stays = |problem: String| Stayed { id: parked.id.clone(), subject: parked.subject.clone(), problem };
-                if parked.failed_in.as_ref() == Some(&what.id) {
+                if parked.failed_in.as_ref() == Some(&what.id) && !self.options.breaks(Mutation::RedriveTwice) {
                     so_far.failed.push(stays(parked.error.clone()));
                     return Ok(true);
                 }
-                if parked.redrives >= self.options.redrives && !what.force {
+                if parked.redrives >= self.options.redrives && !what.force && !self.options.breaks(Mutation::RedriveUnlimited) {
                     so_far.limited.push(stays(format!("it was redriven in vain {} times, the last time: {}", parked.redrives, parked.error)));
                     return Ok(true);
                 }

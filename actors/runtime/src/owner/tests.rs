@@ -438,7 +438,7 @@ fn a_stop_takes_hold_between_two_decisions_of_a_batch() {
     gate.renew(u64::MAX);
     stage.fact("f1", "customer/a", json!({ "emit": 1 }));
     let mut driver = stage.open(1);
-    driver.owner_mut().heed(gate.clone());
+    driver.owner_mut().heed(&gate);
     stage.settle(&mut driver);
     // The moment of the step says nothing of a stop that comes while it decides.
     gate.engage("fire", "ann", EventTime::default());

@@ -53,6 +53,8 @@ pub struct Stats {
     pub parked: usize,
     /// Parked inputs decided after all.
     pub redriven: usize,
+    /// Redrives of one dead letter that failed again.
+    pub failed_again: usize,
     /// Parked inputs given up.
     pub discarded: usize,
     /// Timers that fired.
@@ -78,6 +80,7 @@ impl std::ops::AddAssign for Stats {
         self.events += other.events;
         self.parked += other.parked;
         self.redriven += other.redriven;
+        self.failed_again += other.failed_again;
         self.discarded += other.discarded;
         self.timers += other.timers;
         self.effects += other.effects;
@@ -111,7 +114,7 @@ fn check_so_far(cluster: &Cluster) -> Result<(), String> {
     let mut findings = Findings::default();
     for partition in 0..cluster.partitions {
         for kind in Kind::ALL {
-            oracle::check(&cluster.log, kind, partition, cluster.partitions, cluster.world.subjects, &mut findings, false)?;
+            oracle::check(&cluster.log, kind, partition, cluster.limits(), &mut findings, false)?;
         }
     }
     check_clock(cluster)?;
@@ -128,7 +131,7 @@ fn check(cluster: &Cluster) -> Result<Stats, String> {
     let mut stats = Stats::default();
     for partition in 0..cluster.partitions {
         for kind in Kind::ALL {
-            let memory = oracle::check(&cluster.log, kind, partition, cluster.partitions, cluster.world.subjects, &mut findings, true)?;
+            let memory = oracle::check(&cluster.log, kind, partition, cluster.limits(), &mut findings, true)?;
             check_replay(cluster, (kind, partition), &memory)?;
             check_reader(&cluster.log, &TopicPartition::new(format!("{}.events", kind.name()), partition), &mut stats)?;
         }
@@ -155,12 +158,18 @@ fn check(cluster: &Cluster) -> Result<Stats, String> {
             Some(runs) => stats.repeated_effects += *runs as usize - 1,
         }
     }
-    if let Some(lost) = cluster.discarded.iter().find(|id| !findings.discarded.contains(*id)) {
+    if let Some(lost) = cluster.promised.discarded.iter().find(|id| !findings.discarded.contains(*id)) {
         return Err(format!("the discard of {lost} was answered but is not in the log"));
+    }
+    for (promised, found) in [(&cluster.promised.redriven, &findings.redriven_in), (&cluster.promised.failed, &findings.failed_in)] {
+        if let Some((letter, redrive)) = promised.iter().find(|promise| !found.contains(*promise)) {
+            return Err(format!("what became of {letter} in {redrive} was answered but is not in the log"));
+        }
     }
     stats.events = findings.events;
     stats.parked = findings.parked;
     stats.redriven = findings.redriven;
+    stats.failed_again = findings.failed_in.len();
     stats.discarded = findings.discarded.len();
     stats.timers = findings.timers;
     stats.effects = findings.effects;

@@ -6,6 +6,7 @@ use serde_json::Value;
 use tol_events::{Attribute, id, reserved};
 use tol_kafka::{EventLog, MemoryLog, TopicPartition};
 
+use super::cluster::operators::FORCED;
 use super::rules::{self, Cause, Kind, Memory, Poison, plan};
 
 /// An accepted event, taken out of the log.
@@ -93,12 +94,38 @@ struct Parked {
     id: String,
     order: u64,
     cause: Cause,
+    /// Redrives it failed again in.
+    failed_in: Vec<String>,
+}
+
+impl Parked {
+    /// What the event of a redrive says of who asked and why tells whether it should have tried this one.
+    fn may_be_redriven(&self, event: &Told, limit: u32) -> Result<(), String> {
+        let (by, reason) = (event.field("by")?, event.field("reason")?);
+        if self.failed_in.len() >= limit as usize && !by.is_empty() && by != FORCED {
+            return Err(format!("{} was redriven although it failed {} times", self.id, self.failed_in.len()));
+        }
+        match reason.strip_prefix("through ").map(str::parse::<u64>) {
+            Some(Ok(through)) if through < self.order => Err(format!("{} was redriven although it comes after {through}", self.id)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What the model has to know of how a run was set up.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub partitions: u32,
+    pub subjects: u64,
+    /// Times a parked input may fail again before a redrive has to be forced.
+    pub redrives: u32,
 }
 
 /// One partition of one system, folded by the model.
 struct Model<'a> {
     kind: Kind,
     subjects: u64,
+    redrives: u32,
     inputs: &'a BTreeMap<String, Source>,
     memory: BTreeMap<String, Memory>,
     timers: BTreeMap<(i64, String, String), String>,
@@ -118,6 +145,10 @@ pub(super) struct Findings {
     pub parked: usize,
     pub redriven: usize,
     pub discarded: BTreeSet<String>,
+    /// Dead letters and the redrives they went through in.
+    pub redriven_in: BTreeSet<(String, String)>,
+    /// Dead letters and the redrives they failed again in.
+    pub failed_in: BTreeSet<(String, String)>,
     pub timers: usize,
     pub effects: usize,
     pub requests: BTreeSet<String>,
@@ -214,7 +245,7 @@ impl Model<'_> {
                 if first.id != expected || first.field("id")? != expected {
                     return Err(format!("{} was parked as {} instead of {expected}", cause.name(), first.id));
                 }
-                self.parked.entry(first.subject.clone()).or_default().push_back(Parked { id: expected, order: first.sequence, cause });
+                self.parked.entry(first.subject.clone()).or_default().push_back(Parked { id: expected, order: first.sequence, cause, failed_in: Vec::new() });
                 Ok(())
             }
             reserved::INPUT_DISCARDED => {
@@ -229,9 +260,23 @@ impl Model<'_> {
             }
             reserved::REDRIVE_FAILED => {
                 let id = first.field("id")?;
-                let head = self.parked.get(&first.subject).and_then(VecDeque::front).ok_or_else(|| format!("{id} failed again but is not parked"))?;
+                let redrive = first.field("redrive")?;
+                let limit = self.redrives;
+                let head = self.parked.get_mut(&first.subject).and_then(VecDeque::front_mut).ok_or_else(|| format!("{id} failed again but is not parked"))?;
                 let poisoned = Poison::of(self.kind, &head.cause) != Poison::None;
-                if head.id == id && poisoned { Ok(()) } else { Err(format!("{id} was redriven before {}, or failed without a reason", head.id)) }
+                if head.id != id || !poisoned {
+                    return Err(format!("{id} was redriven before {}, or failed without a reason", head.id));
+                }
+                head.may_be_redriven(first, limit)?;
+                if head.failed_in.contains(&redrive) {
+                    return Err(format!("{id} failed twice in {redrive}"));
+                }
+                head.failed_in.push(redrive.clone());
+                if first.data.get("redrives").and_then(Value::as_u64) != Some(head.failed_in.len() as u64) {
+                    return Err(format!("{id} failed {} times, not as often as it says", head.failed_in.len()));
+                }
+                findings.failed_in.insert((id, redrive));
+                Ok(())
             }
             reserved::INPUT_REDRIVEN => {
                 findings.redriven += 1;
@@ -240,6 +285,8 @@ impl Model<'_> {
                 if parked.id != id || first.data.get("order").and_then(Value::as_u64) != Some(parked.order) {
                     return Err(format!("{id} was redriven before {}", parked.id));
                 }
+                parked.may_be_redriven(first, self.redrives)?;
+                findings.redriven_in.insert((id.clone(), first.field("redrive")?));
                 let source = format!("redrive:{}", self.kind.name());
                 self.events(&first.subject, &parked.cause, &source, &format!("{id}@{}", parked.order), rest, 1, findings)
             }
@@ -360,15 +407,16 @@ pub(super) fn check(
     log: &MemoryLog,
     kind: Kind,
     partition: u32,
-    partitions: u32,
-    subjects: u64,
+    limits: Limits,
     findings: &mut Findings,
     finished: bool,
 ) -> Result<BTreeMap<String, Memory>, String> {
+    let Limits { partitions, subjects, redrives } = limits;
     let inputs = inputs_of(log, kind, partition, partitions)?;
     let mut model = Model {
         kind,
         subjects,
+        redrives,
         inputs: &inputs,
         memory: BTreeMap::new(),
         timers: BTreeMap::new(),

@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tol_events::{Event, EventTime, EventView};
 use tol_system::{AnySystem, Decision, Description, EffectOutcome, Error, Evolution, Input, InputSpec, System, erase};
 
+use crate::stop::StopGate;
+
 use super::rules::{self, Cause, Kind, Memory, Poison, Told, plan};
 
 /// What the systems and the schedule share.
@@ -18,6 +20,8 @@ pub(super) struct World {
     /// The driver that steps now had its cache taken over: what it folds is mixed up, and must never be written.
     pub hung: AtomicBool,
     pub subjects: u64,
+    /// A gate that closes while a driver decides, and after how many more decisions.
+    closing: Mutex<Option<(StopGate, u32)>>,
     tries: Mutex<BTreeMap<(Kind, String), u32>>,
     violations: Mutex<Vec<String>>,
 }
@@ -33,6 +37,35 @@ impl World {
 
     pub(super) fn first_violation(&self) -> Option<String> {
         self.violations.lock().unwrap_or_else(PoisonError::into_inner).first().cloned()
+    }
+
+    /// Has this gate close in the middle of the next step.
+    pub(super) fn close_after(&self, closing: Option<(StopGate, u32)>) {
+        *self.closing.lock().unwrap_or_else(PoisonError::into_inner) = closing;
+    }
+
+    /// Whether that happened.
+    pub(super) fn closed(&self) -> bool {
+        self.closing.lock().unwrap_or_else(PoisonError::into_inner).take().is_some_and(|(_, left)| left == 0)
+    }
+
+    /// One decision; whether none is allowed any more.
+    fn count_decision(&self, kind: Kind) -> bool {
+        match &mut *self.closing.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some((_, 0)) => true,
+            Some((gate, _)) if !gate.deciding().contains(kind.name()) => {
+                self.violation(format!("a stop would be answered while {} decides", kind.name()));
+                false
+            }
+            Some((gate, left)) => {
+                *left -= 1;
+                if *left == 0 {
+                    gate.engage("a test", "another node", EventTime::default());
+                }
+                false
+            }
+            None => false,
+        }
     }
 
     fn try_again(&self, kind: Kind, cause: &Cause) -> u32 {
@@ -94,7 +127,7 @@ impl System for Simulated {
                 Cause::Effect { request: request_id.to_owned() }
             }
         };
-        if self.world.stopped.load(Ordering::Relaxed) {
+        if self.world.stopped.load(Ordering::Relaxed) | self.world.count_decision(self.kind) {
             self.world.violation(format!("{} decided {} while stopped", self.kind.name(), cause.name()));
         }
         let healed = self.world.healed.load(Ordering::Relaxed);

@@ -123,8 +123,6 @@ pub enum Command {
     Query(Question, Reply<Result<serde_json::Value, QueryError>>),
     /// The own position that covers an input position, if it is covered.
     Covering(TopicPartition, Position, Reply<Option<(TopicPartition, Position)>>),
-    /// Answered once no turn that began before runs: after the gate was closed, nothing is decided any more.
-    Quiesced(Reply<()>),
     /// An effect ended.
     EffectEnded(u32, String, EffectOutcome, EventTime),
 }
@@ -216,7 +214,7 @@ impl SystemActor {
             let nonce_seed = uuid::Uuid::new_v4().as_u64_pair().0;
             let store = session.clone();
             let mut driver = Driver::open(system.clone(), partition, &environment.node, environment.log.clone(), store, options.clone(), nonce_seed, wake)?;
-            driver.owner_mut().heed(environment.gate.clone());
+            driver.owner_mut().heed(&environment.gate);
             drivers.push(driver);
         }
         Ok(Self { description: system.describe(), drivers, session, environment, shared, replies: BTreeMap::new(), next_ticket: 0 })
@@ -404,7 +402,6 @@ impl Handler<Command> for SystemActor {
                 });
                 reply(covering);
             }
-            Command::Quiesced(reply) => reply(()),
             Command::EffectEnded(partition, request_id, outcome, at) => {
                 if let Some(driver) = self.drivers.get_mut(partition as usize) {
                     driver.effect_ended(request_id, outcome, at);

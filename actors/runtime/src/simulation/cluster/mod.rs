@@ -10,6 +10,7 @@ use tol_events::{Event, EventTime, id};
 use tol_kafka::{EventLog, Faults, MemoryClient, MemoryLog, TopicPartition, TopicSpec};
 
 mod door;
+pub(super) mod operators;
 mod schedule;
 mod stops;
 
@@ -24,10 +25,11 @@ use crate::clock::Ticker;
 use crate::control::ControlLine;
 use crate::driver::{Driver, Output};
 use crate::effects::{EffectQueue, Job};
-use crate::owner::{Answered, Error, Moment, Options};
+use crate::owner::{Error, Moment, Options};
 use crate::stop::{Permit, StopGate};
 use crate::store::MemoryStore;
 use door::{Disk, Door, Pump};
+use operators::Promised;
 use stops::{Stand, Stops};
 
 /// A system's partition.
@@ -60,7 +62,8 @@ pub(super) struct Node {
     gate: StopGate,
     line: Option<ControlLine>,
     queue: EffectQueue,
-    running: Vec<(Job, Permit)>,
+    /// A job between two tries has no permit.
+    running: Vec<(Job, Option<Permit>)>,
     stand: Stand,
     pub projections: Vec<Counting>,
     drivers: BTreeMap<Key, Running>,
@@ -100,7 +103,7 @@ pub(super) struct Cluster {
     tickets: u64,
     open_tickets: BTreeMap<u64, (u64, Option<String>)>,
     /// Dead letters whose discard was answered with 1.
-    pub discarded: Vec<String>,
+    pub promised: Promised,
     faults: Faults,
     verbose: bool,
     storm_of_crashes: bool,
@@ -136,7 +139,7 @@ impl Cluster {
             group_events: 100,
             batch_events: random.random_range(1..=8),
             checkpoint_inputs: random.random_range(3..=30),
-            redrives: 5,
+            redrives: random.random_range(1..=3),
             read_bytes: random.random_range(1..=4000),
         };
         let feed_log: Arc<dyn EventLog> = log.client("feed");
@@ -175,7 +178,7 @@ impl Cluster {
             instances: 0,
             tickets: 0,
             open_tickets: BTreeMap::new(),
-            discarded: Vec::new(),
+            promised: Promised::default(),
             faults,
             verbose,
             storm_of_crashes: random.random_bool(0.3),
@@ -258,6 +261,7 @@ impl Cluster {
             Err(error) => return Err(format!("open: {error}")),
         };
         let mut running = Running { driver, instance: self.instances };
+        running.driver.owner_mut().heed(&self.nodes[node].gate);
         running.driver.owner_mut().assign(self.nodes[node].told.contains(&key.1));
         if let Some(old) = self.nodes[node].drivers.insert(key, running) {
             self.nodes[node].hung.push((key, old));
@@ -295,6 +299,7 @@ impl Cluster {
         let stopped = moment.stopped || self.must_not_decide(node);
         self.world.stopped.store(stopped, Ordering::Relaxed);
         self.world.hung.store(hung.is_some(), Ordering::Relaxed);
+        let closes = self.close_in_mid_step(node, stopped);
         let place = &mut self.nodes[node];
         let running = match hung {
             Some(at) => &mut place.hung[at].1,
@@ -307,6 +312,9 @@ impl Cluster {
         let result = running.driver.step(moment);
         let epoch = running.driver.owner().reader().epoch();
         self.world.stopped.store(false, Ordering::Relaxed);
+        if closes && self.world.closed() {
+            self.stop(node);
+        }
         let progress = match result {
             Ok(progress) => progress,
             Err(Error::Store(crate::store::Error::TokenLost(_))) if hung.is_some() => {
@@ -347,11 +355,11 @@ impl Cluster {
                 }
                 Output::DeadLetter(_) => {}
                 Output::Answer(ticket, answer) => {
-                    let Some((_, dead_letter)) = self.open_tickets.remove(&ticket) else {
+                    let Some((_, asked)) = self.open_tickets.remove(&ticket) else {
                         return Err(format!("ticket {ticket} was answered twice or never asked for"));
                     };
-                    if let (Some(dead_letter), Ok(Answered::Discarded(true))) = (dead_letter, &answer) {
-                        self.discarded.push(dead_letter);
+                    if let Ok(answer) = answer {
+                        self.promised.note(asked, answer);
                     }
                 }
             }

@@ -81,32 +81,7 @@ impl Cluster {
         Ok(())
     }
 
-    fn operate(&mut self, discard: bool) -> Outcome {
-        let (node, Some(key)) = self.pick() else { return Ok(()) };
-        let moment = self.moment(node);
-        let Some(running) = self.nodes[node].drivers.get_mut(&key) else { return Ok(()) };
-        let parked = running.driver.owner().parked(100).map_err(|error| error.to_string())?;
-        self.tickets += 1;
-        let instance = running.instance;
-        let Some(parked) = (!parked.is_empty()).then(|| parked[self.random.random_range(0..parked.len())].clone()) else {
-            if self.random.random_bool(0.2) {
-                running.driver.owner_mut().redrive_subject("customer/0", self.tickets);
-                self.open_tickets.insert(self.tickets, (instance, None));
-            }
-            return Ok(());
-        };
-        self.open_tickets.insert(self.tickets, (instance, discard.then(|| parked.id.clone())));
-        if discard {
-            running.driver.owner_mut().discard(&parked.id, "nobody", "a test", self.tickets, moment).map_err(|error| format!("discard: {error}"))?;
-        } else {
-            running.driver.owner_mut().redrive_subject(&parked.subject, self.tickets);
-        }
-        let what = if discard { "discard" } else { "redrive" };
-        self.say(|| format!("n{node} {key:?} {what} {} of {}", parked.id, parked.subject));
-        Ok(())
-    }
-
-    fn pick(&mut self) -> (usize, Option<Key>) {
+    pub(super) fn pick(&mut self) -> (usize, Option<Key>) {
         let node = self.random.random_range(0..self.nodes.len());
         let count = self.nodes[node].drivers.len();
         if count == 0 {
@@ -199,7 +174,7 @@ impl Cluster {
             810..860 => self.now_ms += self.random.random_range(1..100),
             860..870 if self.plain => self.tick(),
             870..890 => self.start_effect()?,
-            890..910 => self.finish_effect(),
+            890..910 => self.finish_effect()?,
             910..920 => self.operate(false)?,
             920..924 => self.operate(true)?,
             924..926 => self.stop_or_release(),

@@ -20,6 +20,8 @@ const LEASE_MS: u64 = 500;
 pub(super) struct Stand {
     /// The stop that was engaged here, unless a release was asked for here since.
     engaged: Option<String>,
+    /// The stop that was engaged here was answered: nothing decides and no effect is under way.
+    answered: bool,
     /// When it started.
     since_ms: u64,
     /// Until when it does not come to reading `control`.
@@ -44,7 +46,7 @@ impl Cluster {
         let place = &mut self.nodes[node];
         place.gate = StopGate::default();
         place.line = Some(ControlLine::new(place.log.clone(), place.gate.clone(), &place.name));
-        place.stand = Stand { engaged: None, since_ms: now_ms, deaf_until_ms: 0 };
+        place.stand = Stand { since_ms: now_ms, ..Stand::default() };
     }
 
     pub(super) fn crash_line(&mut self, node: usize) {
@@ -96,7 +98,7 @@ impl Cluster {
         }
     }
 
-    fn stop(&mut self, node: usize) {
+    pub(super) fn stop(&mut self, node: usize) {
         let wall = self.wall();
         let Some(line) = &self.nodes[node].line else { return };
         // Somebody else may be slow to read of it: its lease ends.
@@ -113,6 +115,7 @@ impl Cluster {
         line.engage(stop.clone(), "a test", "nobody", wall, Box::new(done));
         self.say(|| format!("n{node} engages {stop}"));
         self.nodes[node].stand.engaged = Some(stop);
+        self.nodes[node].stand.answered = false;
         self.nodes[deaf].stand.deaf_until_ms = deaf_until_ms;
     }
 
@@ -126,9 +129,25 @@ impl Cluster {
         self.say(|| format!("n{node} releases the stop {asked}"));
     }
 
+    /// Now and then another node's stop arrives while a driver of this one decides. Whether one may.
+    pub(super) fn close_in_mid_step(&mut self, node: usize, stopped: bool) -> bool {
+        let place = &self.nodes[node];
+        let closes = !stopped && !self.healing && place.line.is_some() && self.random.random_bool(0.002);
+        let decisions = self.random.random_range(1..=3);
+        self.world.close_after(closes.then(|| (place.gate.clone(), decisions)));
+        closes
+    }
+
+    /// The stop that was engaged here is answered as soon as no effect is under way. (Between two steps nobody decides.)
+    fn answer_stop(&mut self, node: usize) {
+        let place = &mut self.nodes[node];
+        place.stand.answered |= place.stand.engaged.is_some() && place.gate.is_closed() && place.gate.effects() == 0;
+    }
+
     /// A node reads `control`.
     pub(super) fn step_line(&mut self) -> Outcome {
         let node = self.random.random_range(0..self.nodes.len());
+        self.answer_stop(node);
         // Now and then the lease is older than the read.
         let before_ms = self.now_ms.saturating_sub(self.random.random_range(0..50));
         if let Some(line) = self.nodes[node].line.as_ref().filter(|_| self.now_ms >= self.nodes[node].stand.deaf_until_ms) {
@@ -155,17 +174,34 @@ impl Cluster {
         }
         *self.runs.entry(job.2.clone()).or_default() += 1;
         self.say(|| format!("n{node} runs effect {}", job.2));
-        self.nodes[node].running.push((job, permit));
+        self.nodes[node].running.push((job, Some(permit)));
         Ok(true)
     }
 
-    /// An effect ends.
-    pub(super) fn finish_effect(&mut self) {
+    /// An effect ends, or one of its tries does.
+    pub(super) fn finish_effect(&mut self) -> Outcome {
         let node = self.random.random_range(0..self.nodes.len());
-        if !self.nodes[node].running.is_empty() {
-            let at = self.random.random_range(0..self.nodes[node].running.len());
+        if self.nodes[node].running.is_empty() {
+            return Ok(());
+        }
+        let at = self.random.random_range(0..self.nodes[node].running.len());
+        let (now_ms, answered) = (self.now_ms, self.nodes[node].stand.answered && self.must_not_decide(node));
+        let (job, permit) = &self.nodes[node].running[at];
+        let request = job.2.clone();
+        if permit.is_none() {
+            let permit = self.nodes[node].gate.permit(now_ms);
+            if permit.is_some() && self.must_not_act(node) {
+                return Err(format!("n{node}: effect {request} was tried again during a stop"));
+            }
+            self.nodes[node].running[at].1 = permit;
+        } else if answered {
+            return Err(format!("n{node}: the stop was answered while effect {request} was under way"));
+        } else if self.random.random_bool(0.2) {
+            self.nodes[node].running[at].1 = None;
+        } else {
             self.finish_effect_on(node, at);
         }
+        Ok(())
     }
 
     fn finish_effect_on(&mut self, node: usize, at: usize) {
