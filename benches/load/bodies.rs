@@ -14,6 +14,8 @@ pub enum Mix {
     Orders,
     /// Both in turn.
     Both,
+    /// An order in ten.
+    Few,
 }
 
 struct Slot {
@@ -41,6 +43,7 @@ impl Batch {
                 Mix::Usage => false,
                 Mix::Orders => true,
                 Mix::Both => number % 2 == 1,
+                Mix::Few => number % 10 == 9,
             };
             let text = event(order, number as u64);
             let base = body.len();

@@ -25,11 +25,14 @@ pub struct Options {
     /// Connections that publish throughout.
     #[arg(long, default_value_t = Options::default().connections)]
     connections: usize,
+    /// Which events.
+    #[arg(long, value_enum, default_value_t = Options::default().mix)]
+    mix: Mix,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { rounds: 100, connections: 4 }
+        Self { rounds: 100, connections: 4, mix: Mix::Both }
     }
 }
 
@@ -44,7 +47,7 @@ pub fn measure(node: &NodeOptions, options: &Options, report: &mut Report) -> an
     let running = puppets::node(folder.path(), std::slice::from_ref(&puppet), |_| {})?;
     let node = Node::inside(running.url(), folder)?;
     let lasts = (BETWEEN * 2 + Duration::from_millis(150)) * options.rounds;
-    let feed = Feed { connections: options.connections, batch: 500, mix: Mix::Both, customers: 20_000, events: u64::MAX / 2, at_most: lasts };
+    let feed = Feed { connections: options.connections, batch: 500, mix: options.mix, customers: 20_000, events: u64::MAX / 2, at_most: lasts };
     let mut answers = Times::default();
     let mut last_decisions = Times::default();
     let (mut calls_after, mut decisions_after, mut unconfirmed, mut effects_running) = (0, 0, 0, 0);
@@ -75,8 +78,9 @@ pub fn measure(node: &NodeOptions, options: &Options, report: &mut Report) -> an
         "p99 < 250 ms, 0 effects after it",
         format!("p99 {p99:.1} ms, {calls_after} effects after it"),
         format!(
-            "{} stops, p50 {p50:.1} ms, most {most:.1} ms; last decision p99 {last_p99:.1} ms after the request; {decisions_after} decisions after the answer, {unconfirmed} systems unconfirmed, {effects_running} effects still running; {} effects in all; node and clients in one process",
+            "{} stops, {} decisions of one system in all, p50 {p50:.1} ms, most {most:.1} ms; last decision p99 {last_p99:.1} ms after the request; {decisions_after} decisions after the answer, {unconfirmed} systems unconfirmed, {effects_running} effects still running; {} effects in all; node and clients in one process",
             options.rounds,
+            grouped(puppet.decided.load(Ordering::SeqCst) as f64),
             grouped(calls.load(Ordering::SeqCst) as f64)
         ),
     );

@@ -226,7 +226,7 @@ pub struct StopState {
     pub recorded: bool,
     /// URLs of the nodes that have confirmed it.
     pub confirmed: Vec<String>,
-    /// Systems of this node that had not confirmed it when this was answered: they hang, or are at a long input.
+    /// Systems of this node that were still deciding when this was answered: they hang, or are at a long input.
     pub still_deciding: Vec<String>,
     /// Effects of this node that had started before and had not ended when this was answered. None starts after it.
     pub effects_running: u64,

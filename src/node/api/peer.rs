@@ -66,6 +66,12 @@ pub(super) async fn redrive_all(node: &Node, filter: RedriveFilter, by: String) 
     if filter.dry_run {
         return Ok(dead_letters::selected(open, &filter, false).await?.dry_run());
     }
+    if !open.routing.owns_all() {
+        let all = dead_letters::selected(open, &filter, false).await?;
+        if let Some(moving) = all.partitions().find(|partition| open.routing.owner(*partition) == Owner::Nobody) {
+            return Err(Problem::unavailable(format!("partition {moving} is moving from one node to another; nothing was redriven, ask again"), 1));
+        }
+    }
     let until = tokio::time::Instant::now() + if filter.background { Duration::ZERO } else { dead_letters::PATIENCE };
     let id = uuid::Uuid::new_v4().to_string();
     let begun = RedriveFilter { background: true, ..filter };

@@ -79,6 +79,11 @@ impl Selection {
         self.parts.values().flatten().map(|part| part.ids.len() as u64).sum()
     }
 
+    /// Partition numbers in which something is selected.
+    pub(super) fn partitions(&self) -> impl Iterator<Item = u32> {
+        self.parts.keys().map(|(_, partition)| *partition)
+    }
+
     pub(super) fn dry_run(&self) -> Redriven {
         let ids: Vec<String> = self.parts.values().flatten().flat_map(|part| part.ids.iter().cloned()).collect();
         let count = self.count();
