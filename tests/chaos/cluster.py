@@ -6,11 +6,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "clients"))
-from support import Broker, Node, binary, check, eventually  # noqa: E402
+from support import Broker, Failure, Node, binary, check, eventually, free_port  # noqa: E402
 
 PARTITIONS = 8
 PROJECTIONS = ("customers", "revenue")
@@ -30,6 +29,19 @@ class Member(Node):
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **self.environment})
         if wait:
             self.wait_ready()
+
+    def start_anywhere(self):
+        """For the first time: on another port if somebody took this one meanwhile."""
+        for _ in range(3):
+            self.start(wait=False)
+            try:
+                return self.wait_ready()
+            except Failure:
+                if self.runs() or "in use" not in self.tail():
+                    raise
+                self.port = free_port()
+                self.url = f"http://127.0.0.1:{self.port}"
+        raise Failure(f"{self.name} found no port:\n{self.tail()}")
 
     def runs(self):
         return self.process is not None and self.process.poll() is None
@@ -81,10 +93,6 @@ class Member(Node):
 class ChaosBroker(Broker):
     """Apache Kafka that can be frozen."""
 
-    def __init__(self, folder):
-        super().__init__(folder)
-        self.folder = Path(folder)
-
     def freeze(self, frozen):
         os.kill(int((self.folder / "pid").read_text()), signal.SIGSTOP if frozen else signal.SIGCONT)
 
@@ -98,13 +106,20 @@ class Cluster:
         if kafka:
             self.broker = ChaosBroker(self.folder / "kafka")
             space.closing.append(lambda: self.broker.command("down"))
-            self.broker.command("up")
+            self.broker.start()
         self.nodes = []
         for number in range(nodes):
             self.add(f"node-{number}" if kafka else "embedded", environment)
         for node in self.nodes:
-            node.start(wait=False)
+            node.start_anywhere()
         self.wait_whole()
+
+    def close(self):
+        """Nothing of it runs any more."""
+        for node in self.nodes:
+            node.stop()
+        if self.broker:
+            self.broker.command("down")
 
     def add(self, name, environment=None):
         node = Member(self.folder, kafka=self.broker and self.broker.address, name=name, environment=environment)
@@ -159,8 +174,4 @@ class Cluster:
         return found
 
 
-def wait_seconds(seconds):
-    time.sleep(seconds)
-
-
-__all__ = ["Cluster", "Member", "PARTITIONS", "PROJECTIONS", "check", "eventually", "wait_seconds"]
+__all__ = ["Cluster", "Member", "PARTITIONS", "PROJECTIONS", "check", "eventually"]

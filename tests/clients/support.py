@@ -22,6 +22,8 @@ SOURCE = "/import/cdnow"
 # 2,357 customers and 6,919 purchases, the size of the real file.
 SYNTHETIC_CUSTOMERS, SYNTHETIC_PURCHASES = 2357, 6919
 PATIENCE_S = 120
+# Two runs at the same time must not draw the same.
+PORTS = random.SystemRandom()
 
 
 class Failure(Exception):
@@ -34,9 +36,16 @@ def check(holds, message):
 
 
 def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+    """A port that is free now. Below those that the system gives to outgoing connections: one of these could take it while its process is down."""
+    for _ in range(200):
+        port = PORTS.randrange(12_000, 32_000)
+        with socket.socket() as listener:
+            try:
+                listener.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+    raise Failure("no free port between 12000 and 32000")
 
 
 def eventually(what, probe, patience_s=PATIENCE_S):
@@ -113,12 +122,28 @@ class Broker:
     """An Apache Kafka on free ports in a folder of its own."""
 
     def __init__(self, folder):
+        self.folder = Path(folder)
+        self.draw_ports()
+
+    def draw_ports(self):
         self.port = free_port()
-        self.environment = {**os.environ, "KAFKA_DIR": str(folder), "KAFKA_PORT": str(self.port), "KAFKA_CONTROLLER_PORT": str(free_port())}
+        self.environment = {**os.environ, "KAFKA_DIR": str(self.folder), "KAFKA_PORT": str(self.port), "KAFKA_CONTROLLER_PORT": str(free_port())}
         self.address = f"127.0.0.1:{self.port}"
 
     def command(self, verb):
         subprocess.run([ROOT / "scripts" / "kafka.sh", verb], env=self.environment, check=True, stdout=subprocess.DEVNULL)
+
+    def start(self):
+        """For the first time: another process may take a port between its being found free and its being used, so others are tried."""
+        for last in (False, False, True):
+            try:
+                return self.command("up")
+            except subprocess.CalledProcessError:
+                log = self.folder / "broker.log"
+                if last or "Address already in use" not in (log.read_text(errors="replace") if log.exists() else ""):
+                    raise
+                shutil.rmtree(self.folder, ignore_errors=True)
+                self.draw_ports()
 
 
 class Node:
@@ -300,7 +325,7 @@ class Workspace:
     def broker(self):
         broker = Broker(self.folder / "kafka")
         self.closing.append(lambda: broker.command("down"))
-        broker.command("up")
+        broker.start()
         return broker
 
     def node(self, **arguments):
