@@ -333,7 +333,10 @@ fn open_log(node: &Node) -> anyhow::Result<Arc<dyn EventLog>> {
     let options = EmbeddedOptions { segment_bytes: config.log.segment_bytes, sync: config.log.sync, ..EmbeddedOptions::default() };
     let (log, report) = EmbeddedLog::open(node.data().join("log"), options)?;
     if report.cut.is_some() {
-        tracing::warn!(?report, "the log's torn tail was cut off; what was acknowledged lies before it");
+        tracing::warn!(
+            ?report,
+            "the log's end does not read and was cut off; unless the disk lost what it had confirmed, what was acknowledged lies before it"
+        );
     }
     Ok(log)
 }
