@@ -2,20 +2,17 @@
 """Faults on real nodes, a real broker, a real disk. Started by scripts/chaos, which says what the arguments are."""
 
 import argparse
-import math
-import os
 import random
 import subprocess
 import sys
 import time
-from datetime import datetime, timezone
-from pathlib import Path
 
 sys.dont_write_bytecode = True
-from cluster import PROJECTIONS, Cluster  # noqa: E402
+from cluster import PROJECTIONS, Cluster, check, eventually  # noqa: E402
 from load import Load, Probe, found  # noqa: E402
+from report import Kills, Progress, Table  # noqa: E402
 from rows import EMBEDDED, KAFKA, OWN_NODE, QUICK, Skipped, mount_tmpfs  # noqa: E402
-from support import ROOT, Failure, Workspace  # noqa: E402
+from support import Failure, Workspace  # noqa: E402
 
 
 class Run:
@@ -24,7 +21,8 @@ class Run:
     def __init__(self, cluster, row, source, quick):
         self.cluster, self.row, self.source, self.quick = cluster, row, source, quick
         self.load = None
-        self.damaged = self.loses = False
+        # The node does not take facts any more; acknowledged facts may be gone; the damage must be in the node's log.
+        self.damaged = self.loses = self.must_tell = False
 
     def quiet(self):
         """Ends the load before the fault: what it sent is acknowledged."""
@@ -35,221 +33,202 @@ class Run:
         self.loses = True
 
 
-class Table:
-    """The rows so far, on the terminal and as Markdown."""
+class Row:
+    """One line of the table."""
 
-    HEADER = ("fault", "recovery", "acknowledged", "found", "lost", "twice", "digests", "queries refused", "remarks")
+    def __init__(self, fault):
+        self.fault, self.recovery, self.digests, self.refused, self.remark = fault, "", "", "", ""
+        self.acknowledged = self.found = self.lost = self.twice = None
+        self.ok, self.skipped, self.loses, self.seconds = True, False, False, 0.0
 
-    def __init__(self):
-        self.rows, self.failed, self.kills = [], 0, []
+    def cells(self):
+        return (self.fault, self.recovery, self.acknowledged, self.found, self.lost, self.twice, self.digests, self.refused, self.remark)
 
-    def add(self, name, fault, values, ok):
-        self.failed += not ok
-        self.rows.append((fault, *values))
-        print(f"{'ok' if ok else 'FAILED':7} {name:22} " + "  ".join(f"{title} {value}" for title, value in zip(self.HEADER[1:], values) if value != ""), flush=True)
+    def not_run(self, reason):
+        self.recovery, self.remark, self.skipped = "not run", reason, True
+        return self
 
-    def markdown(self, arguments):
-        commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 30
-        model = next((line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "unknown processor")
-        lines = [
-            "# Reliability",
-            "",
-            "Written by `scripts/chaos`, which does these things to real nodes, a real Apache Kafka and a real disk while publishers and queries go on. "
-            "A publisher sends a batch again, to any node, with the same ids, until it is acknowledged; recovery is the time from the fault until every partition acknowledges a fact again. "
-            "Found, lost and twice count the row's facts in the log; digests are those of the customers and revenue projections on all nodes. "
-            "Queries refused count those to a node that was down or starting, too: nobody chose another node for them.",
-            "",
-            f"{datetime.now(timezone.utc):%Y-%m-%d}, commit {commit}, {os.cpu_count()} cores ({model}), {memory} GB, seed {arguments.seed}, `scripts/chaos {' '.join(arguments.given)}`",
-            "",
-            "| " + " | ".join(self.HEADER) + " |",
-            "|" + "---|" * len(self.HEADER),
-        ]
-        lines += ["| " + " | ".join(str(cell).replace("|", "/") for cell in row) + " |" for row in self.rows]
-        if self.kills:
-            lines += ["", "## Kills in a row", "", "| | kills | recovery p50 | p99 | worst | acknowledged | found | lost | twice | digests |", "|---|---|---|---|---|---|---|---|---|---|"]
-            lines += ["| " + " | ".join(map(str, kills)) + " |" for kills in self.kills]
-        return "\n".join(lines) + "\n"
+    def broken(self, problem):
+        self.ok, self.remark = False, f"{self.remark} {problem}".strip()[:600]
+        return self
 
 
-class Progress:
-    """A bar, on a terminal only."""
-
-    def __init__(self, total):
-        self.total, self.done, self.terminal = max(total, 1), 0, sys.stderr.isatty()
-
-    def step(self, what, count=0):
-        self.done += count
-        if self.terminal:
-            filled = 30 * self.done // self.total
-            print(f"\r\x1b[K[{'#' * filled}{'.' * (30 - filled)}] {self.done}/{self.total} {what}", end="", file=sys.stderr, flush=True)
-
-    def clear(self):
-        if self.terminal:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+def digests_agree(cluster):
+    """Between the nodes; of a single one, between what it serves and what it folds anew."""
+    before = cluster.digests()
+    if len(cluster.nodes) == 1:
+        for projection in PROJECTIONS:
+            cluster.nodes[0].rebuild(projection)
+        for projection, digests in cluster.digests().items():
+            before[projection] |= digests
+    return "equal" if all(len(digests) == 1 for digests in before.values()) else f"DIFFER {before}"
 
 
-def percentile(values, share):
-    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
-
-
-def checked(run, took, remark):
-    """What became of the row's facts."""
+def count(run, into):
+    """What became of the facts of a row or of kills."""
     load, cluster = run.load, run.cluster
     cluster.settle()
-    node = run.source.choice(cluster.alive())
-    ids = found(node, run.row)
-    twice = sum(count - 1 for count in ids.values())
-    lost = max(0, load.acknowledged + load.probed - len(ids))
-    digests = cluster.digests()
-    equal = all(len(digests[projection]) == 1 for projection in PROJECTIONS)
-    ok = twice == 0 and equal and (lost == 0 or run.loses) and len(ids) <= load.sent + load.probed
-    refused = f"{load.unanswered} of {load.queries}"
-    values = (f"{took:.2f} s", load.acknowledged + load.probed, len(ids), lost, twice, "equal" if equal else f"DIFFER {digests}", refused, remark)
-    return values, ok
+    ids = found(run.source.choice(cluster.alive()), run.row)
+    into.acknowledged, into.found = load.acknowledged + load.probed, len(ids)
+    into.lost, into.twice = max(0, into.acknowledged - len(ids)), sum(ids.values()) - len(ids)
+    into.digests = digests_agree(cluster)
+    check(len(ids) <= load.sent + load.probed, f"{len(ids)} facts are there, {load.sent + load.probed} were sent")
 
 
 def one_row(cluster, name, inject, arguments, number):
     run = Run(cluster, f"{name}-{number}", random.Random(f"{arguments.seed} {name}"), arguments.quick)
-    fault = inject.__doc__
-    started_probes = Probe.acknowledged_of(run.row)
-    Probe.customers_of(cluster)
+    row = Row(inject.__doc__)
+    started = time.monotonic()
     try:
+        Probe.customers_of(cluster)
+        probed = Probe.acknowledged_of(run.row)
         with Load(cluster, run.row, f"{arguments.seed} {name}") as load:
             run.load = load
-            time.sleep(0.5 if arguments.quick else 1.5)
-            took, remark = inject(run)
+            time.sleep(0.5)
+            took, row.remark = inject(run)
+            row.recovery = "none" if run.damaged else f"{took:.2f} s"
             if run.damaged:
                 load.ending.set()
             else:
                 cluster.wait_whole()
-                time.sleep(0.3 if arguments.quick else 1.0)
+                time.sleep(0.3)
+        load.probed = Probe.acknowledged_of(run.row) - probed
+        row.refused = f"{load.unanswered} of {load.queries}"
+        row.loses = run.loses
+        if run.damaged:
+            row.acknowledged = load.acknowledged
+            check(run.loses, "it should go on")
+        else:
+            count(run, row)
+            check(row.twice == 0 and row.digests == "equal" and (row.lost == 0 or run.loses), "")
+        check(not run.must_tell or "told:" in row.remark.replace("NOT told", ""), "nothing in the node's log names the damage")
     except Skipped as reason:
-        return fault, ("skipped", "", "", "", "", "", "", str(reason)), True
+        row.not_run(str(reason))
     except Failure as failure:
-        if not run.damaged:
-            ends = "; ".join(f"{node.name} ends: {node.tail()[-300:]}" for node in cluster.nodes if not node.runs())
-            return fault, ("none", "", "", "", "", "", "", f"{failure} {ends}"), False
-    if run.damaged:
-        return fault, ("none", load.acknowledged, "", "", "", "", "", remark), run.loses
-    load.probed = Probe.acknowledged_of(run.row) - started_probes
+        ends = "; ".join(f"{node.name} ends: {node.tail()[-300:]}" for node in cluster.nodes if not node.runs())
+        row.broken(f"{failure} {ends}")
+    row.seconds = time.monotonic() - started
+    return row
+
+
+def kill_loop(cluster, kafka, wanted, arguments, progress):
+    """Kills in a row under one load: the next comes when the last is recovered from and facts were acknowledged since."""
+    kills = Kills(kafka, wanted)
+    inject = KAFKA["node-killed"] if kafka else EMBEDDED["killed"]
+    run = Run(cluster, f"kills-{'kafka' if kafka else 'embedded'}", random.Random(f"{arguments.seed} kills {kafka}"), arguments.quick)
     try:
-        values, ok = checked(run, took, remark)
+        with Load(cluster, run.row, f"{arguments.seed} kills {kafka}", pause_s=0.1) as load:
+            run.load = load
+            for number in range(wanted):
+                progress.step(f"kill {number + 1} of {wanted}", 1)
+                check(time.monotonic() < arguments.deadline, "the time given was over")
+                before = load.acknowledged
+                eventually("facts are acknowledged", lambda: load.acknowledged > before, 60)
+                time.sleep(run.source.random() * 0.3)
+                kills.times.append(inject(run)[0])
+                cluster.wait_whole()
+        load.probed = Probe.acknowledged_of(run.row)
+        count(run, kills)
     except Failure as failure:
-        return fault, (f"{took:.2f} s", load.acknowledged, "", "", "", "", "", str(failure)[:400]), False
-    return fault, values, ok
+        kills.problem = str(failure)[:600]
+    return kills
 
 
-def kill_loop(cluster, name, inject, arguments, progress):
-    """Kills in a row under one load."""
-    run = Run(cluster, f"{name}-loop", random.Random(f"{arguments.seed} {name} loop"), arguments.quick)
-    times = []
-    with Load(cluster, run.row, f"{arguments.seed} {name} loop", pause_s=0.1) as load:
-        run.load = load
-        for number in range(arguments.kills):
-            progress.step(f"kill {number + 1} of {arguments.kills}, {name}", 1)
-            if time.monotonic() > arguments.deadline:
-                break
-            time.sleep(run.source.random() * 0.5)
-            times.append(inject(run)[0])
-            cluster.wait_whole()
-    load.probed = Probe.acknowledged_of(run.row)
-    values, ok = checked(run, max(times), "")
-    summary = (name, len(times), f"{percentile(times, 0.5):.2f} s", f"{percentile(times, 0.99):.2f} s", f"{max(times):.2f} s", *values[1:6])
-    return summary, ok
+def node_of_its_own(space, name):
+    """For a row that damages its node, or needs a disk of its own."""
+    folder = space.folder / name
+    if name == "disk-full":
+        mount_tmpfs(folder, 192)
+        space.closing.append(lambda: subprocess.run(["umount", "-l", folder], check=False))
+    folder.mkdir(exist_ok=True)
+    return Cluster(space, 1, kafka=False, folder=folder)
 
 
-def rows_on(kafka, names, space, arguments, table, progress):
+def rows_on(kafka, names, kills, space, arguments, table, progress):
     known = KAFKA if kafka else EMBEDDED
-    cluster = fresh = None
+    cluster, folder = None, space.folder
     for number, name in enumerate(names):
         progress.step(name)
+        row, own = Row(known[name].__doc__), None
         if time.monotonic() > arguments.deadline:
-            table.add(name, known[name].__doc__, ("not run", "", "", "", "", "", "", "the time given was over"), True)
-            continue
-        own = None
-        if name in OWN_NODE:
-            folder = space.folder / name
+            row.not_run("the time given was over")
+        else:
             try:
-                if name == "disk-full":
-                    mount_tmpfs(folder, 192)
-                    space.closing.append(lambda mounted=folder: subprocess.run(["umount", "-l", mounted], check=False))
+                if name in OWN_NODE:
+                    own = node_of_its_own(space, name)
+                else:
+                    cluster = cluster or Cluster(space, 3 if kafka else 1, kafka=kafka, folder=folder)
+                row = one_row(own or cluster, name, known[name], arguments, number)
             except Skipped as reason:
-                table.add(name, known[name].__doc__, ("skipped", "", "", "", "", "", "", str(reason)), True)
-                continue
-            folder.mkdir(exist_ok=True)
-            own = Cluster(space, 1, kafka=False, folder=folder)
-        elif cluster is None:
-            cluster = Cluster(space, 3 if kafka else 1, kafka=kafka, folder=fresh)
-        fault, values, ok = one_row(own or cluster, name, known[name], arguments, number)
+                row.not_run(str(reason))
+            except (Failure, subprocess.CalledProcessError) as failure:
+                row.broken(f"the nodes did not start: {failure}")
         progress.clear()
-        table.add(name, fault, values, ok)
+        table.add(kafka, name, row)
         progress.step(name, 1)
         if own:
-            own.nodes[0].stop()
-        elif not ok:
+            own.close()
+        elif not row.ok and cluster:
             # What comes next must not suffer from it.
-            for node in cluster.nodes:
-                node.stop()
-            if kafka:
-                cluster.broker.command("down")
-            cluster, fresh = None, break_folder(space, f"after-{name}")
-    if arguments.kills and names is not None and time.monotonic() < arguments.deadline:
-        cluster = cluster or Cluster(space, 3 if kafka else 1, kafka=kafka, folder=fresh)
-        inject = KAFKA["node-killed"] if kafka else EMBEDDED["killed"]
+            cluster.close()
+            cluster, folder = None, space.folder / f"after-{name}"
+            folder.mkdir()
+    if kills:
         try:
-            summary, ok = kill_loop(cluster, "takeover by another node, Apache Kafka" if kafka else "restart of the node, embedded log", inject, arguments, progress)
-        except Failure as failure:
-            summary, ok = ("Apache Kafka" if kafka else "embedded", "", str(failure)[:300]), False
+            cluster = cluster or Cluster(space, 3 if kafka else 1, kafka=kafka, folder=folder)
+            done = kill_loop(cluster, kafka, kills, arguments, progress)
+        except (Failure, subprocess.CalledProcessError) as failure:
+            done = Kills(kafka, kills)
+            done.problem = f"the nodes did not start: {failure}"
         progress.clear()
-        table.kills.append(summary)
-        table.failed += not ok
-        print(f"{'ok' if ok else 'FAILED':7} kills: {summary}", flush=True)
-    for node in cluster.nodes if cluster else ():
-        node.stop()
+        table.add_kills(done)
+    if cluster:
+        cluster.close()
 
 
-def break_folder(space, name):
-    """A fresh folder for the next cluster, below the one that is removed at the end."""
-    (space.folder / name).mkdir(parents=True)
-    return space.folder / name
-
-
-def main():
+def parsed():
     parser = argparse.ArgumentParser(prog="chaos", description=__doc__)
-    parser.add_argument("--seconds", type=int, default=3600, help="begin no row after so many seconds")
+    parser.add_argument("--seconds", type=int, default=1500, help="begin no row and no kill after so many seconds")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--rows", help="these only, separated by commas")
+    parser.add_argument("--rows", help="these only, separated by commas; none for no row")
     parser.add_argument("--log", choices=("embedded", "kafka", "both"), default="both")
-    parser.add_argument("--kills", type=int, default=0, help="and so many kills in a row on each log")
+    parser.add_argument("--kills", type=int, default=0, help="and so many kills, shared by the two logs")
     parser.add_argument("--quick", action="store_true", help="the rows of CI, with short waits")
-    parser.add_argument("--report", help="write the table to this file")
+    parser.add_argument("--report", help="write the page to this file; docs/reliability.md also has its summary in the README")
     arguments = parser.parse_args()
     arguments.given = sys.argv[1:]
     arguments.deadline = time.monotonic() + arguments.seconds
-    chosen = arguments.rows.split(",") if arguments.rows else QUICK if arguments.quick else [*KAFKA, *EMBEDDED]
     if arguments.rows == "none":
-        chosen = []
-    unknown = [name for name in chosen if name not in KAFKA and name not in EMBEDDED]
+        arguments.chosen = []
+    else:
+        arguments.chosen = arguments.rows.split(",") if arguments.rows else QUICK if arguments.quick else [*KAFKA, *EMBEDDED]
+    unknown = [name for name in arguments.chosen if name not in KAFKA and name not in EMBEDDED]
     if unknown:
         parser.error(f"unknown rows {unknown}; there are {', '.join([*KAFKA, *EMBEDDED])}")
+    return arguments
+
+
+def main():
+    arguments = parsed()
     order = random.Random(arguments.seed)
     table, plans = Table(), []
-    for kafka in (True, False):
-        names = [name for name in chosen if name in (KAFKA if kafka else EMBEDDED)]
+    logs = [kafka for kafka in (True, False) if arguments.log in ("both", "kafka" if kafka else "embedded")]
+    for number, kafka in enumerate(logs):
+        names = [name for name in arguments.chosen if name in (KAFKA if kafka else EMBEDDED)]
         order.shuffle(names)
-        if arguments.log in ("both", "kafka" if kafka else "embedded") and (names or arguments.kills):
-            plans.append((kafka, names))
-    for kafka, names in plans:
-        print(f"{'Apache Kafka' if kafka else 'embedded log'}, seed {arguments.seed}: {', '.join(names)}", flush=True)
-    progress = Progress(sum(len(names) + arguments.kills for _, names in plans))
-    for kafka, names in plans:
+        kills = (arguments.kills + number) // len(logs)
+        if names or kills:
+            plans.append((kafka, names, kills))
+            print(f"{'Apache Kafka' if kafka else 'embedded log'}, seed {arguments.seed}: {', '.join(names)}{f', {kills} kills' if kills else ''}", flush=True)
+    progress = Progress(sum(len(names) + kills for _, names, kills in plans))
+    for kafka, names, kills in plans:
         with Workspace() as space:
-            rows_on(kafka, names, space, arguments, table, progress)
+            rows_on(kafka, names, kills, space, arguments, table, progress)
     progress.clear()
     if arguments.report:
-        Path(arguments.report).write_text(table.markdown(arguments), encoding="utf-8")
-    print(f"{len(table.rows) + len(table.kills) - table.failed} of {len(table.rows) + len(table.kills)} rows as they should be")
+        table.write(arguments)
+    print(table.summary())
+    print(f"{table.count - table.failed - table.skipped} of {table.count} as they should be, {table.skipped} not run")
     return 1 if table.failed else 0
 
 

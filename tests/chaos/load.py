@@ -153,9 +153,12 @@ class Probe:
 
 def found(node, row):
     """Ids of the row's facts in the log, with how often each is there."""
-    ids, cursor = Counter(), ""
+    ids, cursor, until = Counter(), "", time.monotonic() + 30
     while True:
         status, page = node.send("GET", f"/events?correlation={quote(row)}&limit=500{cursor}", timeout=120)
+        if status == 503 and time.monotonic() < until:
+            time.sleep(0.2)  # it opens its store anew; the answer says to ask again
+            continue
         check(status == 200, f"GET /events answered {status}: {page}")
         ids.update(item["id"] for item in page["items"] if item["source"] == SOURCE)
         if not page.get("next_cursor"):

@@ -1,17 +1,37 @@
 """What is done to the nodes and the broker. Each row injects a fault, says how long recovery took, and leaves everything running."""
 
 import os
+import re
 import shutil
+import struct
 import subprocess
 import time
+import urllib.request
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 
-from cluster import check, eventually, wait_seconds
-from load import Probe, order
+from cluster import PARTITIONS, check, eventually
+from load import Probe, found, order
+from support import Failure
+
+
+# How a node names damage in its log.
+DAMAGE = ("corrupt", "checksum", "damaged")
 
 
 class Skipped(Exception):
     """A row that this machine cannot run, and why."""
+
+
+def restart(run, node, before=0.0):
+    """kill -9, and a start after a while; how long partitions were without an owner."""
+    probe = Probe(run.cluster, run.row)
+    node.kill()
+    time.sleep(before)
+    node.start(wait=False)
+    took = probe.all()
+    node.wait_ready()
+    return took
 
 
 # --- three nodes on one Kafka ---------------------------------------------------------------------------------------------------
@@ -29,13 +49,35 @@ def node_killed(run):
 
 def node_restarted(run):
     """kill -9 of a node that is started again at once"""
-    node = run.source.choice(run.cluster.nodes)
+    return restart(run, run.source.choice(run.cluster.nodes)), "it takes up what it owned"
+
+
+def node_returns(run):
+    """kill -9 of a node that is started again just as the group gives its partitions away"""
+    worst, times = 0.0, 1 if run.quick else 4
+    for _ in range(times):
+        worst = max(worst, restart(run, run.source.choice(run.cluster.nodes), run.source.uniform(4.0, 7.0)))
+        run.cluster.wait_whole()
+    return worst, f"{times} times; the longest wait"
+
+
+def third_takes_over(run):
+    """two nodes share the work; a third joins, both are killed with kill -9, and it takes over everything"""
+    third = run.source.choice(run.cluster.nodes)
+    pair = [node for node in run.cluster.nodes if node is not third]
+    third.stop()
+    run.cluster.wait_whole()
+    shared = " and ".join(str(len(node.owned())) for node in pair)
+    third.start()
+    run.cluster.wait_whole()
     probe = Probe(run.cluster, run.row)
-    node.kill()
-    node.start(wait=False)
+    for node in pair:
+        node.kill()
     took = probe.all()
-    node.wait_ready()
-    return took, "it takes up what it owned"
+    eventually("the third owns everything", lambda: len(third.owned()) == PARTITIONS, 30)
+    for node in pair:
+        node.start()
+    return took, f"{shared} partitions, then all {PARTITIONS} on the third"
 
 
 def broker_killed(run):
@@ -66,7 +108,7 @@ def zombie(run):
     probe = Probe(run.cluster, run.row)
     node.freeze(True)
     took = probe.all()
-    wait_seconds(max(0, seconds - (time.monotonic() - probe.started)))
+    time.sleep(max(0, seconds - (time.monotonic() - probe.started)))
     node.freeze(False)
     return took, f"frozen {seconds} s"
 
@@ -76,7 +118,7 @@ def broker_stalls(run):
     seconds = 4 if run.quick else 10
     run.cluster.broker.freeze(True)
     try:
-        wait_seconds(seconds)
+        time.sleep(seconds)
     finally:
         probe = Probe(run.cluster, run.row)
         run.cluster.broker.freeze(False)
@@ -113,27 +155,27 @@ def cache_deleted(run):
     node.start(wait=False)
     took = probe.all()
     node.wait_ready()
-    return took, ""
+    return took, "refolded from the log"
 
 
 def clock_jumps(run):
     """the clock of a node jumps an hour ahead, an hour back, and home"""
-    library = next((path for path in faketime_libraries() if path.exists()), None)
-    if library is None:
-        raise Skipped("libfaketime is not installed; scripts/setup test installs it")
-    jump = Path(run.cluster.folder) / "faketime"
     node = run.source.choice(run.cluster.nodes)
+    jump, library = run.cluster.folder / "clock", movable_clock(run.cluster.folder)
+    jump.write_bytes(struct.pack("=q", 0))
     node.stop()
-    jump.write_text("+0\n")
-    node.environment = {"LD_PRELOAD": str(library), "FAKETIME_TIMESTAMP_FILE": str(jump), "FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1"}
+    node.environment = {"LD_PRELOAD": str(library), "TOL_CLOCK": str(jump)}
     worst = 0.0
     try:
         node.start()
         run.cluster.wait_whole()
-        for offset in ("+3600", "-3600", "+0"):
-            jump.write_text(f"{offset}\n")
+        for hours in (1, -1, 0):
+            with open(jump, "r+b") as file:
+                file.write(struct.pack("=q", hours * 3600))
             worst = max(worst, Probe(run.cluster, run.row).all())
-            wait_seconds(1 if run.quick else 3)
+            # Its answers' dates are made once a while.
+            eventually("the node's clock jumps", lambda at=hours: abs(clock_of(node) - at) < 0.1, 15)
+            time.sleep(0 if run.quick else 2)
     finally:
         node.stop()
         node.environment = {}
@@ -141,10 +183,20 @@ def clock_jumps(run):
     return worst, "the longest wait after a jump"
 
 
-def faketime_libraries():
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tol" / "tools"
-    places = [cache / "libfaketimeMT.so.1", *Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")]
-    return [Path(place) for place in places]
+def movable_clock(folder):
+    """The library that moves one process's clock."""
+    library = folder / "clock.so"
+    built = subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-o", library, Path(__file__).with_name("clock.c"), "-ldl"], capture_output=True, text=True, check=False)
+    if built.returncode != 0:
+        raise Skipped(f"cc does not build tests/chaos/clock.c here: {built.stderr[-200:]}")
+    return library
+
+
+def clock_of(node):
+    """By how many hours the time in a node's answers is off."""
+    with urllib.request.urlopen(node.url + "/livez", timeout=10) as answer:
+        date = answer.headers["date"]
+    return (parsedate_to_datetime(date).timestamp() - time.time()) / 3600
 
 
 # --- one node on the embedded log -----------------------------------------------------------------------------------------------
@@ -152,13 +204,7 @@ def faketime_libraries():
 
 def killed(run):
     """kill -9 of the node, started again at once"""
-    node = run.cluster.nodes[0]
-    probe = Probe(run.cluster, run.row)
-    node.kill()
-    node.start(wait=False)
-    took = probe.all()
-    node.wait_ready()
-    return took, ""
+    return restart(run, run.cluster.nodes[0]), ""
 
 
 def tail_torn(run):
@@ -180,7 +226,7 @@ def tail_torn(run):
 
 
 def tail_truncated(run):
-    """kill -9, and the last 200 bytes of the log cut off: acknowledged facts are gone from the disk"""
+    """kill -9, and the last 200 bytes of the log cut off, which a disk had confirmed"""
     node = run.cluster.nodes[0]
     run.quiet()
     node.kill()
@@ -188,6 +234,7 @@ def tail_truncated(run):
     end = written_end(segment)
     os.truncate(segment, end - 200)
     run.may_lose()
+    run.must_tell = True
     return restarted_after_damage(run, node)
 
 
@@ -199,11 +246,12 @@ def segment_flipped(run):
     segment = segments(node)[-1]
     flip(segment, written_end(segment) // 2)
     run.may_lose()
+    run.must_tell = True
     return restarted_after_damage(run, node)
 
 
 def sst_flipped(run):
-    """kill -9, and a byte flipped in an SST of the caches"""
+    """stop, and a byte flipped in every block of an SST of the caches"""
     node = run.cluster.nodes[0]
     run.quiet()
     # A rebuild flushes what it folded; what the load wrote may still lie in memory.
@@ -211,8 +259,21 @@ def sst_flipped(run):
     node.stop()
     tables = sorted((node.data / "projections").rglob("*.sst"), key=lambda path: path.stat().st_size)
     check(tables, "there is no SST yet")
-    flip(tables[-1], tables[-1].stat().st_size // 2)
-    return restarted_after_damage(run, node)
+    # Every block, as only what is read is checked. The end holds the table's own index; without it, it is damaged already when it is opened.
+    for at in range(2048, tables[-1].stat().st_size * 3 // 4, 4096):
+        flip(tables[-1], at)
+    size = node.log.stat().st_size
+    run.must_tell = True
+    took, remark = restarted_after_damage(run, node)
+    if run.damaged:
+        return took, remark
+
+    def met():
+        found(node, run.row)
+        return not any(" " in digest for digests in run.cluster.digests().values() for digest in digests) and node.said(size, DAMAGE)
+
+    eventually("the damage is met and told", met, 30)
+    return took, told(node, size, DAMAGE)
 
 
 def restarted_after_damage(run, node):
@@ -220,12 +281,14 @@ def restarted_after_damage(run, node):
     started = time.monotonic()
     node.start(wait=False)
     try:
-        took = Probe(run.cluster, run.row, patience_s=20).all()
-    except Exception:
+        eventually("the node is ready or ends", lambda: not node.runs() or node.send("GET", "/readyz")[0] == 200, 60)
+        check(node.runs(), "it ended")
+        took = time.monotonic() - started + Probe(run.cluster, run.row, patience_s=20).all()
+    except Failure:
         run.damaged = True
         ended = "" if node.runs() else "; the node ended"
         return time.monotonic() - started, f"does not take facts{ended}; {told(node, size, ('corrupt', 'checksum'))}"
-    return took, told(node, size, ("corrupt", "checksum", "torn", "cut off"))
+    return took, told(node, size, (*DAMAGE, "torn", "cut off"))
 
 
 def disk_full(run):
@@ -252,7 +315,7 @@ def disk_full(run):
     probe = Probe(run.cluster, run.row, patience_s=40)
     try:
         took = probe.all()
-    except Exception:
+    except Failure:
         # Known: the store may not resume by itself.
         node.kill()
         node.start()
@@ -284,7 +347,12 @@ def flip(path, at):
 
 def told(node, since, words):
     lines = node.said(since, words)
-    return f"told: {lines[0][-160:]}" if lines else "NOT told in the node's log"
+    if not lines:
+        return "NOT told in the node's log"
+    # Without colours, time and module, and without the folder of this run.
+    text = re.sub(r"\x1b\[[0-9;]*m", "", lines[0])
+    text = re.sub(r"^\S+Z +[A-Z]+ +[\w:]+: ", "", text)
+    return "told: " + re.sub(r"\S*/(embedded/)", r"\1", text)[:240]
 
 
 def mount_tmpfs(folder, megabytes):
@@ -297,6 +365,8 @@ def mount_tmpfs(folder, megabytes):
 KAFKA = {
     "node-killed": node_killed,
     "node-restarted": node_restarted,
+    "node-returns": node_returns,
+    "third-takes-over": third_takes_over,
     "broker-killed": broker_killed,
     "both-killed": both_killed,
     "zombie": zombie,
@@ -316,4 +386,4 @@ EMBEDDED = {
 }
 # Each leaves its node damaged, or needs a disk of its own: it gets a node of its own.
 OWN_NODE = {"disk-full", "sst-flipped", "tail-truncated", "segment-flipped"}
-QUICK = ["node-killed", "node-restarted", "broker-killed", "zombie", "killed", "tail-torn", "disk-full"]
+QUICK = ["node-killed", "node-returns", "third-takes-over", "broker-killed", "zombie", "killed", "tail-torn", "disk-full", "sst-flipped", "segment-flipped"]
