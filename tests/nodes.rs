@@ -1,7 +1,8 @@
 //! Several nodes on one Apache Kafka: partitions are shared and move, and whatever a node is asked for reaches the owner.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-#[path = "nodes/broker.rs"]
+#[path = "../kafka/tests/broker/mod.rs"]
+#[allow(dead_code)]
 mod broker;
 mod common;
 #[path = "supervision/systems.rs"]

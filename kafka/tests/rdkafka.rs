@@ -3,9 +3,9 @@
 //! `TOL_TEST_KAFKA=host:port` names a running one; otherwise one is started by `scripts/kafka.sh`. `TOL_SKIP_KAFKA=1` skips where neither can be.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::net::TcpListener;
-use std::path::PathBuf;
-use std::process::Command;
+#[allow(dead_code)]
+mod broker;
+
 use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -14,57 +14,11 @@ use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
+use broker::{Broker, skipped};
 use tol_kafka::conformance::{self, Subject, append, append_of, read_all, record, topic};
 use tol_kafka::{Error, EventLog, KafkaLog, KafkaOptions, TopicPartition};
 
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A broker of this test's own.
-struct Broker {
-    folder: tempfile::TempDir,
-    ports: [u16; 2],
-}
-
-impl Broker {
-    fn new() -> Self {
-        let listeners: Vec<TcpListener> = (0..2).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        let ports = [listeners[0].local_addr().unwrap().port(), listeners[1].local_addr().unwrap().port()];
-        Self { folder: tempfile::tempdir().unwrap(), ports }
-    }
-
-    fn run(&self, command: &str) -> Result<(), String> {
-        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../scripts/kafka.sh");
-        let mut run = Command::new(script);
-        run.arg(command)
-            .env("KAFKA_DIR", self.folder.path())
-            .env("KAFKA_PORT", self.ports[0].to_string())
-            .env("KAFKA_CONTROLLER_PORT", self.ports[1].to_string());
-        // Not piped: the broker it leaves behind would keep the pipe open.
-        let output = self.folder.path().join("script.log");
-        let file = std::fs::File::create(&output).unwrap();
-        run.stdout(file.try_clone().unwrap()).stderr(file);
-        let status = run.status().map_err(|error| error.to_string())?;
-        if status.success() { Ok(()) } else { Err(format!("{status}: {}", std::fs::read_to_string(output).unwrap_or_default())) }
-    }
-
-    fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.ports[0])
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        let _ = self.run("crash");
-    }
-}
-
-fn skipped() -> bool {
-    let skip = std::env::var("TOL_SKIP_KAFKA").is_ok_and(|value| value == "1");
-    if skip {
-        println!("skipped: TOL_SKIP_KAFKA=1");
-    }
-    skip
-}
 
 fn options(bootstrap: &str, prefix: &str) -> KafkaOptions {
     KafkaOptions { ownership_topic: format!("{prefix}ownership"), group: format!("{prefix}tol"), ..KafkaOptions::new(bootstrap) }
