@@ -37,7 +37,8 @@ use crate::generation::{put_meta, read_meta};
 use crate::store::parking::Mutex;
 use crate::store::{Database, RocksStore, Session};
 
-const FORMAT: u32 = 1;
+/// Raised when what earlier versions wrote is to be indexed again.
+const FORMAT: u32 = 2;
 const READ_BYTES: usize = 512 << 10;
 /// How long new events gather before they are indexed together; a search does not wait for it, see `take_newest`.
 const GATHER: Duration = Duration::from_millis(50);
@@ -289,13 +290,40 @@ impl EventIndex {
             self.find_topics(&mut state, &store)?;
             state.looked = Some(Instant::now());
         }
-        let mut progress = Progress::Idle;
         let mut batch = WriteBatch::default();
+        let written = self.read_on(&mut state, &store, &mut batch).and_then(|read| {
+            if !batch.is_empty() {
+                store.write_batch(batch, true)?;
+            }
+            Ok(read)
+        });
+        let (progress, unread) = match written {
+            Ok(read) => read,
+            Err(problem) => {
+                // The readers are ahead of what is stored: begin again from there.
+                state.partitions.clear();
+                state.looked = None;
+                return Err(problem);
+            }
+        };
+        for partition in state.partitions.values_mut() {
+            partition.stored = partition.reader.cursor();
+        }
+        unread.map_or(Ok(progress), |problem| Err(problem.into()))
+    }
+
+    /// Reads a piece of every partition into `batch`, and why it could not read on where the log failed: what was read of those before that
+    /// one is in the batch, and their readers are past it.
+    fn read_on(&self, state: &mut State, store: &Database, batch: &mut WriteBatch) -> Result<(Progress, Option<tol_kafka::Error>), Error> {
+        let mut progress = Progress::Idle;
         for (at, partition) in &mut state.partitions {
             if partition.failed.is_some() {
                 continue;
             }
-            let batches = self.log.read(at, partition.reader.next(), READ_BYTES)?;
+            let batches = match self.log.read(at, partition.reader.next(), READ_BYTES) {
+                Ok(batches) => batches,
+                Err(problem) => return Ok((progress, Some(problem))),
+            };
             if !batches.is_empty() && progress != Progress::Behind {
                 // A read ends before the batch that would exceed what was asked for.
                 let full = batches.iter().map(|batch| batch.body().len()).sum::<usize>() >= READ_BYTES / 2;
@@ -317,23 +345,11 @@ impl EventIndex {
             }
             let cursor = partition.reader.cursor();
             if cursor != partition.stored {
-                Self::put(&store, &mut batch, partition.topic_number, at.partition, postings)?;
-                put_meta(&store, &mut batch, &cursor_key(partition.topic_number, at.partition), &cursor)?;
+                Self::put(store, batch, partition.topic_number, at.partition, postings)?;
+                put_meta(store, batch, &cursor_key(partition.topic_number, at.partition), &cursor)?;
             }
         }
-        if batch.is_empty() {
-            return Ok(progress);
-        }
-        if let Err(problem) = store.write_batch(batch, true) {
-            // The readers are ahead of what is stored: begin again from there.
-            state.partitions.clear();
-            state.looked = None;
-            return Err(problem);
-        }
-        for partition in state.partitions.values_mut() {
-            partition.stored = partition.reader.cursor();
-        }
-        Ok(progress)
+        Ok((progress, None))
     }
 
     fn put(store: &Database, batch: &mut WriteBatch, topic_number: u16, partition: u32, postings: Postings) -> Result<(), Error> {

@@ -116,6 +116,75 @@ fn the_past_of_one_subject_equals_the_past_of_the_whole() {
     }
 }
 
+/// A log that cannot be read now in its last partition.
+struct Interrupted {
+    log: tol_kafka::MemoryLog,
+    partition: u32,
+    interrupted: AtomicBool,
+}
+
+impl EventLog for Interrupted {
+    fn read(&self, from: &TopicPartition, position: Position, max_bytes: usize) -> Result<Vec<Arc<tol_kafka::Batch>>, tol_kafka::Error> {
+        if from.partition == self.partition && self.interrupted.load(Ordering::SeqCst) {
+            return Err(tol_kafka::Error::Unavailable("as asked".to_owned()));
+        }
+        self.log.read(from, position, max_bytes)
+    }
+
+    fn append(&self, appends: Vec<tol_kafka::Append>, done: tol_kafka::AppendDone) {
+        self.log.append(appends, done);
+    }
+
+    fn bounds(&self, of: &TopicPartition) -> Result<tol_kafka::Bounds, tol_kafka::Error> {
+        self.log.bounds(of)
+    }
+
+    fn position_at(&self, of: &TopicPartition, time: EventTime) -> Result<Position, tol_kafka::Error> {
+        self.log.position_at(of, time)
+    }
+
+    fn topics(&self) -> Result<Vec<(String, u32)>, tol_kafka::Error> {
+        self.log.topics()
+    }
+
+    fn ensure_topics(&self, topics: &[tol_kafka::TopicSpec]) -> Result<(), tol_kafka::Error> {
+        self.log.ensure_topics(topics)
+    }
+
+    fn watch(&self, woken: Arc<dyn Fn(&TopicPartition) + Send + Sync>) {
+        self.log.watch(woken);
+    }
+
+    fn join(&self, partitions: u32, changed: Arc<dyn Fn(tol_kafka::Assignment) + Send + Sync>) {
+        self.log.join(partitions, changed);
+    }
+
+    fn identity(&self) -> String {
+        self.log.identity()
+    }
+
+    fn health(&self) -> tol_kafka::Health {
+        self.log.health()
+    }
+
+    fn close(&self) {
+        self.log.close();
+    }
+}
+
+#[test]
+fn a_log_that_fails_amid_a_round_leaves_no_hole() {
+    let mut owned = Owned::new(&[TOPIC], 4);
+    owned.write(TOPIC, &business(100), 7);
+    let folder = tempfile::tempdir().unwrap();
+    let log = Arc::new(Interrupted { log: owned.log.clone(), partition: 3, interrupted: AtomicBool::new(true) });
+    let index = EventIndex::open(log.clone(), store(folder.path())).unwrap();
+    assert!(index.step().is_err());
+    log.interrupted.store(false, Ordering::SeqCst);
+    while index.step().unwrap() {}
+    assert_eq!(all(&index, SearchQuery { limit: 1_000, ..SearchQuery::default() }).len(), 100);
+}
+
 #[test]
 fn deltas_read_back() {
     let numbers = [0, 1, 127, 128, 300, u64::from(u32::MAX), u64::MAX >> 1];
