@@ -3,7 +3,7 @@
 import random
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from urllib.parse import quote
 
 from cluster import PARTITIONS, check
@@ -34,7 +34,7 @@ class Load:
         self.cluster, self.row, self.pause_s = cluster, row, pause_s
         self.lock, self.ending = threading.Lock(), threading.Event()
         self.sent = self.acknowledged = self.refused = self.queries = self.unanswered = 0
-        self.uncertain = self.probed = 0
+        self.acknowledged_ids = set()
         self.problems = Counter()
         self.threads = [threading.Thread(target=self.publish, args=(random.Random(f"{seed} {number}"), number), daemon=True) for number in range(publishers)]
         self.threads.append(threading.Thread(target=self.query, args=(random.Random(f"{seed} query"),), daemon=True))
@@ -64,8 +64,6 @@ class Load:
                 if self.ending.is_set():
                     until = until or time.monotonic() + 90
                     if time.monotonic() > until:
-                        with self.lock:
-                            self.uncertain += BATCH
                         return
                 time.sleep(0.05)
             time.sleep(self.pause_s)
@@ -79,6 +77,7 @@ class Load:
             if status == 200:
                 check(answer["accepted"] + answer["duplicates"] == len(batch), f"{len(batch)} were sent, the node says {answer}")
                 self.acknowledged += len(batch)
+                self.acknowledged_ids.update(fact["id"] for fact in batch)
                 return True
             self.refused += 1
             self.problems[f"{status} {answer.get('detail', answer)[:120] if isinstance(answer, dict) else str(answer)[:60]}"] += 1
@@ -99,7 +98,7 @@ class Load:
 class Probe:
     """How long until every partition acknowledges a fact again."""
 
-    acknowledged = Counter()  # of each row
+    acknowledged = defaultdict(set)  # ids, of each row
     customers = {}  # of each cluster, a customer in each partition
 
     def __init__(self, cluster, row, patience_s=90):
@@ -111,6 +110,7 @@ class Probe:
 
     @classmethod
     def acknowledged_of(cls, row):
+        """Ids of the row's probes that were acknowledged."""
         return cls.acknowledged[row]
 
     @classmethod
@@ -134,7 +134,7 @@ class Probe:
                 status, answer = nodes[attempt % len(nodes)].publish([fact], timeout=4)
                 attempt += 1
                 if status == 200:
-                    self.acknowledged[self.row] += 1
+                    self.acknowledged[self.row].add(fact["id"])
                     self.took[place] = time.monotonic() - self.started
                     return
             time.sleep(0.02)

@@ -33,7 +33,7 @@ class Kills:
     def __init__(self, kafka, wanted):
         self.kafka, self.wanted, self.times = kafka, wanted, []
         self.acknowledged = self.found = self.lost = self.twice = 0
-        self.digests = ""
+        self.digests = self.late = ""
         self.problem = None
 
     def target(self):
@@ -87,8 +87,9 @@ class Table:
         self.twice += kills.twice
         self.kills.append(kills)
         self.say(kills.ok(), "kills", self.KILLS[1:], kills.cells()[1:], 0)
-        if kills.problem:
-            print(f"        {kills.problem}", flush=True)
+        for note in (kills.problem, kills.late):
+            if note:
+                print(f"        {note}", flush=True)
 
     @staticmethod
     def say(ok, name, titles, cells, seconds):
@@ -121,7 +122,7 @@ class Table:
         if self.kills:
             parts += ["## Kills in a row", "`kill -9` of a node under load, again and again; the next one comes when every node is ready and owns partitions again."]
             parts.append(markdown(self.KILLS, [kills.cells() for kills in self.kills]))
-            parts += [kills.problem for kills in self.kills if kills.problem]
+            parts += [note for kills in self.kills for note in (kills.problem, kills.late) if note]
         return "\n\n".join(parts) + "\n"
 
     def write(self, arguments):
