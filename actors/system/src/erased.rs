@@ -98,8 +98,7 @@ impl<S: System> AnySystem for Erased<S> {
     }
 
     fn evolve(&self, state: &mut State, event: EventView<'_>, evolution: &mut Evolution) -> Result<(), Error> {
-        let foreign = self.foreign();
-        let state = state.downcast_mut::<S::State>().ok_or(foreign)?;
+        let state = state.downcast_mut::<S::State>().ok_or_else(|| self.foreign())?;
         self.0.evolve(state, event, evolution)
     }
 
