@@ -94,19 +94,19 @@ def compare(folder, seconds, records):
         finally:
             broker.down()
     size = 256
-    shape = f"bulk: 4 writers, {BULK} events a request, {size} bytes"
+    shape = f"bulk: 16 writers, {BULK} events a request, {size} bytes"
     tool_shape = f"bulk: perf tool, its batches (16 KB, linger 5 ms, lz4), {size} bytes"
-    row("us, embedded", synced, shape, ours(folder, "embedded-bulk", seconds, batch=BULK, size=size))
-    row("us, embedded", "not synced", shape, ours(folder, "embedded-bulk-unsynced", seconds, sync=False, batch=BULK, size=size))
+    row("us, embedded", synced, shape, ours(folder, "embedded-bulk", seconds, writers=16, batch=BULK, size=size))
+    row("us, embedded", "not synced", shape, ours(folder, "embedded-bulk-unsynced", seconds, sync=False, writers=16, batch=BULK, size=size))
     (folder / "umadb-bulk").mkdir()
     umadb = Umadb(folder / "umadb-bulk")
     try:
-        row("UmaDB", synced, shape, umadb.append(folder, seconds, batch=BULK, size=size))
+        row("UmaDB", synced, shape, umadb.append(folder, seconds, writers=16, batch=BULK, size=size))
     finally:
         umadb.process.stop()
     broker = Broker(folder / "kafka-bulk")
     try:
-        row("us, on Kafka", cached, shape, ours(folder, "on-kafka-bulk", seconds, broker, batch=BULK, size=size))
+        row("us, on Kafka", cached, shape, ours(folder, "on-kafka-bulk", seconds, broker, writers=16, batch=BULK, size=size))
         row("Apache Kafka alone", cached, tool_shape, perf_tool(broker, folder, "perf", records, size, False))
         row("Apache Kafka alone", "synced before the answer (flush.messages=1)", tool_shape, perf_tool(broker, folder, "perf-flush", records // 2, size, True))
     finally:

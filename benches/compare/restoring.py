@@ -1,15 +1,21 @@
 """The state is restored after its local copy was deleted, with a query every 20 ms from the start of the process on."""
 
 import shutil
+import time
 
 import peers
 from harness import US, Failure, Process, call, median, say
 from processing import GROUP, arguments, one
 
 
+# Longer than the session of either group: nobody waits for the process before.
+PAUSE_S = 7
+
+
 def kafka_streams(broker, folder, workload, turn):
     data = folder / "data"
     shutil.rmtree(data, ignore_errors=True)
+    time.sleep(PAUSE_S)
     process = Process(peers.command("kafka-streams", broker.bootstrap, GROUP, data, workload, query=True), folder / f"restore-{turn}.log")
     try:
         answers = process.wait_for(lambda event: event["event"] == "answers", 200)
@@ -28,6 +34,7 @@ def kafka_streams(broker, folder, workload, turn):
 def us(broker, folder, workload, turn):
     data = folder / "data"
     shutil.rmtree(data, ignore_errors=True)
+    time.sleep(PAUSE_S)
     process = Process([US, "restore", "--bootstrap", broker.bootstrap, "--data", data, *arguments(workload)], folder / f"restore-{turn}.log")
     try:
         restored = process.wait_for(lambda event: event["event"] == "restored", 200)

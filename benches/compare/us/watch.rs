@@ -37,7 +37,9 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let consumer = raw::consumer(&options.bootstrap, &options.group)?;
     let ends = raw::ends(&consumer, &options.input, options.partitions)?;
     let mut list = TopicPartitionList::new();
-    (0..options.partitions).for_each(|partition| drop(list.add_partition(&options.input, partition as i32)));
+    for partition in 0..options.partitions {
+        list.add_partition(&options.input, partition as i32);
+    }
     let (began, mut first) = (Instant::now(), None);
     loop {
         if first.is_none() && raw::ends(&consumer, &options.output, options.partitions)?.iter().any(|end| *end > 0) {
