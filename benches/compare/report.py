@@ -67,7 +67,7 @@ def append(rows):
 
 
 def growth(series):
-    parts = ["## How the cost of an event grows", "Embedded log, synced. Microseconds an event; append and process are measured one after the other. For `events` it is one run, from half of the count to the count."]
+    parts = ["## How the cost of an event grows", "Embedded log, synced. Microseconds an event; append and process are measured one after the other. From half of the count to the count; for `events` all in one run. With several systems it is the cost of a fact, which each of them decides."]
     for what, points in series.items():
         parts.append(table((what, "append, µs", "process, µs"), [(number(point["at"]), number(point["append_us"], 1), number(point["process_us"], 1)) for point in points]))
     events = series.get("events", [])
@@ -75,7 +75,7 @@ def growth(series):
         for name in ("append_us", "process_us"):
             values = [point[name] for point in events]
             spread = max(values) / values[0] - 1
-            parts.append(f"{name[:-3]}: from {events[0]['at']:,} to {events[-1]['at']:,} events at most {spread:+.0%} against the first: {'flat' if spread <= 0.2 else 'not flat'} within 20%.")
+            parts.append(f"{name[:-3].capitalize()}: from {events[0]['at']:,} to {events[-1]['at']:,} events at most {spread:+.0%} against the first: {'flat' if spread <= 0.2 else 'not flat'} within 20%.")
     return parts
 
 

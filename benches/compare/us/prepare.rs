@@ -103,7 +103,7 @@ pub fn admit(log: Arc<dyn EventLog>, memory: Arc<dyn Store>, workload: Workload,
         }
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
-    let (permits, back) = sync_channel::<Result<(), String>>(64);
+    let (permits, back) = sync_channel::<Result<f64, String>>(64);
     let began = EventTime::from_secs(1_767_225_600);
     let (mut sent, mut answered) = (0usize, 0usize);
     let (started, mut series) = (std::time::Instant::now(), Vec::new());
@@ -118,18 +118,22 @@ pub fn admit(log: Arc<dyn EventLog>, memory: Arc<dyn Store>, workload: Workload,
             ids.push(id);
         }
         let permits = permits.clone();
-        admission.publish(candidates, ids, Box::new(move |answer| drop(permits.send(answer.map(drop).map_err(|refusal| format!("{refusal:?}"))))));
+        admission.publish(
+            candidates,
+            ids,
+            Box::new(move |answer| drop(permits.send(answer.map(|_| started.elapsed().as_secs_f64()).map_err(|refusal| format!("{refusal:?}"))))),
+        );
         sent += 1;
         if sent - answered >= 24 {
-            back.recv()?.map_err(|why| anyhow!("admission refused: {why}"))?;
+            let when = back.recv()?.map_err(|why| anyhow!("admission refused: {why}"))?;
             answered += 1;
-            series.push((answered as u64 * BATCH, started.elapsed().as_secs_f64()));
+            series.push((answered as u64 * BATCH, when));
         }
     }
     while answered < sent {
-        back.recv()?.map_err(|why| anyhow!("admission refused: {why}"))?;
+        let when = back.recv()?.map_err(|why| anyhow!("admission refused: {why}"))?;
         answered += 1;
-        series.push(((answered as u64 * BATCH).min(workload.records), started.elapsed().as_secs_f64()));
+        series.push(((answered as u64 * BATCH).min(workload.records), when));
     }
     admission.stop();
     let _ = thread.join();
