@@ -22,6 +22,10 @@ BROKER_JAVA = "-Xms512m -Xmx1g -XX:+UseSerialGC -XX:ActiveProcessorCount=2"
 PEER_JAVA = ["-Xms256m", "-Xmx1g", "-XX:+UseSerialGC", "-XX:ActiveProcessorCount=2"]
 
 
+# Everything is stopped on the way out, also when somebody ends us.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+
+
 class Failure(Exception):
     """A contestant that did not end, or whose result is wrong."""
 
@@ -60,8 +64,8 @@ class Process:
                 self.events.append(event)
                 self.arrived.notify_all()
 
-    def wait_for(self, wanted, seconds):
-        """The first event for which `wanted` holds."""
+    def wait_for(self, wanted, seconds, other=None):
+        """The first event for which `wanted` holds; `other` is a process that must not end before."""
         until, seen = time.monotonic() + seconds, 0
         while True:
             with self.arrived:
@@ -72,6 +76,8 @@ class Process:
                 self.arrived.wait(0.1)
             if self.child.poll() is not None and not self.thread.is_alive() and seen == len(self.events):
                 raise Failure(f"ended with {self.child.returncode}: {self.tail()}")
+            if other is not None and other.child.poll() is not None:
+                raise Failure(f"the contestant ended with {other.child.returncode}: {other.tail()}")
             if time.monotonic() > until:
                 raise Failure(f"no answer within {seconds} s: {self.tail()}")
 

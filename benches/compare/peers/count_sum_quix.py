@@ -11,10 +11,8 @@ application = Application(
     state_dir=state,
     auto_offset_reset="earliest",
     processing_guarantee="exactly-once",
-    auto_create_topics=False,
     loglevel="WARNING",
 )
-# The topics are there; without these it would ask for the broker's settings and refuse other partition counts for its changelog.
 records = application.topic(source, key_deserializer="str", value_deserializer="json")
 results = application.topic(target, key_serializer="str", value_serializer="json")
 
