@@ -2,9 +2,9 @@
 
 import argparse
 import json
-import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import appending
@@ -36,31 +36,37 @@ def main():
     parser.add_argument("--runs", type=int, default=3)
     options = parser.parse_args()
     parts = options.only.split(",") if options.only else (["processing", "restore"] if options.quick else list(PARTS))
-    results = {"facts": facts()}
+    results, failures = {"facts": facts(), "took_s": {}}, []
     with throwaway() as name:
         folder = Path(name)
         small = {"records": 20_000, "keys": 1_000, "bytes": 100, "partitions": 4}
         full = {"records": 1_000_000, "keys": 100_000, "bytes": 100, "partitions": 4}
-        if "processing" in parts:
-            say("count and sum per key")
+        def part(name, measure):
+            """One part; what fails is reported at the end, and the others are measured nonetheless."""
+            if name in parts:
+                say(name)
+                began = time.monotonic()
+                try:
+                    results[name] = measure()
+                except (Failure, OSError, subprocess.SubprocessError) as failure:
+                    say(f"FAILED: {name}: {failure}")
+                    failures.append(name)
+                results["took_s"][name] = round(time.monotonic() - began)
+
+        def process():
             if options.quick:
-                results["processing"] = processing.compare(folder / "processing", small, ["kafka-streams", "us"], 1)
-            else:
-                results["processing"] = processing.compare(folder / "processing", full, ["kafka-streams", "us"], options.runs)
-                # A tenth of the others' speed: once is enough of it.
-                results["processing"]["contestants"] |= processing.compare(folder / "quixstreams", full, ["quixstreams"], 1)["contestants"]
-        if "restore" in parts:
-            say("restore")
-            results["restore"] = restoring.compare(folder / "restore", small if options.quick else full, 1 if options.quick else options.runs)
-        if "append" in parts:
-            say("append")
-            results["append"] = appending.compare(folder / "append", 0.5 if options.quick else 3, 20_000 if options.quick else 1_000_000)
-        if "rebuild" in parts:
-            say("rebuild")
-            results["rebuild"] = rebuild(folder, 100_000 if options.quick else 2_000_000)
-        if "growth" in parts:
-            say("growth")
-            results["growth"] = growing.compare(folder / "growth", 100_000 if options.quick else 10_000_000, 20_000 if options.quick else 200_000)
+                return processing.compare(folder / "processing", small, ["kafka-streams", "us"], 1)
+            compared = processing.compare(folder / "processing", full, ["kafka-streams", "us"], options.runs)
+            # Beside the main two, once each.
+            compared["contestants"] |= processing.compare(folder / "once", full, ["kafka-streams-1s", "quixstreams"], 1)["contestants"]
+            return compared
+
+        quick = options.quick
+        part("processing", process)
+        part("restore", lambda: restoring.compare(folder / "restore", small if quick else full, 1 if quick else options.runs))
+        part("append", lambda: appending.compare(folder / "append", 0.5 if quick else 3, 20_000 if quick else 1_000_000))
+        part("rebuild", lambda: rebuild(folder, 100_000 if quick else 2_000_000))
+        part("growth", lambda: growing.compare(folder / "growth", 100_000 if quick else 10_000_000, 20_000 if quick else 200_000))
     text = report.markdown(results)
     if options.report:
         options.report.write_text(text)
@@ -71,6 +77,8 @@ def main():
         print(text)
     if options.readme:
         report.write_readme(results)
+    if failures:
+        raise Failure(f"not measured, or wrong: {', '.join(failures)}")
 
 
 if __name__ == "__main__":
