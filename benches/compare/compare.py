@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ import growing
 import processing
 import report
 import restoring
-from harness import ROOT, Failure, facts, say, throwaway
+from harness import Failure, facts, say, throwaway
 
 PARTS = ("processing", "restore", "append", "rebuild", "growth")
 
@@ -20,9 +21,9 @@ PARTS = ("processing", "restore", "append", "rebuild", "growth")
 def rebuild(folder, events):
     """The load program's own table: a rebuild while queries run, and the bare reading of the same log."""
     results = folder / "rebuild.md"
-    done = subprocess.run([ROOT / "scripts/bench", "rebuild", "--events", str(events), "--results", results], capture_output=True, text=True, timeout=400)
+    done = subprocess.run([os.environ["COMPARE_LOAD"], "rebuild", "--events", str(events), "--results", results], capture_output=True, text=True, timeout=400)
     if done.returncode != 0:
-        raise Failure(f"scripts/bench rebuild: {done.stderr[-1500:]}")
+        raise Failure(f"load rebuild: {done.stderr[-1500:]}")
     rows = [line for line in results.read_text().splitlines() if line.startswith("|")]
     return "\n".join(rows)
 
