@@ -84,7 +84,8 @@ fn queries(route: &Route, paths: &mut Map<String, Value>) {
         for spec in specs {
             let mut described = operation(route);
             let parameter = |name: &str, about: &str, example: &str, required: bool| json!({"name": name, "in": "query", "required": required, "schema": {"type": "string"}, "description": about, "examples": {"one": {"value": example}}});
-            let subject = parameter("subject", "The subject it is asked about.", spec.subject, true);
+            let mut subject = parameter("subject", "The subject it is asked about.", spec.subject, true);
+            subject["schema"]["minLength"] = 1.into();
             let more = spec.parameters.iter().map(|one| parameter(one.name, one.about, one.example, false));
             described["parameters"] = std::iter::once(subject).chain(more).collect();
             described["operationId"] = format!("{system}.{}", spec.name).into();
@@ -202,6 +203,7 @@ fn description(route: &Route) -> String {
 fn describe(parameter: &Parameter) -> Value {
     let schema = match parameter.shape {
         Shape::Text => json!({"type": "string"}),
+        Shape::Needed => json!({"type": "string", "minLength": 1}),
         Shape::Integer(minimum, maximum, default) => json!({"type": "integer", "minimum": minimum, "maximum": maximum, "default": default}),
         Shape::Moment => json!({"anyOf": [{"type": "string", "format": "date-time"}, {"type": "string", "format": "date"}]}),
         Shape::Positions => json!({"type": "array", "items": {"type": "string", "pattern": "^.+/[0-9]+:[0-9]+$"}}),
@@ -212,7 +214,7 @@ fn describe(parameter: &Parameter) -> Value {
         Place::Header => "header",
     };
     let mut described =
-        json!({"name": parameter.name, "in": place, "required": parameter.place == Place::Path, "schema": schema, "description": parameter.description});
+        json!({"name": parameter.name, "in": place, "required": parameter.place == Place::Path || parameter.shape == Shape::Needed, "schema": schema, "description": parameter.description});
     if parameter.shape == Shape::Positions {
         described["explode"] = true.into();
     } else if let Shape::Integer(..) = parameter.shape {
@@ -317,6 +319,16 @@ mod tests {
         let everywhere = [Kind::NotFound, Kind::MethodNotAllowed];
         for kind in Kind::ALL.iter().filter(|kind| !everywhere.contains(kind)) {
             assert!(ROUTES.iter().any(|route| route.all_problems().contains(kind)), "no route answers {}", kind.slug());
+        }
+    }
+
+    #[test]
+    fn a_query_of_a_system_needs_its_subject() {
+        let paths = &document()["paths"];
+        for path in ["/systems/{name}/queries/{query}", "/systems/revenue-agent-system/queries/mrr"] {
+            let parameters = paths[path]["get"]["parameters"].as_array().cloned().unwrap_or_default();
+            let subject = parameters.iter().find(|parameter| parameter["name"] == "subject").cloned().unwrap_or_default();
+            assert_eq!((&subject["required"], &subject["schema"]["minLength"]), (&json!(true), &json!(1)), "{path}");
         }
     }
 

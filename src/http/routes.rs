@@ -144,6 +144,8 @@ pub(crate) enum Place {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shape {
     Text,
+    /// Text without which the operation cannot be answered.
+    Needed,
     /// An integer from .0 to .1, .2 when absent.
     Integer(u64, u64, u64),
     /// RFC 3339, or a date.

@@ -34,7 +34,7 @@ pub(super) static TYPE_PATH: Parameter = path("type", "A known type with its ver
 
 pub(super) static SUBJECT: Parameter = query("subject", Shape::Text, "Of this subject only.", "customer/42");
 pub(super) static SUBJECT_STATE: Parameter = query("subject", Shape::Text, "Adds the system's state about this subject.", "customer/42");
-pub(super) static SUBJECT_ASKED: Parameter = query("subject", Shape::Text, "The subject it is asked about; needed.", "customer/42");
+pub(super) static SUBJECT_ASKED: Parameter = query("subject", Shape::Needed, "The subject it is asked about.", "customer/42");
 pub(super) static TYPE: Parameter = query("type", Shape::Text, "Of this type only; with `*` at the end, of all types that begin so.", "commerce.*");
 pub(super) static CORRELATION: Parameter = query("correlation", Shape::Text, "Of this correlation id only.", "order-1001");
 pub(super) static SOURCE: Parameter = query("source", Shape::Text, "Of this source, where several used the id.", "/shop");
