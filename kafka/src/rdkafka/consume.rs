@@ -26,6 +26,9 @@ const CHUNK: usize = 64 << 10;
 /// A partition is followed from so many records before its end, so that a node that starts again, a little behind everywhere, need not
 /// catch up with one partition after the other.
 const NEAR: u64 = 512;
+/// How long librdkafka waits before it fetches again where its queue was full. Its default is a second: who reads faster than that empties the
+/// queue and then waits, for each 4 MB of each partition.
+const REFILL: &str = "2";
 /// How long a read waits for data that is known to exist.
 const WAIT: Duration = Duration::from_secs(1);
 
@@ -200,7 +203,7 @@ impl Tip {
     pub(super) fn run(&self, inner: &Inner) {
         let mut config = inner.options.config();
         config.set("group.id", "tol-tip").set("enable.auto.commit", "false").set("auto.offset.reset", "earliest").set("fetch.wait.max.ms", "100");
-        config.set("queued.max.messages.kbytes", "32768");
+        config.set("queued.max.messages.kbytes", "32768").set("fetch.queue.backoff.ms", REFILL);
         inner.options.pass_through(&mut config);
         let consumer: BaseConsumer = match config.create() {
             Ok(consumer) => consumer,
@@ -298,7 +301,7 @@ impl Pool {
                 let mut config = inner.options.config();
                 config.set("group.id", "tol-catch-up").set("enable.auto.commit", "false").set("auto.offset.reset", "earliest");
                 // What is read is known to exist; a fetch that waits at the end would only hold up the next read elsewhere.
-                config.set("queued.max.messages.kbytes", "4096").set("fetch.wait.max.ms", "20");
+                config.set("queued.max.messages.kbytes", "4096").set("fetch.wait.max.ms", "20").set("fetch.queue.backoff.ms", REFILL);
                 inner.options.pass_through(&mut config);
                 config.create().map_err(unavailable)?
             }
