@@ -213,8 +213,7 @@ fn describe(parameter: &Parameter) -> Value {
         Place::Query => "query",
         Place::Header => "header",
     };
-    let mut described =
-        json!({"name": parameter.name, "in": place, "required": parameter.place == Place::Path || parameter.shape == Shape::Needed, "schema": schema, "description": parameter.description});
+    let mut described = json!({"name": parameter.name, "in": place, "required": parameter.place == Place::Path || parameter.shape == Shape::Needed, "schema": schema, "description": parameter.description});
     if parameter.shape == Shape::Positions {
         described["explode"] = true.into();
     } else if let Shape::Integer(..) = parameter.shape {
