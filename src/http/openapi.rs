@@ -86,7 +86,13 @@ fn queries(route: &Route, paths: &mut Map<String, Value>) {
             let parameter = |name: &str, about: &str, example: &str, required: bool| json!({"name": name, "in": "query", "required": required, "schema": {"type": "string"}, "description": about, "examples": {"one": {"value": example}}});
             let mut subject = parameter("subject", "The subject it is asked about.", spec.subject, true);
             subject["schema"]["minLength"] = 1.into();
-            let more = spec.parameters.iter().map(|one| parameter(one.name, one.about, one.example, false));
+            let more = spec.parameters.iter().map(|one| {
+                let mut described = parameter(one.name, one.about, one.example, false);
+                if !one.pattern.is_empty() {
+                    described["schema"]["pattern"] = one.pattern.into();
+                }
+                described
+            });
             described["parameters"] = std::iter::once(subject).chain(more).collect();
             described["operationId"] = format!("{system}.{}", spec.name).into();
             described["summary"] = format!("Asks {system} for {}", spec.name).into();
@@ -329,6 +335,8 @@ mod tests {
             let subject = parameters.iter().find(|parameter| parameter["name"] == "subject").cloned().unwrap_or_default();
             assert_eq!((&subject["required"], &subject["schema"]["minLength"]), (&json!(true), &json!(1)), "{path}");
         }
+        let parameters = &paths["/systems/revenue-agent-system/queries/mrr"]["get"]["parameters"];
+        assert_eq!(parameters[1]["schema"]["pattern"], "^[A-Z]{3}$", "the currency");
     }
 
     #[test]

@@ -27,7 +27,7 @@ const OPEN_RELEASES: QuerySpec = QuerySpec {
     name: "open-releases",
     about: "By environment: the release that serves, and deployments whose rollback was requested and has not been seen.",
     subject: "service/web",
-    parameters: &[QueryParameter { name: "environment", about: "Of this environment only; of all without it.", example: "production" }],
+    parameters: &[QueryParameter { name: "environment", about: "Of this environment only; of all without it.", example: "production", pattern: "" }],
 };
 
 /// The system. It has no configuration.

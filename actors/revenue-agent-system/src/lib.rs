@@ -25,7 +25,7 @@ const MRR: QuerySpec = QuerySpec {
     name: "mrr",
     about: "Monthly recurring revenue of a customer by currency and subscription, and its last 24 movements.",
     subject: "customer/42",
-    parameters: &[QueryParameter { name: "currency", about: "Of this currency only (ISO 4217); of all without it.", example: "USD" }],
+    parameters: &[QueryParameter { name: "currency", about: "Of this currency only (ISO 4217); of all without it.", example: "USD", pattern: "^[A-Z]{3}$" }],
 };
 
 /// The system. It has no configuration: every rule is the same for every business.

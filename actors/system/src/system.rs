@@ -252,6 +252,8 @@ pub struct QueryParameter {
     pub about: &'static str,
     /// A value that is valid.
     pub example: &'static str,
+    /// What its values look like: a regular expression of JSON Schema, anchored at both ends; empty where any text will do.
+    pub pattern: &'static str,
 }
 
 /// Parameters as they were given, by name; only those that the query declares.
