@@ -1,0 +1,1 @@
+//! Compiled flags and their evaluation.

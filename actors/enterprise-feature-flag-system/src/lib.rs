@@ -1,0 +1,7 @@
+//! Feature flags: one definition for every SDK, rollouts that advance or roll themselves back, experiments with honest statistics.
+//!
+//! * [`evaluation`] — compiled flags and their evaluation with Unleash's, GrowthBook's and flagd's semantics; no I/O, no allocation on the hot path
+//! * [`statistics`] — sequential and Bayesian tests, sample-ratio checks, variance reduction; pure functions of counts and sums
+
+pub mod evaluation;
+pub mod statistics;

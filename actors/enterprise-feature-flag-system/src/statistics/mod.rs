@@ -1,0 +1,1 @@
+//! Statistics of rollouts and experiments.
