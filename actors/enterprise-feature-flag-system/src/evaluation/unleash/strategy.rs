@@ -11,6 +11,7 @@ use super::context::Context;
 use super::literal::{escaped, quoted};
 use super::model;
 use super::variant::Variants;
+use crate::evaluation::decimal;
 use crate::evaluation::random::Random;
 
 /// A compiled strategy.
@@ -169,7 +170,7 @@ impl Rule {
                 };
                 let found = match sticky {
                     Some(value) => bucket(group, value, 100, 0),
-                    None => bucket(group, itoa(random.one_to(9_999), &mut [0; 10]), 100, 0),
+                    None => bucket(group, decimal(random.one_to(9_999), &mut [0; 10]), 100, 0),
                 };
                 found <= *percentage
             }
@@ -178,21 +179,6 @@ impl Rule {
             Self::Hosts(hosts) => context.hostname.as_deref().is_some_and(|host| hosts.contains(&lower(host))),
         }
     }
-}
-
-/// A number as text, without an allocation.
-pub(super) fn itoa(mut number: u32, buffer: &mut [u8; 10]) -> &str {
-    let mut start = buffer.len();
-    loop {
-        start -= 1;
-        // A remainder of ten is one digit.
-        buffer[start] = b'0' + u8::try_from(number % 10).unwrap_or(0);
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    std::str::from_utf8(&buffer[start..]).unwrap_or("0")
 }
 
 #[cfg(test)]
@@ -213,12 +199,6 @@ mod tests {
         fn the_bucket_does_not_depend_on_how_the_text_is_fed(group in "\\PC{0,90}", value in "\\PC{0,90}") {
             let whole = mur3::murmurhash3_x86_32(format!("{group}:{value}").as_bytes(), 5) % 1000 + 1;
             prop_assert_eq!(bucket(&group, &value, 1000, 5), whole);
-        }
-
-        #[test]
-        fn numbers_are_written_in_full(number in any::<u32>()) {
-            let mut buffer = [0; 10];
-            prop_assert_eq!(itoa(number, &mut buffer), number.to_string());
         }
     }
 }

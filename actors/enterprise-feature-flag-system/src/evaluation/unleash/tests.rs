@@ -111,9 +111,15 @@ fn a_dependency_needs_its_parent_as_it_says_and_parents_have_no_parents() {
         {"name": "needs a child", "enabled": true, "dependencies": [{"feature": "needs on"}]},
         {"name": "needs itself", "enabled": true, "dependencies": [{"feature": "needs itself"}]},
         {"name": "needs nothing there", "enabled": true, "dependencies": [{"feature": "gone", "enabled": false}]}]});
-    for (name, enabled) in
-        [("needs on", true), ("needs off", true), ("needs v", true), ("needs w", false), ("needs a child", false), ("needs itself", false), ("needs nothing there", false)]
-    {
+    for (name, enabled) in [
+        ("needs on", true),
+        ("needs off", true),
+        ("needs v", true),
+        ("needs w", false),
+        ("needs a child", false),
+        ("needs itself", false),
+        ("needs nothing there", false),
+    ] {
         assert_eq!(evaluate(&definitions, name, &json!({})).0, enabled, "{name}");
     }
 }
@@ -148,7 +154,8 @@ fn conforms_to_unleashs_client_specification() {
     for file in serde_json::from_str::<Vec<String>>(&index).unwrap() {
         let specification: Value = serde_json::from_str(&fs::read_to_string(folder.join(&file)).unwrap()).unwrap();
         let flags = Flags::from_json(&specification["state"].to_string()).unwrap();
-        for (kind, case) in ["tests", "variantTests"].iter().flat_map(|kind| specification[kind].as_array().into_iter().flatten().map(move |case| (kind, case))) {
+        for (kind, case) in ["tests", "variantTests"].iter().flat_map(|kind| specification[kind].as_array().into_iter().flatten().map(move |case| (kind, case)))
+        {
             cases += 1;
             let text = case["context"].to_string();
             let context = Context::from_json(&text, chrono::Utc::now()).unwrap();

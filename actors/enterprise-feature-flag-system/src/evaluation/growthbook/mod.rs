@@ -1,0 +1,185 @@
+//! GrowthBook's semantics, as its SDK specification 0.8 and its JavaScript SDK define them.
+//!
+//! * [`Condition`], `groups`, `js`, `regex` — conditions, compared as JavaScript compares
+//! * [`Experiment`], [`hash`] — bucketing
+//! * [`Features`] — a compiled set, to evaluate against a [`Context`]
+
+mod condition;
+mod context;
+mod evaluate;
+mod experiment;
+mod groups;
+pub mod hash;
+mod js;
+mod regex;
+mod report;
+
+use hashbrown::HashMap;
+
+use self::condition::Scope;
+use self::experiment::{Filter, Parent, filters, hash_version, parents, range};
+use self::groups::Groups;
+use self::hash::Range;
+use super::value::{Object, Value};
+
+pub use self::condition::Condition;
+pub use self::context::Context;
+pub use self::evaluate::{Assignment, ExperimentResult, FeatureResult, Source};
+pub use self::experiment::Experiment;
+
+/// A compiled set of features.
+#[derive(Clone, Debug, Default)]
+pub struct Features {
+    /// Sorted by key, so that what is listed has one order.
+    features: Vec<Feature>,
+    /// Positions by key.
+    index: HashMap<Box<str>, u32>,
+    groups: Groups,
+}
+
+/// A compiled feature.
+#[derive(Clone, Debug)]
+struct Feature {
+    key: Box<str>,
+    default: Value<'static>,
+    rules: Box<[Rule]>,
+}
+
+#[derive(Clone, Debug)]
+struct Rule {
+    id: Box<str>,
+    parents: Box<[Parent]>,
+    filters: Option<Box<[Filter]>>,
+    kind: Kind,
+}
+
+#[derive(Clone, Debug)]
+enum Kind {
+    Force {
+        value: Value<'static>,
+        condition: Option<Condition>,
+        rollout: Option<Rollout>,
+    },
+    Experiment(Box<Experiment>),
+    /// Neither: it is passed over.
+    Nothing,
+}
+
+/// Who a forced value reaches.
+#[derive(Clone, Debug)]
+struct Rollout {
+    seed: Box<str>,
+    attribute: Box<str>,
+    fallback: Option<Box<str>>,
+    sticky: bool,
+    hash_version: f64,
+    part: Part,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Part {
+    Nobody,
+    Range(Range),
+    Coverage(f64),
+}
+
+impl Features {
+    /// Reads an answer of `GET /api/features/{clientKey}` (`{"features", "savedGroups", "contextualBandits"}`) or a bare map of features.
+    ///
+    /// # Errors
+    /// If the text is not a JSON object.
+    pub fn from_json(json: &str) -> Result<Self, serde_json::Error> {
+        let payload = Value::parse(json)?;
+        if payload.as_object().is_none() {
+            return Err(serde::de::Error::custom("expected an object of features"));
+        }
+        // A map of features may have one called `features`, but that would not be a map of maps with rules or values.
+        let wrapped = payload.get("features").and_then(Value::as_object).filter(|features| {
+            ["defaultValue", "rules"].iter().all(|name| features.get(name).is_none()) || features.iter().all(|(_, feature)| feature.as_object().is_some())
+        });
+        Ok(match wrapped {
+            Some(_) => Self::compile(
+                payload.get("features").unwrap_or(&Value::Null),
+                payload.get("savedGroups").unwrap_or(&Value::Null),
+                payload.get("contextualBandits").unwrap_or(&Value::Null),
+            ),
+            None => Self::compile(&payload, &Value::Null, &Value::Null),
+        })
+    }
+
+    /// Compiles a map of features, its saved groups and its contextual bandits.
+    pub fn compile(features: &Value<'_>, saved_groups: &Value<'_>, bandits: &Value<'_>) -> Self {
+        let mut sources: Vec<(&str, &Value<'_>)> = features.as_object().into_iter().flat_map(Object::iter).filter(|(_, feature)| feature.is_truthy()).collect();
+        sources.sort_by_key(|(key, _)| *key);
+        let index = sources.iter().zip(0..).map(|((key, _), position)| (Box::from(*key), position)).collect();
+        let features = sources.into_iter().map(|(key, source)| Feature::compile(key, source, bandits)).collect();
+        Self { features, index, groups: Groups::compile(saved_groups) }
+    }
+
+    /// The keys of all features, sorted.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.features.iter().map(|feature| feature.key.as_ref())
+    }
+
+    fn get(&self, key: &str) -> Option<&Feature> {
+        self.index.get(key).and_then(|position| self.features.get(*position as usize))
+    }
+
+    /// Whether a condition holds for attributes, with the groups of this set.
+    pub fn condition_holds(&self, condition: &Condition, attributes: &Value<'_>) -> bool {
+        condition.holds(attributes, &mut self.scope())
+    }
+
+    fn scope(&self) -> Scope<'_> {
+        Scope { groups: &self.groups, visited: smallvec::SmallVec::new() }
+    }
+}
+
+impl Feature {
+    fn compile(key: &str, source: &Value<'_>, bandits: &Value<'_>) -> Self {
+        let rules = source.get("rules").and_then(Value::as_array).unwrap_or_default();
+        Self {
+            key: key.into(),
+            default: source.get("defaultValue").map_or(Value::Null, |value| value.clone().into_owned()),
+            rules: rules.iter().filter_map(Value::as_object).map(|rule| Rule::compile(rule, key, bandits)).collect(),
+        }
+    }
+}
+
+impl Rule {
+    fn compile(source: &Object<'_>, feature: &str, bandits: &Value<'_>) -> Self {
+        let kind = match source.get("force") {
+            Some(value) => Kind::Force {
+                value: value.clone().into_owned(),
+                condition: source.get("condition").filter(|condition| condition.is_truthy()).map(Condition::compile),
+                rollout: Rollout::compile(source, feature),
+            },
+            None => Experiment::of_rule(source, feature, bandits).map_or(Kind::Nothing, |experiment| Kind::Experiment(Box::new(experiment))),
+        };
+        Self { id: source.get("id").and_then(Value::as_str).unwrap_or_default().into(), parents: parents(source), filters: filters(source), kind }
+    }
+}
+
+impl Rollout {
+    /// `None` if everyone is reached.
+    fn compile(source: &Object<'_>, feature: &str) -> Option<Self> {
+        let text = |name: &str| source.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+        let part = match (source.get("range").filter(|range| range.is_truthy()), source.get("coverage")) {
+            (Some(source), _) => Part::Range(range(source)),
+            (None, Some(Value::Number(0.0))) => Part::Nobody,
+            (None, Some(coverage)) => Part::Coverage(js::to_number(coverage)),
+            (None, None) => return None,
+        };
+        Some(Self {
+            seed: text("seed").unwrap_or(feature).into(),
+            attribute: text("hashAttribute").unwrap_or("id").into(),
+            fallback: text("fallbackAttribute").map(Box::from),
+            sticky: !source.get("disableStickyBucketing").is_some_and(Value::is_truthy),
+            hash_version: hash_version(source, 1.0),
+            part,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
