@@ -74,7 +74,8 @@ def unleash_strategy(rng, name, strange):
         strategy["constraints"] = [unleash_constraint(rng, strange) for _ in range(rng.randint(0, 3))]
     if rng.random() < 0.2:
         strategy["segments"] = some(rng, [1, 2, 3] + ([99] if rng.random() < 0.1 * strange else []), 2)
-    if rng.random() < 0.3:
+    # Where the sticky field may be missing, variants are random.
+    if rng.random() < 0.3 and parameters.get("stickiness") not in ("random", "appName"):
         strategy["variants"] = unleash_variants(rng, False)
     return strategy
 
@@ -103,16 +104,17 @@ def unleash(rng, contexts, strange=1.0):
         names.append(name)
         features.append(feature)
     segments = [{"id": identifier, "constraints": [unleash_constraint(rng, strange / 2) for _ in range(rng.randint(0, 2))]} for identifier in (1, 2, 3)]
-    return {"version": 2, "features": features, "segments": segments}, names + ["unknown"], [unleash_context(rng, strange) for _ in range(contexts)]
+    # A parent's variant is random too where its sticky field is missing.
+    users = 1.0 if any("dependencies" in feature for feature in features) else 0.9
+    return {"version": 2, "features": features, "segments": segments}, names + ["unknown"], [unleash_context(rng, strange, users) for _ in range(contexts)]
 
 
-def unleash_context(rng, strange):
-    context = {"sessionId": str(rng.randint(0, 10**6))} if rng.random() < 0.8 else {}
-    if rng.random() < 0.85:
-        # Without a sticky value a bucket is random, and nothing can be compared; this one is always there for variants.
+def unleash_context(rng, strange, users):
+    # Without a sticky value a bucket is random and nothing can be compared. The session is always there, the user mostly: without one, variants
+    # are not compared (flag-differences).
+    context = {"sessionId": str(rng.randint(0, 10**6))}
+    if rng.random() < users:
         context["userId"] = rng.choice([str(rng.randint(0, 10**6)), rng.choice(WORDS)])
-    elif "sessionId" not in context:
-        context["sessionId"] = "s"
     for field, pool in (("environment", ["dev", "prod"]), ("appName", WORDS), ("remoteAddress", ADDRESSES), ("currentTime", DATES)):
         if rng.random() < 0.7:
             context[field] = rng.choice(pool)
@@ -125,10 +127,8 @@ def unleash_context(rng, strange):
         properties.update({"näme": rng.choice(WORDS), 'quo"te': rng.choice(WORDS), "tail\\": "x"})
     context["properties"] = properties
     if rng.random() < 0.1 * strange:
-        context[rng.choice(["userId", "plan", "other", "age"])] = rng.choice([None, 7, 1.5, True, "top", [], {}])
-        context.setdefault("userId", "u")
-        if context["userId"] in (None, [], {}):
-            context["userId"] = "u"
+        context[rng.choice(["appName", "other", "age"])] = rng.choice([None, 7, 1.5, True, "top", [], {}])
+        context[rng.choice(["userId", "plan"])] = rng.choice([7, 1.5, True, "top", 1e16, 12345678901234567890])
     return context
 
 
@@ -189,7 +189,7 @@ def gb_condition(rng, depth=2):
     return condition
 
 
-def gb_rule(rng, parents):
+def gb_rule(rng, parents, plain):
     rule = {"id": f"r{rng.randint(0, 99)}"} if rng.random() < 0.5 else {}
     if rng.random() < 0.5:
         rule["condition"] = gb_condition(rng)
@@ -203,6 +203,8 @@ def gb_rule(rng, parents):
             rule[key] = make()
     if rng.random() < 0.5:
         rule["force"] = json_value(rng)
+        if plain and rule["force"] is None:
+            rule["force"] = 1
         if rng.random() < 0.2:
             low = rng.random()
             rule["range"] = [low, low + rng.random()]
@@ -222,22 +224,37 @@ def gb_rule(rng, parents):
     return rule
 
 
-def growthbook(rng, contexts):
+# The Python SDK has Python's truth, texts of booleans and paths where these differ from JavaScript's: what has them is left out for it.
+PLAIN = [None, True, False, 1, -1, 1.5, 10, "0", "1", "10", "abc", "ABC", "Été", "😀", "null", "true"]
+
+
+def growthbook(rng, contexts, plain=False):
+    if plain:
+        saved = SCALARS[:], ATTRIBUTES[:]
+        SCALARS[:], ATTRIBUTES[:] = PLAIN, ["id", "plan", "age", "version", "flag", "missing", "tags"]
+        try:
+            return growthbook_any(rng, contexts, plain)
+        finally:
+            SCALARS[:], ATTRIBUTES[:] = saved
+    return growthbook_any(rng, contexts, plain)
+
+
+def growthbook_any(rng, contexts, plain):
     features, names = {}, []
     for index in range(rng.randint(3, 8)):
         name = f"feature{index}"
-        feature = {"rules": [gb_rule(rng, names + (["feature0", "unknown"] if rng.random() < 0.3 else [])) for _ in range(rng.randint(0, 4))]}
+        feature = {"rules": [gb_rule(rng, names + (["feature0", "unknown"] if rng.random() < 0.3 else []), plain) for _ in range(rng.randint(0, 4))]}
         if rng.random() < 0.9:
             feature["defaultValue"] = json_value(rng)
         features[name] = feature
         names.append(name)
     groups = {"ids": some(rng, ["1", "2", 3, 4], 4), "plans": ["pro", "free"], "list": {"type": "list", "attributeKey": "id", "values": ["1", 2, "abc"]},
               "rule": {"type": "condition", "condition": gb_condition(rng, 1)}, "loop": {"type": "condition", "condition": {"$savedGroup": {"id": "loop"}}}}
-    return {"features": features, "savedGroups": groups}, names + ["unknown"], [gb_attributes(rng) for _ in range(contexts)]
+    return {"features": features, "savedGroups": groups}, names + ["unknown"], [gb_attributes(rng, plain) for _ in range(contexts)]
 
 
-def gb_attributes(rng):
-    attributes = {"id": rng.choice([str(rng.randint(0, 10**5)), rng.randint(0, 10**5), "", None, 1.5, "😀é", True])}
+def gb_attributes(rng, plain):
+    attributes = {"id": rng.choice([str(rng.randint(0, 10**5)), rng.randint(0, 10**5), "", None, 1.5, "😀é"] + ([] if plain else [True]))}
     for name, make in (("plan", lambda: rng.choice(["pro", "free", "Pro", "", None])), ("age", lambda: rng.choice([0, 5, 18.5, "18", None, "old", -1])),
                        ("tags", lambda: json_value(rng, 2)), ("nested", lambda: rng.choice([{"deep": json_value(rng, 1)}, None, 5, {}])),
                        ("version", lambda: rng.choice(VERSIONS + [1, 2.5])), ("flag", lambda: rng.choice(SCALARS))):
@@ -257,6 +274,9 @@ def fd_rule(rng, depth=2):
     argument = lambda: fd_argument(rng, depth)
     if kind == "if":
         return {"if": [argument(), rng.choice(["on", "off", argument()])] + ([rng.choice(["off", "blue", None, argument()])] if rng.random() < 0.7 else [])}
+    if kind in ("==", "!="):
+        # Loose comparison of different types is where JSONLogic's implementations differ from each other.
+        return {kind: [{"var": rng.choice(["plan", "email", "version"])}, rng.choice(["pro", "free", "", "a@x", "1.2.3", None])]}
     if kind in ("<", ">"):
         return {kind: [{"var": "age"}, rng.choice([0, 5, 18])]}
     if kind == "+":
@@ -303,8 +323,10 @@ def generate(sdk, rng):
         return unleash(rng, 8, rng.choice([0.1, 1.0]))
     if sdk == "unleash-js":
         return unleash_js(rng, 8)
-    if sdk.startswith("growthbook"):
+    if sdk == "growthbook-js":
         return growthbook(rng, 8)
+    if sdk == "growthbook-py":
+        return growthbook(rng, 8, plain=True)
     return flagd(rng, 8)
 
 

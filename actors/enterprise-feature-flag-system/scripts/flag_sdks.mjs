@@ -45,10 +45,10 @@ function flagd({ definitions, contexts, flags }) {
   return contexts.map((context) =>
     flags.map((flag) => {
       const stored = core.getFlag(flag);
-      if (!stored) return [null, null, "ERROR", "FLAG_NOT_FOUND"];
-      if (stored.state === "DISABLED") return [null, null, "DISABLED", null];
+      if (!stored) return [null, null, "ERROR"];
+      if (stored.state === "DISABLED") return [null, null, "DISABLED"];
       const found = stored.evaluate(context, silent);
-      return [found.value ?? null, found.value === undefined ? null : found.variant, found.reason, found.errorCode ?? null];
+      return [found.value ?? null, found.value === undefined ? null : found.variant, found.reason];
     }),
   );
 }

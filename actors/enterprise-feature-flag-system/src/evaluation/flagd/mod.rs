@@ -247,7 +247,7 @@ impl Flag {
         let targeting = match source.get("targeting") {
             None | Some(Value::Null) => Targeting::None,
             Some(Value::Object(rule)) if rule.is_empty() => Targeting::None,
-            Some(rule) => match resolved(rule, evaluators, DEPTH).filter(operators::are_known).and_then(|rule| engine.compile(rule.to_json().as_str()).ok()) {
+            Some(rule) => match resolved(rule, evaluators, DEPTH).and_then(|rule| engine.compile(rule.to_json().as_str()).ok()) {
                 Some(logic) => Targeting::Logic(Box::new(logic)),
                 None => Targeting::Broken,
             },
@@ -278,14 +278,18 @@ impl Flag {
     }
 }
 
-/// A rule with its references to shared rules replaced; `None` if they refer to each other.
+/// A rule as the engine takes it: references to shared rules are replaced. `None` if those refer to each other or an operator is not known.
 fn resolved<'v>(rule: &Value<'v>, evaluators: &Object<'v>, depth: u32) -> Option<Value<'v>> {
     Some(match rule {
         Value::Object(object) => {
             if let (1, Some(Value::String(name))) = (object.len(), object.get("$ref")) {
                 return resolved(evaluators.get(name)?, evaluators, depth.checked_sub(1)?);
             }
-            let entries = object.iter().map(|(key, value)| Some((Cow::Owned(key.to_owned()), resolved(value, evaluators, depth)?)));
+            let known = |(key, _): &(&str, &Value<'_>)| operators::KNOWN.contains(key);
+            if !object.iter().all(|entry| known(&entry)) {
+                return None;
+            }
+            let entries = object.iter().map(|(key, value)| Some((Cow::Owned(operators::engine_name(key).to_owned()), resolved(value, evaluators, depth)?)));
             Value::Object(Object::new(entries.collect::<Option<_>>()?))
         }
         Value::Array(items) => Value::Array(items.iter().map(|item| resolved(item, evaluators, depth)).collect::<Option<_>>()?),

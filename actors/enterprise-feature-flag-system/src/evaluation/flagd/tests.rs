@@ -103,6 +103,24 @@ fn fractions_are_split_by_hash_and_weight() {
 }
 
 #[test]
+fn loose_equality_is_javascripts() {
+    for (a, b, expected) in [
+        (json!("1"), json!(1), true),
+        (json!(""), json!(null), false),
+        (json!(0), json!(null), false),
+        (json!(null), json!({"var": "missing"}), true),
+        (json!(true), json!(1), true),
+        (json!("pro"), json!(1), false),
+        (json!(""), json!(0), true),
+    ] {
+        let rule = json!({"if": [{"==": [a, b]}, "on", "off"]});
+        assert_eq!(evaluate(&flag(rule.clone()), "f", &json!({})).0.as_deref(), Some(if expected { "on" } else { "off" }), "{rule}");
+        let rule = json!({"if": [{"!=": [a, b]}, "on", "off"]});
+        assert_eq!(evaluate(&flag(rule.clone()), "f", &json!({})).0.as_deref(), Some(if expected { "off" } else { "on" }), "{rule}");
+    }
+}
+
+#[test]
 fn shared_rules_are_referred_to_and_may_not_refer_to_each_other() {
     let mut file = flag(json!({"if": [{"$ref": "adult"}, "on"]}));
     file["$evaluators"] = json!({"adult": {"and": [{"$ref": "aged"}, {">": [{"var": "age"}, 17]}]}, "aged": {"!!": {"var": "age"}}});

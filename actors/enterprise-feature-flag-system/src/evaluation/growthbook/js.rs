@@ -38,7 +38,8 @@ fn is_space(character: char) -> bool {
     character == '\u{feff}' || (character.is_whitespace() && character != '\u{85}')
 }
 
-fn text_to_number(text: &str) -> f64 {
+/// `Number(text)`.
+pub(crate) fn text_to_number(text: &str) -> f64 {
     let text = text.trim_matches(is_space);
     if text.is_empty() {
         return 0.0;

@@ -26,6 +26,7 @@ pub use self::condition::Condition;
 pub use self::context::Context;
 pub use self::evaluate::{Assignment, ExperimentResult, FeatureResult, Source};
 pub use self::experiment::Experiment;
+pub(crate) use self::js::text_to_number;
 
 /// A compiled set of features.
 #[derive(Clone, Debug, Default)]
