@@ -95,7 +95,7 @@ def unleash_variants(rng, feature):
 def unleash(rng, contexts, strange=1.0):
     features, names = [], []
     for index in range(rng.randint(4, 10)):
-        name = rng.choice(["f", "flag ", "フラグ", "a/b."]) + str(index)
+        name = rng.choice(["f", "flag ", "フラグ", "a/b."] if strange else ["f", "flag ", "a/b."]) + str(index)
         feature = {"name": name, "enabled": rng.random() < 0.92, "strategies": [unleash_strategy(rng, name, strange) for _ in range(rng.randint(0, 3))],
                    "variants": unleash_variants(rng, True)}
         if names and rng.random() < 0.2:
@@ -137,6 +137,8 @@ ATTRIBUTES = ["id", "plan", "age", "tags", "nested.deep", "nested", "version", "
 
 
 def json_value(rng, depth=2):
+    if SCALARS == PLAIN:
+        depth = 0
     if depth and rng.random() < 0.3:
         if rng.random() < 0.5:
             return [json_value(rng, depth - 1) for _ in range(rng.randint(0, 3))]
@@ -149,6 +151,8 @@ def gb_operators(rng, depth):
     for _ in range(rng.randint(1, 2)):
         operator = rng.choice(["$eq", "$ne", "$lt", "$lte", "$gt", "$gte", "$exists", "$in", "$nin", "$ini", "$nini", "$inGroup", "$notInGroup", "$regex",
                                "$regexi", "$type", "$size", "$all", "$alli", "$elemMatch", "$not", "$veq", "$vne", "$vgt", "$vgte", "$vlt", "$vlte", "$unknown"])
+        if SCALARS == PLAIN and (operator.startswith("$v") or operator in ("$unknown", "$regex", "$regexi", "$type", "$lt", "$lte", "$gt", "$gte")):
+            operator = "$in"
         if operator in ("$in", "$nin", "$ini", "$nini"):
             value = some(rng, SCALARS, 5)
         elif operator in ("$all", "$alli"):
@@ -185,7 +189,9 @@ def gb_condition(rng, depth=2):
             else:
                 condition[key] = [gb_condition(rng, depth - 1) for _ in range(rng.randint(0, 2))]
         else:
-            condition[rng.choice(ATTRIBUTES)] = gb_operators(rng, depth) if rng.random() < 0.7 else json_value(rng)
+            condition[rng.choice(ATTRIBUTES)] = gb_operators(rng, depth) if rng.random() < 0.7 else "abc" if SCALARS == PLAIN else json_value(rng)
+    if SCALARS == PLAIN and "version" in condition:
+        condition["version"] = {rng.choice(["$veq", "$vne", "$vgt", "$vgte", "$vlt", "$vlte"]): rng.choice(VERSIONS)}
     return condition
 
 
@@ -194,10 +200,10 @@ def gb_rule(rng, parents, plain):
     if rng.random() < 0.5:
         rule["condition"] = gb_condition(rng)
     if parents and rng.random() < 0.2:
-        rule["parentConditions"] = [{"id": rng.choice(parents), "condition": {"value": rng.choice([True, 1, "a", {"$exists": True}, {"$ne": False}])},
+        rule["parentConditions"] = [{"id": rng.choice(parents), "condition": {"value": rng.choice(["a", {"$exists": True}, {"$ne": False}] if plain else [True, 1, "a", {"$exists": True}, {"$ne": False}])},
                                      **({"gate": True} if rng.random() < 0.4 else {})}]
     for key, make in (("seed", lambda: rng.choice(["seed", "ß", ""])), ("hashVersion", lambda: rng.choice([1, 2, 2, 3])), ("hashAttribute", lambda: rng.choice(["id", "plan", "age", "missing"])),
-                      ("coverage", lambda: rng.choice([0, 0.1, 0.5, 0.99, 1, 1.5])),
+                      ("coverage", lambda: rng.choice([0, 0.10005, 0.50005, 1, 1.5] if plain else [0, 0.1, 0.5, 0.99, 1, 1.5])),
                       ("filters", lambda: [{"seed": "f", "ranges": [[0, rng.random()], [0.7, 0.9]], "attribute": rng.choice(["id", "plan"]), "hashVersion": rng.choice([1, 2])}])):
         if rng.random() < 0.25:
             rule[key] = make()
@@ -224,8 +230,9 @@ def gb_rule(rng, parents, plain):
     return rule
 
 
-# The Python SDK has Python's truth, texts of booleans and paths where these differ from JavaScript's: what has them is left out for it.
-PLAIN = [None, True, False, 1, -1, 1.5, 10, "0", "1", "10", "abc", "ABC", "Été", "😀", "null", "true"]
+# The Python SDK has Python's truth, comparisons and texts where JavaScript's differ: what shows them is left out for it (README, "Where the SDKs
+# differ").
+PLAIN = [1, -1, 1.5, 10, "0", "1", "10", "abc", "ABC", "Été", "😀", "null", "true"]
 
 
 def growthbook(rng, contexts, plain=False):
@@ -260,6 +267,8 @@ def gb_attributes(rng, plain):
                        ("version", lambda: rng.choice(VERSIONS + [1, 2.5])), ("flag", lambda: rng.choice(SCALARS))):
         if rng.random() < 0.75:
             attributes[name] = make()
+    if plain:
+        attributes["version"] = rng.choice(VERSIONS)
     return attributes
 
 
@@ -313,7 +322,9 @@ def flagd(rng, contexts):
         flags[f"flag{index}"] = flag
     contexts = [{key: value for key, value in (("targetingKey", rng.choice(["user", str(rng.randint(0, 10**6)), ""])), ("plan", rng.choice(["pro", "free", "", None])),
                                                ("age", rng.choice([0, 5, 18, 18.5, -1])), ("email", rng.choice(["a@x", "b@y", str(rng.randint(0, 10**6))])),
-                                               ("version", rng.choice(VERSIONS)), ("nested", {"deep": rng.choice(["a", 1, None])})) if rng.random() < 0.9} for _ in range(contexts)]
+                                               ("version", rng.choice(VERSIONS)), ("nested", {"deep": rng.choice(["a", 1, None])}))
+                 # What `cat` makes of nothing differs too.
+                 if key == "email" or rng.random() < 0.9} for _ in range(contexts)]
     return {"flags": flags, "$evaluators": {"shared": {"==": [{"var": "plan"}, "pro"]}}}, list(flags) + ["unknown"], contexts
 
 
@@ -332,4 +343,52 @@ def generate(sdk, rng):
 
 def unleash_js(rng, contexts):
     """Without what Unleash's Node SDK does otherwise than Unleash's engine (README, "Where the SDKs differ")."""
-    return unleash(rng, contexts, 0.0)
+    definitions, names, asked = unleash(rng, contexts, 0.0)
+    for name, feature in zip(names, definitions["features"]):
+        for strategy in feature["strategies"]:
+            parameters = strategy["parameters"]
+            if strategy["name"] == "flexibleRollout":
+                parameters.setdefault("rollout", "50")
+                parameters.setdefault("stickiness", "default")
+            if "rollout" in parameters or "percentage" in parameters:
+                parameters["groupId"] = "group"
+            if strategy["name"] == "gradualRolloutRandom":
+                parameters["percentage"] = rng.choice(["0", "100"])
+            if "userIds" in parameters:
+                parameters["userIds"] = "1, abc,10"
+            if "IPs" in parameters:
+                parameters["IPs"] = "10.0.0.0/8,192.168.1.0/24,127.0.0.1"
+            for variant in strategy.get("variants", []):
+                variant["stickiness"] = parameters.get("stickiness", "default")
+            if "rollout" not in parameters:
+                strategy.pop("variants", None)
+            # A text constraint's empty or padded value is left out there.
+            for constraint in strategy.get("constraints", []):
+                plain_constraint(rng, constraint)
+        for variant in feature["variants"]:
+            variant.pop("overrides", None)
+        feature.pop("dependencies", None)
+    for segment in definitions["segments"]:
+        for constraint in segment["constraints"]:
+            plain_constraint(rng, constraint)
+    for index, context in enumerate(asked):
+        # Its hash takes the low byte of each character, and its stickiness an empty text for none; only a full context is alike.
+        context.update(userId=str(rng.randint(0, 10**6)), sessionId=str(rng.randint(0, 10**6)), appName=rng.choice(["a", "pro", "abc123"]), environment="dev",
+                       remoteAddress=rng.choice(["10.1.2.3", "127.0.0.1", "192.168.1.77"]), currentTime=rng.choice(DATES[:2]))
+        context["properties"] = {"plan": rng.choice(["a", "pro", "Pro", "abc123"]), "email": rng.choice(["user@example.com", "example.com", "a"]),
+                                 "age": rng.choice(["0", "1", "1.5", "-1", "1e3"]), "version": rng.choice(["1.0.0", "1.2.3", "1.2.3-alpha", "2.0.0"])}
+    return definitions, names, asked
+
+
+def plain_constraint(rng, constraint):
+    if "values" in constraint:
+        words = ["10.0.0.0/8", "127.0.0.1"] if constraint["operator"] == "IN_CIDR" else ["a", "A", "pro", "Pro", "10", "abc123", "example.com"]
+        constraint["values"] = some(rng, words, 4, 1)
+    elif constraint["operator"].startswith("DATE"):
+        constraint.update(contextName="currentTime", value=rng.choice(DATES[:2] + DATES[2:3]))
+    elif constraint["operator"].startswith("NUM"):
+        constraint.update(contextName="age", value=rng.choice(["0", "1", "1.5", "-1", "1e3"]))
+    elif constraint["operator"].startswith("SEMVER"):
+        constraint.update(contextName="version", value=rng.choice(["1.0.0", "1.2.3", "1.2.3-alpha.1", "10.0.0"]))
+    elif constraint["operator"] == "REGEX":
+        constraint["value"] = rng.choice(["^a", "a$", "[a-z]+[0-9]+", "(", "^.$", "a|b", "(?i)PRO", "[^a]"])

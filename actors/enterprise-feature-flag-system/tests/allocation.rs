@@ -43,7 +43,7 @@ fn evaluations_allocate_nothing() {
             {"key": "e", "variations": ["a", "b"], "hashVersion": 2, "weights": [0.3, 0.7], "condition": {"plan": "pro", "nested.seats": {"$gte": 5}}}]}}"#,
     )
     .unwrap();
-    let attributes = r#"{"id": "user-12345", "plan": "pro", "age": 40, "tags": ["a", "b"], "nested": {"seats": "7"}}"#;
+    let attributes = r#"{"id": 12345.5, "plan": "pro", "age": 40, "tags": ["a", "b"], "nested": {"seats": "7"}}"#;
     let context = growthbook::Context::from_json(attributes).unwrap();
     assert!(features.evaluate("f", &context).experiment.is_some());
     assert_eq!(allocations(|| assert!(black_box(features.evaluate("f", black_box(&context))).is_on())), 0, "GrowthBook");

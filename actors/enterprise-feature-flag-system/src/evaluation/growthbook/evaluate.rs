@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::experiment::{Experiment, Filter, Leaf};
 use super::hash::{choose_variation, hash, in_namespace, in_range, query_string_override};
-use super::js::to_text;
+use super::js::text_in;
 use super::{Context, Features, Kind, Part, Rollout};
 use crate::evaluation::value::{Object, Value};
 
@@ -235,7 +235,8 @@ impl Features {
         let (false, Some(hash_value)) = (experiment.inactive, value) else {
             return outside();
         };
-        let hash_text = to_text(hash_value);
+        let mut buffer = ryu_js::Buffer::new();
+        let hash_text = text_in(hash_value, &mut buffer);
         let (assigned, blocked) = match sticky {
             Some((documents, sticky)) => earlier(documents, sticky, experiment, context),
             None => (None, false),
@@ -316,7 +317,7 @@ fn hash_attribute<'a>(context: &'a Context<'a>, attribute: &'a str, fallback: Op
 fn filtered_out(filters: &[Filter], context: &Context<'_>) -> bool {
     filters.iter().any(|filter| {
         let Some(value) = hash_attribute(context, &filter.attribute, None).1 else { return true };
-        let Some(number) = hash(&filter.seed, &to_text(value), filter.hash_version) else { return true };
+        let Some(number) = hash(&filter.seed, &text_in(value, &mut ryu_js::Buffer::new()), filter.hash_version) else { return true };
         !filter.ranges.iter().any(|range| in_range(number, *range))
     })
 }
@@ -328,7 +329,7 @@ impl Rollout {
         }
         let fallback = self.fallback.as_deref().filter(|_| self.sticky && context.sticky.is_some());
         let Some(value) = hash_attribute(context, &self.attribute, fallback).1 else { return false };
-        let Some(number) = hash(&self.seed, &to_text(value), self.hash_version) else { return false };
+        let Some(number) = hash(&self.seed, &text_in(value, &mut ryu_js::Buffer::new()), self.hash_version) else { return false };
         match self.part {
             Part::Nobody => false,
             Part::Range(range) => in_range(number, range),

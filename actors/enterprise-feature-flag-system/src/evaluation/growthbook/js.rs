@@ -21,6 +21,14 @@ pub(super) fn to_text<'v>(value: &'v Value<'_>) -> Cow<'v, str> {
     }
 }
 
+/// The same with a number's text on the stack, as ids are often numbers and an evaluation does not allocate.
+pub(super) fn text_in<'v>(value: &'v Value<'_>, buffer: &'v mut ryu_js::Buffer) -> Cow<'v, str> {
+    match value {
+        Value::Number(number) => Cow::Borrowed(buffer.format(*number)),
+        value => to_text(value),
+    }
+}
+
 /// `Number(value)`.
 pub(super) fn to_number(value: &Value<'_>) -> f64 {
     match value {
