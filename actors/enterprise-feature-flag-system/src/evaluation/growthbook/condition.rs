@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 
 use super::groups::Groups;
 use super::js::{compare, compare_texts, padded_version, same, to_number, to_text, type_name};
-use super::regex::compile as compile_regex;
+use super::regex::{compile as compile_regex, units};
 use crate::evaluation::value::{Object, Value};
 
 /// A compiled condition: all clauses must hold.
@@ -323,8 +323,8 @@ impl Operator {
             }),
             Self::Every(tests) => value.as_array().is_some_and(|items| tests.iter().all(|test| items.iter().any(|item| test.holds(item, scope)))),
             Self::Regex(regex) => match value {
-                Value::String(text) => regex.is_match(text),
-                value => regex.is_match(&to_text(value)),
+                Value::String(text) => regex.is_match(&units(text)),
+                value => regex.is_match(&units(&to_text(value))),
             },
             Self::Type(name) => type_name(value) == name.as_ref(),
             Self::Never => false,

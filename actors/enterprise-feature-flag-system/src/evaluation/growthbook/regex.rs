@@ -1,7 +1,10 @@
 //! JavaScript's regular expressions in the syntax of the crate `regex`, whose time is linear in the text. Look-around and back-references
 //! have no linear form: an expression with them matches nothing, as one with a mistake does.
 
+use std::borrow::Cow;
+
 use regex::{Regex, RegexBuilder};
+use smallvec::SmallVec;
 
 /// A compiled expression may take this much memory.
 const BYTES: usize = 10 * (1 << 20);
@@ -11,7 +14,23 @@ const SPACE: &str = r"\t\n\x0B\x0C\r \u{a0}\u{1680}\u{2000}-\u{200a}\u{2028}\u{2
 
 /// Compiles an expression; `None` if JavaScript would refuse it or it has no linear form.
 pub(super) fn compile(source: &str, ignore_case: bool) -> Option<Regex> {
-    RegexBuilder::new(&translate(source)?).case_insensitive(ignore_case).size_limit(BYTES).build().ok()
+    RegexBuilder::new(&translate(&units(source))?).case_insensitive(ignore_case).size_limit(BYTES).build().ok()
+}
+
+/// JavaScript's expressions see UTF-16 units, so a character beyond the basic plane is two. Here each unit of such a character becomes one of the last
+/// 2,048 private characters, in expressions and texts alike.
+pub(super) fn units(text: &str) -> Cow<'_, str> {
+    if text.bytes().all(|byte| byte < 0xf0) {
+        return Cow::Borrowed(text);
+    }
+    let mut pair = [0; 2];
+    let of = |unit: &u16| char::from_u32(u32::from(*unit)).or_else(|| unit_of(u32::from(*unit)));
+    Cow::Owned(text.chars().flat_map(|character| character.encode_utf16(&mut pair).iter().filter_map(of).collect::<SmallVec<[char; 2]>>()).collect())
+}
+
+/// The character that stands for half of a pair.
+fn unit_of(unit: u32) -> Option<char> {
+    char::from_u32(0x10_f800 + unit.checked_sub(0xd800)?)
 }
 
 fn translate(source: &str) -> Option<String> {
@@ -158,7 +177,7 @@ impl Translation<'_> {
         Some(true)
     }
 
-    /// The character that an escape stands for. `None` for half of a pair.
+    /// The character that an escape stands for.
     fn character(&mut self, escaped: char) -> Option<char> {
         Some(match escaped {
             'n' => '\n',
@@ -174,10 +193,7 @@ impl Translation<'_> {
                 None => 'x',
             },
             'u' => match self.hex(4) {
-                Some(high @ 0xd800..=0xdbff) => {
-                    let low = if self.skip("\\u") { self.hex(4)? } else { return None };
-                    char::from_u32(0x10000 + ((high - 0xd800) << 10) + low.checked_sub(0xdc00)?)?
-                }
+                Some(code @ 0xd800..=0xdfff) => unit_of(code)?,
                 Some(code) => char::from_u32(code)?,
                 None => 'u',
             },
@@ -279,11 +295,15 @@ mod tests {
             (r"\bcat\b", "a cat.", true),
             (r"}{]", "}{]", true),
             (r"\ud83d\ude00", "\u{1f600}", true),
+            ("^.$", "\u{1f600}", false),
+            ("^..$", "\u{1f600}", true),
+            ("^[\u{1f600}]{2}$", "\u{1f600}", true),
+            ("\u{1f600}+", "a\u{1f600}b", true),
             (r"^[\d-x]+$", "1-x", true),
             (r"\q\-", "q-", true),
         ] {
             let compiled = compile(expression, false);
-            assert_eq!(compiled.as_ref().map(|regex| regex.is_match(text)), Some(expected), "{expression}");
+            assert_eq!(compiled.as_ref().map(|regex| regex.is_match(&units(text))), Some(expected), "{expression}");
         }
     }
 
