@@ -366,7 +366,7 @@ fn share_of_budget(information: f64) -> f64 {
     const EARLY: f64 = 0.04;
     const LATE: f64 = 0.04;
     /// (ι at which an analysis begins, factor over which it stretches, share)
-    const ANALYSES: [(f64, f64, f64); 3] = [(0.9, 1.5, 0.25), (4.0, 1.4, 0.08), (11.0, 1.1, 0.14)];
+    const ANALYSES: [(f64, f64, f64); 3] = [(0.9, 1.5, 0.25), (4.0, 1.4, 0.10), (11.0, 1.1, 0.12)];
     if information <= 0.0 {
         return 0.0;
     }
