@@ -8,7 +8,7 @@
 //! count whose tail fits. Hence P(ever rejected | no harm) ≤ `alpha` at every number of looks, for rates of any size, also when rates drift
 //! from look to look (each look is a stratum of its own, as in Cochran–Mantel–Haenszel) and when the share of treated changes with the ramp.
 //! Nothing in this is asymptotic. What it needs: that looks are not scheduled by the difference seen (a clock and a number of subjects are fine),
-//! and that a subject is counted once its outcome is known. [`super::betting`] needs neither horizon nor that condition, and takes longer.
+//! and that a subject is counted once its outcome is known. [`super::betting`] needs no such condition, and takes longer.
 //!
 //! **Where the budget is spent** changes power, never the error. The clock is ι = (Δ / standard error)², Δ the smallest harm worth a rollback:
 //! ι = Δ² V / v̂², with V the sum of the hypergeometric variances and v̂ = p̂(1−p̂) from pooled counts, all of which are known before xt is.
@@ -41,7 +41,17 @@ impl Look {
         }
     }
 
-    fn add(&mut self, other: Self) {
+    /// The arms exchanged.
+    pub fn swapped(self) -> Self {
+        Self {
+            control_subjects: self.treatment_subjects,
+            control_events: self.treatment_events,
+            treatment_subjects: self.control_subjects,
+            treatment_events: self.control_events,
+        }
+    }
+
+    pub(super) fn add(&mut self, other: Self) {
         self.control_subjects += other.control_subjects;
         self.control_events += other.control_events;
         self.treatment_subjects += other.treatment_subjects;
