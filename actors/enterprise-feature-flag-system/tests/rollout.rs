@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use tol_enterprise_feature_flag_system::rollout::{Counts, Decision, Direction, Error, Event, Guard, HoldReason, Kind, Metric, Observation, Phase, Plan, Rollout, Step};
+use tol_enterprise_feature_flag_system::rollout::{
+    Counts, Decision, Direction, Error, Event, Guard, HoldReason, Kind, Metric, Observation, Phase, Plan, Rollout, Step,
+};
 use tol_enterprise_feature_flag_system::statistics::drift::Sums;
 
 const DAY: u64 = 86_400_000;
@@ -109,12 +111,9 @@ fn a_split_once_broken_is_not_mended_by_more_subjects() {
 fn impossible_observations_are_refused_whole() {
     let mut rollout = after(errors(), &[look("errors", (500, 5), (500, 5))]);
     let before = rollout.clone();
-    for event in [
-        look("errors", (400, 5), (500, 5)),
-        look("errors", (600, 4), (600, 5)),
-        look("errors", (501, 9), (600, 5)),
-        look("latency", (600, 5), (600, 5)),
-    ] {
+    for event in
+        [look("errors", (400, 5), (500, 5)), look("errors", (600, 4), (600, 5)), look("errors", (501, 9), (600, 5)), look("latency", (600, 5), (600, 5))]
+    {
         assert!(matches!(rollout.evolve(&event), Err(Error::Observation { .. })), "{event:?}");
         assert_eq!(rollout, before);
     }

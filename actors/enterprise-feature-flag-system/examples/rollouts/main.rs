@@ -48,7 +48,8 @@ fn main() {
     for scenario in HARMLESS.iter().filter(|scenario| scenario.name.contains(&options.only)) {
         let outcomes = run(scenario, &options, &bar);
         for (rule, name) in RULES.iter().enumerate() {
-            let shares: Vec<String> = [10, 50, 100, 200, options.looks].iter().map(|&look| format!("{:.4}", simulation::share_by(&outcomes, rule, look))).collect();
+            let shares: Vec<String> =
+                [10, 50, 100, 200, options.looks].iter().map(|&look| format!("{:.4}", simulation::share_by(&outcomes, rule, look))).collect();
             println!("| {} | {name} | {} |", scenario.name, shares.join(" | "));
         }
     }

@@ -89,8 +89,7 @@ pub fn rollout(scenario: &Scenario, looks: usize, seed: u64, index: u64) -> Outc
 fn growthbook(total: &Look) -> bool {
     let control = Summary::proportion(total.control_subjects, total.control_events);
     let treatment = Summary::proportion(total.treatment_subjects, total.treatment_events);
-    frequentist::sequential(&control, &treatment, Difference::Absolute, 0.05, 5000.0, Side::TreatmentGreater)
-        .is_some_and(|result| result.interval[0] > 0.0)
+    frequentist::sequential(&control, &treatment, Difference::Absolute, 0.05, 5000.0, Side::TreatmentGreater).is_some_and(|result| result.interval[0] > 0.0)
 }
 
 /// What a person does who looks every day at a test made for one look.

@@ -113,7 +113,10 @@ impl Plan {
         for (index, step) in self.steps.iter().enumerate() {
             // u64: two shares of u32 could overflow.
             if step.treatment == 0 || step.control == 0 || u64::from(step.treatment) + u64::from(step.control) > u64::from(WHOLE) {
-                return wrong(format!("step {index} treats {} and compares with {} of {WHOLE}; both must be above 0, together at most {WHOLE}", step.treatment, step.control));
+                return wrong(format!(
+                    "step {index} treats {} and compares with {} of {WHOLE}; both must be above 0, together at most {WHOLE}",
+                    step.treatment, step.control
+                ));
             }
             if step.minimum_subjects == 0 {
                 return wrong(format!("step {index} asks for no subjects; a rollout never advances without data"));

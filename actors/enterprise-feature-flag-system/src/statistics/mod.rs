@@ -20,6 +20,7 @@ pub mod bayesian;
 pub mod betting;
 pub mod correction;
 pub mod drift;
+mod fisher;
 pub mod frequentist;
 pub mod functions;
 pub mod harm;
