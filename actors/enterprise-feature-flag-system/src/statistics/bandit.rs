@@ -1,7 +1,7 @@
 //! Bandit allocation: more subjects to the arms that do better, with the probability of each assignment known exactly, so that what was learnt can be
 //! weighted back (inverse propensities) later.
 //!
-//! Thompson sampling gives each arm the probability that it is the best (Thompson 1933; Russo et al. 2018, ch. 3). That is computed by quadrature, not
+//! Thompson sampling gives each arm the probability that it is the best (Thompson 1933; Russo et al. 2018). That is computed by quadrature, not
 //! estimated by sampling: the propensity that is logged is the one that was used. Only the assignment draws a random number.
 
 use rand::RngCore;

@@ -37,7 +37,7 @@ pub struct Posterior {
 /// or the prior has no spread.
 pub fn posterior(control: &Summary, treatment: &Summary, difference: Difference, prior: Option<Prior>, alpha: f64, lower_is_better: bool) -> Option<Posterior> {
     let (estimate, variance) = effect(control, treatment, difference)?;
-    // Precisions add (Gelman et al. 2013, eq. 2.11).
+    // Precisions add (normal likelihood, normal prior: Gelman et al. 2013, ch. 2).
     let (precision, weighted) = match prior {
         None => (1.0 / variance, estimate / variance),
         Some(Prior { mean, standard_deviation }) if standard_deviation > 0.0 => {

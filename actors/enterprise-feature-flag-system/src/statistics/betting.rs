@@ -8,7 +8,7 @@
 //! Under the null its expectation is at most (1 − λc (θc − rc))^nc (1 + λt (θc + Δ − rt))^nt, by arithmetic ≥ geometric mean at most
 //! (1 + (nt λt − nc λc)(θc − rc)/n)^n = 1. So the product over looks is a test supermartingale, and by Ville's inequality it ever reaches 1/α with
 //! probability at most α: exactly, for any rates, even rates that change from look to look. With Δ = 0 this is the safe test for two streams of
-//! Turner, Ly & Grünwald 2021 (arXiv 2106.02693, eq. 3 with p° = the pooled rate); stakes come from a mixture over effect sizes, a
+//! Turner, Ly & Grünwald 2021 (arXiv 2106.02693) with the pooled rate as the null's; stakes come from a mixture over effect sizes, a
 //! mixture of supermartingales being one, too.
 
 use serde::{Deserialize, Serialize};

@@ -42,7 +42,7 @@ pub struct Estimate {
 }
 
 /// Point estimate and its variance. Relative: by the delta method, var(b/a − 1) = σb²/(nb a²) + σa² b²/(na a⁴), with unadjusted means a and b
-/// (Deng, Knoblich & Lu 2018, eq. 4). None where the baseline is 0 or nothing varies: no comparison can be made of that.
+/// (Deng, Knoblich & Lu 2018). None where the baseline is 0 or nothing varies: no comparison can be made of that.
 pub fn effect(control: &Summary, treatment: &Summary, difference: Difference) -> Option<(f64, f64)> {
     let (a, b) = (control.unadjusted_mean(), treatment.unadjusted_mean());
     let (var_a, var_b) = (control.variance(), treatment.variance());
@@ -79,7 +79,7 @@ pub fn two_sided(control: &Summary, treatment: &Summary, difference: Difference,
 }
 
 /// Asymptotic confidence sequence (Waudby-Smith, Arbour, Sinha, Kennedy & Ramdas 2021, arXiv 2103.06476v7): eq. 9 two-sided with its p-value
-/// eq. 155, the one-sided counterpart with ½ of the mixture's mass, and ρ tuned to be narrowest at `tuning_subjects` of both arms (eq. 161).
+/// eq. 155, one-sided the mixture over positive effects alone (gbstats 0.8.0 has only the two-sided one), and ρ tuned to be narrowest at `tuning_subjects` of both arms (eq. 161).
 /// For people and for comparison with GrowthBook; a rollback is decided by [`super::harm`], whose error is exact at low rates, too.
 pub fn sequential(control: &Summary, treatment: &Summary, difference: Difference, alpha: f64, tuning_subjects: f64, side: Side) -> Option<Estimate> {
     let (effect, variance) = effect(control, treatment, difference)?;

@@ -33,7 +33,7 @@ pub fn normal_quantile(p: f64) -> f64 {
     })
 }
 
-/// Upper tail of Student's t with `dof` degrees of freedom: P(T > t) = ½ I(ν/(ν+t²); ν/2, ½) for t ≥ 0 (Abramowitz & Stegun 26.7.1).
+/// Upper tail of Student's t with `dof` degrees of freedom: P(T > t) = ½ I(ν/(ν+t²); ν/2, ½) for t ≥ 0 (Abramowitz & Stegun, ch. 26).
 pub fn student_sf(t: f64, dof: f64) -> f64 {
     if t < 0.0 {
         return 1.0 - student_sf(-t, dof);
@@ -49,8 +49,8 @@ pub fn student_sf(t: f64, dof: f64) -> f64 {
     0.5 * tail
 }
 
-/// Quantile of Student's t. `special` has the inverse of the incomplete beta function to single precision only, hence Newton's steps on
-/// [`student_sf`] from the normal quantile (which is below the root, where the tail is convex, so that the steps never overshoot).
+/// Quantile of Student's t. `special`'s inverse of the incomplete beta function is off by 3e-6 at 200,000 degrees of freedom, hence Newton's steps
+/// on [`student_sf`] from the normal quantile (which is below the root, where the tail is convex, so that the steps never overshoot).
 pub fn student_quantile(p: f64, dof: f64) -> f64 {
     if p < 0.5 {
         return -student_quantile(1.0 - p, dof);
@@ -66,7 +66,7 @@ pub fn student_quantile(p: f64, dof: f64) -> f64 {
         .unwrap_or_else(|converged| converged)
 }
 
-/// Upper tail of χ² with `dof` degrees of freedom: Q(dof/2, x/2) (Abramowitz & Stegun 26.4.19).
+/// Upper tail of χ² with `dof` degrees of freedom: Q(dof/2, x/2) (Abramowitz & Stegun, ch. 26).
 pub fn chi_square_sf(x: f64, dof: u32) -> f64 {
     if x <= 0.0 || dof == 0 {
         return 1.0;
@@ -128,7 +128,8 @@ mod tests {
         }
         // One: quantile is the tangent.
         near(student_quantile(0.975, 1.0), 12.706_204_736_174_7, 1e-9);
-        near(student_quantile(0.975, 1e6), 1.959_966_356_816_41, 1e-9);
+        // scipy's t.ppf, where special's inverse is wrong in the sixth digit.
+        near(student_quantile(0.975, 2e5), 1.959_975_845_966_768, 1e-9);
         near(student_quantile(0.025, 10.0), -2.228_138_851_964_939, 1e-9);
     }
 

@@ -75,7 +75,7 @@ impl Look {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SmallestHarm {
-    /// Half a percentage point; half the rate where that is less.
+    /// Half a percentage point; half the rate where that is less. The shares of the budget were tuned with this default.
     #[default]
     Automatic,
     /// This much, e.g. 0.002 for a fifth of a percentage point.

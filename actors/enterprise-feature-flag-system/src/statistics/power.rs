@@ -32,7 +32,7 @@ fn within(what: &'static str, value: f64) -> Result<f64, Error> {
     if value > 0.0 && value < 1.0 { Ok(value) } else { Err(Error::Range { what, value, expected: "between 0 and 1" }) }
 }
 
-/// For one two-sided test of two proportions at the end: n = (z₁₋α⁄₂ √(2p̄q̄) + z₁₋β √(p₁q₁ + p₂q₂))² / (p₂ − p₁)² (Fleiss, Levin & Paik 2003, eq. 4.14).
+/// For one two-sided test of two proportions at the end: n = (z₁₋α⁄₂ √(2p̄q̄) + z₁₋β √(p₁q₁ + p₂q₂))² / (p₂ − p₁)² (Fleiss, Levin & Paik 2003, ch. 4).
 ///
 /// # Errors
 /// [`Error::Range`] for rates, α or power outside (0, 1), or equal rates.

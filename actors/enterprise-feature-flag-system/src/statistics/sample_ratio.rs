@@ -81,7 +81,7 @@ pub fn check(subjects: &[u64], weights: &[f64], threshold: f64) -> Result<Sample
 }
 
 /// A sequential test of the split, for those who look at every moment: with `treated` of `subjects` in the treatment where `share` was planned, the
-/// Beta-mixture martingale M = ∫ (q/s)^t ((1−q)/(1−s))^(n−t) dBeta(q; cs, c(1−s)) of Lindon & Malek 2022 (eq. 8). P(ever M ≥ 1/a) ≤ a by Ville's
+/// Beta-mixture martingale M = ∫ (q/s)^t ((1−q)/(1−s))^(n−t) dBeta(q; cs, c(1−s)) of Lindon & Malek 2022. P(ever M ≥ 1/a) ≤ a by Ville's
 /// inequality, so min(1, 1/M) is a p-value at every look.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct SplitWatch {

@@ -40,7 +40,7 @@ pub enum Summary {
         products: f64,
     },
     /// A number for each subject, and one measured on the same subject before the experiment: adjusted by it, the variance falls by the squared
-    /// correlation (CUPED: Deng, Xu, Kohavi & Walker 2013, eq. 4).
+    /// correlation (CUPED: Deng, Xu, Kohavi & Walker 2013).
     Adjusted {
         /// Subjects.
         subjects: u64,
@@ -98,7 +98,7 @@ impl Summary {
     }
 
     /// Variance of one subject's value: p(1−p) of a proportion, the unbiased estimate of a mean, and of a ratio by the delta method
-    /// (Deng, Knoblich & Lu 2018, eq. 3).
+    /// (Deng, Knoblich & Lu 2018).
     pub fn variance(&self) -> f64 {
         let n = self.subjects() as f64;
         match *self {
@@ -147,7 +147,7 @@ pub struct Covariate {
     pub products: f64,
 }
 
-/// θ = cov(y, x) / var(x) over both arms together (Deng et al. 2013, eq. 5): one θ, or the adjustment would move the difference.
+/// θ = cov(y, x) / var(x) over both arms together (Deng et al. 2013): one θ, or the adjustment would move the difference.
 /// 0, that is no adjustment, where one of the two does not vary.
 pub fn theta(control: &Covariate, treatment: &Covariate) -> f64 {
     let n = (control.subjects + treatment.subjects) as f64;
