@@ -25,6 +25,9 @@ pub struct Options {
     /// Event counts between whose halves and themselves the cost is taken.
     #[arg(long, value_delimiter = ',')]
     marks: Vec<u64>,
+    /// Admits alone: nothing is decided.
+    #[arg(long)]
+    append_only: bool,
 }
 
 /// Microseconds an event, from half of each mark to the mark.
@@ -49,6 +52,11 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     let marks = if options.marks.is_empty() { vec![workload.records] } else { options.marks.clone() };
     let memory = prepare::rocks(&options.data.join("admission"))?;
     let admitted = prepare::admit(log.clone(), memory, workload, true)?;
+    if options.append_only {
+        say("grown", serde_json::json!({ "append": costs(&admitted, &marks), "process": [] }));
+        log.close();
+        return Ok(());
+    }
     actix::System::new().block_on(async move {
         let began = Instant::now();
         let running = Running::start(log, &options.data.join("node"), workload.partitions, &names)?;
