@@ -1,6 +1,6 @@
 //! How much memory and how many threads the store may use.
 
-use rocksdb::{BlockBasedOptions, Cache, DBCompressionType, DBRecoveryMode, Options, SliceTransform, WriteBufferManager};
+use rocksdb::{BlockBasedIndexType, BlockBasedOptions, Cache, DBCompressionType, DBRecoveryMode, Options, SliceTransform, WriteBufferManager};
 use tol_runtime::store::Table;
 
 /// Budgets of the store. All tables share them.
@@ -52,6 +52,12 @@ impl StoreOptions {
             blocks.set_format_version(5);
             blocks.set_bloom_filter(10.0, false);
             blocks.set_whole_key_filtering(true);
+            // In pieces: the cache is split among threads, and a filter of a million keys as one block is larger than such a share of it. It
+            // would be read from disk for every look-up.
+            blocks.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+            blocks.set_partition_filters(true);
+            blocks.set_metadata_block_size(4 << 10);
+            blocks.set_pin_top_level_index_and_filter(true);
             let mut options = Options::default();
             options.set_block_based_table_factory(&blocks);
             options.set_compression_type(DBCompressionType::Lz4);

@@ -142,3 +142,31 @@ fn the_first_key_after_a_prefix() {
     assert_eq!(upper_bound(&[1, 0xff]), Some(vec![2]));
     assert_eq!(upper_bound(&[0xff]), None);
 }
+
+#[test]
+fn looking_up_what_is_not_there_reads_no_disk_once_the_filters_were_read() {
+    use rocksdb::perf::{PerfContext, PerfMetric, PerfStatsLevel, set_perf_stats};
+    let folder = tempfile::tempdir().unwrap();
+    // The cache has shares of 512 KiB, and the filter of these keys is 1 MiB.
+    let store = open(&folder.path().join("projections"));
+    let key = |number: u64| number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes().to_vec();
+    for chunk in 0..8u64 {
+        store.write((chunk * 100_000..(chunk + 1) * 100_000).map(|number| Change::Put(Table::Seen, key(number), Vec::new())).collect(), None).unwrap();
+    }
+    store.flush().unwrap();
+    let database = store.database().unwrap();
+    database.db().compact_range_cf(database.family(Table::Seen).unwrap(), None::<&[u8]>, None::<&[u8]>);
+    let missing: Vec<Vec<u8>> = (1_000_000..1_010_000).map(key).collect();
+    let missing: Vec<&[u8]> = missing.iter().map(Vec::as_slice).collect();
+    let mut reads = [0; 2];
+    for count in &mut reads {
+        set_perf_stats(PerfStatsLevel::EnableCount);
+        let mut context = PerfContext::default();
+        context.reset();
+        assert!(store.multi_get(Table::Seen, &missing).unwrap().iter().all(Option::is_none));
+        *count = context.metric(PerfMetric::BlockReadCount);
+        set_perf_stats(PerfStatsLevel::Disable);
+    }
+    // One in a hundred gets past a filter, and their blocks are cached too.
+    assert!(reads[0] > 0 && reads[1] < 10, "{reads:?}");
+}
