@@ -5,7 +5,7 @@
 //! * [`time`] — [`EventTime`], microseconds UTC
 //! * [`money`] — [`Money`], integer minor units with an ISO 4217 currency
 //! * [`id`] — deterministic event ids and the partition of a subject
-//! * [`domain`] — what every typed event has; the types themselves: [`commerce`], [`billing`], [`delivery`], [`usage`], [`revenue`], [`tree`], [`supervision`]
+//! * [`domain`] — what every typed event has; the types themselves: [`commerce`], [`billing`], [`delivery`], [`flags`], [`usage`], [`revenue`], [`tree`], [`supervision`]
 //! * [`registry`] — the table of known types and the check at admission
 //! * [`personal`] — encryption of fields marked personal, and the key stores
 //! * [`upcast`] — old versions become new ones when they are read
@@ -18,6 +18,7 @@ pub mod commerce;
 pub mod delivery;
 pub mod domain;
 pub mod event;
+pub mod flags;
 pub mod id;
 pub mod money;
 pub mod personal;

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::domain::{DomainEvent, FieldError};
 use crate::event::EventView;
-use crate::{billing, commerce, delivery, revenue, supervision, tree, usage};
+use crate::{billing, commerce, delivery, flags, revenue, supervision, tree, usage};
 
 /// One version of a type that the platform knows.
 pub struct KnownType {
@@ -168,7 +168,7 @@ macro_rules! known_types {
 }
 
 /// All known types, sorted by type (a test checks it): the lookup is a binary search.
-static KNOWN: [KnownType; 34] = known_types![
+static KNOWN: [KnownType; 51] = known_types![
     billing::PaymentFailed,
     billing::PaymentSucceeded,
     billing::RefundIssued,
@@ -185,6 +185,23 @@ static KNOWN: [KnownType; 34] = known_types![
     delivery::IncidentResolved,
     delivery::ReleasePromoted,
     delivery::RollbackRequested,
+    flags::ChangeRequested,
+    flags::ExperimentConcluded,
+    flags::ExperimentRequested,
+    flags::ExperimentStarted,
+    flags::FlagChanged,
+    flags::FlagKilled,
+    flags::FlagStale,
+    flags::KillRequested,
+    flags::MetricsObserved,
+    flags::RequestRefused,
+    flags::RollbackRequested,
+    flags::RolloutAdvanced,
+    flags::RolloutHeld,
+    flags::RolloutObserved,
+    flags::RolloutRequested,
+    flags::RolloutRolledBack,
+    flags::SampleRatioMismatchDetected,
     revenue::MrrMoved,
     revenue::Recognized,
     revenue::Refunded,

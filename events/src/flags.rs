@@ -1,0 +1,450 @@
+//! `flags.*`: what people and SDKs tell the flag system, and what it decides. Subject: `flag/{key}`.
+//!
+//! A definition, a plan and evidence are objects whose shape is the flag system's own (its folder says which); they are kept whole.
+
+use std::borrow::Cow;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::domain::{FieldError, domain_event, filled, filled_if_present};
+use crate::time::EventTime;
+
+/// An object whose shape is the flag system's own.
+pub type Object = Map<String, Value>;
+
+/// `flags.change_requested.v1`: somebody wants a flag to be so from now on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ChangeRequested<'a> {
+    /// The flag.
+    #[serde(borrow)]
+    pub key: Cow<'a, str>,
+    /// The whole new definition.
+    pub definition: Object,
+    /// The version that was changed; a change of another one is refused. Without it the last change wins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_version: Option<u64>,
+    /// Who.
+    #[serde(borrow)]
+    pub by: Cow<'a, str>,
+    /// Why.
+    #[serde(borrow)]
+    pub reason: Cow<'a, str>,
+    /// From when on nobody should need the flag any more; it is stale then, unless it was changed since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stale_at: Option<EventTime>,
+}
+
+domain_event!(ChangeRequested, "flags.change_requested.v1", "flag" / key, |this| {
+    filled("by", &this.by)?;
+    filled("reason", &this.reason)?;
+});
+
+/// `flags.kill_requested.v1`: somebody wants a flag off at once, whatever its rules say.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct KillRequested<'a> {
+    /// The flag.
+    #[serde(borrow)]
+    pub key: Cow<'a, str>,
+    /// Where; everywhere if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<Cow<'a, str>>,
+    /// Who.
+    #[serde(borrow)]
+    pub by: Cow<'a, str>,
+    /// Why.
+    #[serde(borrow)]
+    pub reason: Cow<'a, str>,
+}
+
+domain_event!(KillRequested, "flags.kill_requested.v1", "flag" / key, |this| {
+    filled_if_present("environment", this.environment.as_deref())?;
+    filled("by", &this.by)?;
+    filled("reason", &this.reason)?;
+});
+
+/// `flags.rollout_requested.v1`: somebody wants a rule of a flag rolled out step by step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RolloutRequested<'a> {
+    /// The flag.
+    #[serde(borrow)]
+    pub key: Cow<'a, str>,
+    /// The rollout, unique in its flag.
+    #[serde(borrow)]
+    pub rollout_id: Cow<'a, str>,
+    /// Where.
+    #[serde(borrow)]
+    pub environment: Cow<'a, str>,
+    /// Which rule, counted from 0; its percentage is what grows.
+    pub rule: u32,
+    /// Steps and guard metrics.
+    pub plan: Object,
+    /// Who.
+    #[serde(borrow)]
+    pub by: Cow<'a, str>,
+    /// Why.
+    #[serde(borrow)]
+    pub reason: Cow<'a, str>,
+}
+
+domain_event!(RolloutRequested, "flags.rollout_requested.v1", "flag" / key, |this| {
+    filled("rollout_id", &this.rollout_id)?;
+    filled("environment", &this.environment)?;
+    filled("by", &this.by)?;
+    filled("reason", &this.reason)?;
+});
+
+/// `flags.rollback_requested.v1`: somebody wants the running rollout taken back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RollbackRequested<'a> {
+    /// The flag.
+    #[serde(borrow)]
+    pub key: Cow<'a, str>,
+    /// The rollout.
+    #[serde(borrow)]
+    pub rollout_id: Cow<'a, str>,
+    /// Who.
+    #[serde(borrow)]
+    pub by: Cow<'a, str>,
+    /// Why.
+    #[serde(borrow)]
+    pub reason: Cow<'a, str>,
+}
+
+domain_event!(RollbackRequested, "flags.rollback_requested.v1", "flag" / key, |this| {
+    filled("rollout_id", &this.rollout_id)?;
+    filled("by", &this.by)?;
+    filled("reason", &this.reason)?;
+});
+
+/// `flags.metrics_observed.v1`: exposures and outcomes of a running rollout or experiment, cumulated since it began.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct MetricsObserved<'a> {
+    /// The flag.
+    #[serde(borrow)]
+    pub key: Cow<'a, str>,
+    /// The rollout they belong to.
+    #[serde(borrow)]
+    pub rollout_id: Cow<'a, str>,
+    /// `control_subjects`, `treatment_subjects`, and `metrics` by name.
+    pub observation: Object,
+}
+
+domain_event!(MetricsObserved, "flags.metrics_observed.v1", "flag" / key, |this| {
+    filled("rollout_id", &this.rollout_id)?;
+});
+
+/// `flags.experiment_requested.v1`: somebody wants an experiment to begin or to end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ExperimentRequested<'a> {
+    /// The flag.
+    #[serde(borrow)]
+    pub key: Cow<'a, str>,
+    /// The experiment, unique in its flag.
+    #[serde(borrow)]
+    pub experiment_id: Cow<'a, str>,
+    /// Begin or end.
+    pub action: ExperimentAction,
+    /// What is asked, or what was learned.
+    #[serde(borrow)]
+    pub statement: Cow<'a, str>,
+    /// Variations with their weights, and metrics, when it begins; the results when it ends.
+    #[serde(default)]
+    pub details: Object,
+    /// Who.
+    #[serde(borrow)]
+    pub by: Cow<'a, str>,
+}
+
+/// What is to be done with an experiment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ExperimentAction {
+    /// It begins.
+    Start,
+    /// It ends.
+    Conclude,
+}
+
+domain_event!(ExperimentRequested, "flags.experiment_requested.v1", "flag" / key, |this| {
+    filled("experiment_id", &this.experiment_id)?;
+    filled("statement", &this.statement)?;
+    filled("by", &this.by)?;
+});
+
+/// `flags.flag_changed.v1`: a flag is so from now on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct FlagChanged<'a> {
+    /// The flag.
+    #[serde(borrow)]
+    pub key: Cow<'a, str>,
+    /// The definition's number, from 1, counted up by every event that changes it.
+    pub version: u64,
+    /// The whole definition.
+    pub definition: Object,
+    /// Who.
+    #[serde(borrow)]
+    pub by: Cow<'a, str>,
+    /// Why.
+    #[serde(borrow)]
+    pub reason: Cow<'a, str>,
+    /// When it is to be asked about, if it is not changed before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stale_at: Option<EventTime>,
+}
+
+domain_event!(FlagChanged, "flags.flag_changed.v1", "flag" / key, |this| {
+    numbered(this.version)?;
+});
+
+/// `flags.flag_killed.v1`: a flag is off at once, whatever its rules say, until a change releases it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct FlagKilled<'a> {
+    /// The flag.
+    #[serde(borrow)]
+    pub key: Cow<'a, str>,
+    /// The definition's number.
+    pub version: u64,
+    /// The whole definition.
+    pub definition: Object,
+    /// Where it is off.
+    pub environments: Vec<String>,
+    /// Who.
+    #[serde(borrow)]
+    pub by: Cow<'a, str>,
+    /// Why.
+    #[serde(borrow)]
+    pub reason: Cow<'a, str>,
+}
+
+domain_event!(FlagKilled, "flags.flag_killed.v1", "flag" / key, |this| {
+    numbered(this.version)?;
+});
+
+/// `flags.rollout_observed.v1`: counts of a rollout as they were taken in; what is decided of it follows from these alone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RolloutObserved<'a> {
+    /// The flag.
+    #[serde(borrow)]
+    pub key: Cow<'a, str>,
+    /// The rollout.
+    #[serde(borrow)]
+    pub rollout_id: Cow<'a, str>,
+    /// Cumulated since it began.
+    pub observation: Object,
+}
+
+domain_event!(RolloutObserved, "flags.rollout_observed.v1", "flag" / key, |this| {
+    filled("rollout_id", &this.rollout_id)?;
+});
+
+/// `flags.rollout_advanced.v1`: a rollout began, went a step further, or is done.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RolloutAdvanced<'a> {
+    /// The flag.
+    #[serde(borrow)]
+    pub key: Cow<'a, str>,
+    /// The rollout.
+    #[serde(borrow)]
+    pub rollout_id: Cow<'a, str>,
+    /// Where.
+    #[serde(borrow)]
+    pub environment: Cow<'a, str>,
+    /// Which rule, counted from 0.
+    pub rule: u32,
+    /// The step that begins, counted from 0; when it is done, the number of steps.
+    pub step: u32,
+    /// How many have it now, in ten-thousandths.
+    pub treatment: u32,
+    /// When the step begins.
+    pub began_at: EventTime,
+    /// Whether everybody has it, and the rollout is over.
+    pub completed: bool,
+    /// The plan, when it begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<Object>,
+    /// The definition's number.
+    pub version: u64,
+    /// The whole definition.
+    pub definition: Object,
+    /// Who; the flag system itself after the first step.
+    #[serde(borrow)]
+    pub by: Cow<'a, str>,
+    /// Why.
+    #[serde(borrow)]
+    pub reason: Cow<'a, str>,
+}
+
+domain_event!(RolloutAdvanced, "flags.rollout_advanced.v1", "flag" / key, |this| {
+    filled("rollout_id", &this.rollout_id)?;
+    filled("environment", &this.environment)?;
+    numbered(this.version)?;
+});
+
+/// `flags.rollout_held.v1`: a rollout that might have gone further waits, for another reason than before.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RolloutHeld<'a> {
+    /// The flag.
+    #[serde(borrow)]
+    pub key: Cow<'a, str>,
+    /// The rollout.
+    #[serde(borrow)]
+    pub rollout_id: Cow<'a, str>,
+    /// The step it stands at.
+    pub step: u32,
+    /// Why, with the numbers.
+    pub reason: Object,
+    /// When it is looked at again at the latest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again_at: Option<EventTime>,
+}
+
+domain_event!(RolloutHeld, "flags.rollout_held.v1", "flag" / key, |this| {
+    filled("rollout_id", &this.rollout_id)?;
+});
+
+/// `flags.rollout_rolled_back.v1`: nobody has it any more.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RolloutRolledBack<'a> {
+    /// The flag.
+    #[serde(borrow)]
+    pub key: Cow<'a, str>,
+    /// The rollout.
+    #[serde(borrow)]
+    pub rollout_id: Cow<'a, str>,
+    /// Where.
+    #[serde(borrow)]
+    pub environment: Cow<'a, str>,
+    /// The numbers that showed harm; none if a person wanted it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Object>,
+    /// The definition's number.
+    pub version: u64,
+    /// The whole definition.
+    pub definition: Object,
+    /// Who.
+    #[serde(borrow)]
+    pub by: Cow<'a, str>,
+    /// Why.
+    #[serde(borrow)]
+    pub reason: Cow<'a, str>,
+}
+
+domain_event!(RolloutRolledBack, "flags.rollout_rolled_back.v1", "flag" / key, |this| {
+    filled("rollout_id", &this.rollout_id)?;
+    numbered(this.version)?;
+});
+
+/// `flags.sample_ratio_mismatch_detected.v1`: the arms did not get the traffic they were meant to get, so nothing can be said about them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SampleRatioMismatchDetected<'a> {
+    /// The flag.
+    #[serde(borrow)]
+    pub key: Cow<'a, str>,
+    /// The rollout.
+    #[serde(borrow)]
+    pub rollout_id: Cow<'a, str>,
+    /// How likely such a split is if all is well.
+    pub p_value: f64,
+}
+
+domain_event!(SampleRatioMismatchDetected, "flags.sample_ratio_mismatch_detected.v1", "flag" / key, |this| {
+    filled("rollout_id", &this.rollout_id)?;
+});
+
+/// `flags.experiment_started.v1`: an experiment runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ExperimentStarted<'a> {
+    /// The flag.
+    #[serde(borrow)]
+    pub key: Cow<'a, str>,
+    /// The experiment.
+    #[serde(borrow)]
+    pub experiment_id: Cow<'a, str>,
+    /// What is asked.
+    #[serde(borrow)]
+    pub statement: Cow<'a, str>,
+    /// Variations with their weights, and metrics.
+    pub details: Object,
+    /// The definition's number it runs on.
+    pub version: u64,
+    /// Who.
+    #[serde(borrow)]
+    pub by: Cow<'a, str>,
+}
+
+domain_event!(ExperimentStarted, "flags.experiment_started.v1", "flag" / key, |this| {
+    filled("experiment_id", &this.experiment_id)?;
+});
+
+/// `flags.experiment_concluded.v1`: an experiment is over.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ExperimentConcluded<'a> {
+    /// The flag.
+    #[serde(borrow)]
+    pub key: Cow<'a, str>,
+    /// The experiment.
+    #[serde(borrow)]
+    pub experiment_id: Cow<'a, str>,
+    /// What was learned.
+    #[serde(borrow)]
+    pub statement: Cow<'a, str>,
+    /// The results.
+    pub details: Object,
+    /// Who.
+    #[serde(borrow)]
+    pub by: Cow<'a, str>,
+}
+
+domain_event!(ExperimentConcluded, "flags.experiment_concluded.v1", "flag" / key, |this| {
+    filled("experiment_id", &this.experiment_id)?;
+});
+
+/// `flags.flag_stale.v1`: a flag has outlived its purpose and nobody has changed it since.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct FlagStale<'a> {
+    /// The flag.
+    #[serde(borrow)]
+    pub key: Cow<'a, str>,
+    /// The definition's number that is stale.
+    pub version: u64,
+    /// Since when.
+    pub since: EventTime,
+    /// Who answers for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Cow<'a, str>>,
+}
+
+domain_event!(FlagStale, "flags.flag_stale.v1", "flag" / key, |this| {
+    numbered(this.version)?;
+});
+
+/// `flags.request_refused.v1`: a request broke a rule and changed nothing. Later requests about the flag, a kill above all, do not wait behind it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RequestRefused<'a> {
+    /// The flag.
+    #[serde(borrow)]
+    pub key: Cow<'a, str>,
+    /// The request's type.
+    #[serde(borrow)]
+    pub request: Cow<'a, str>,
+    /// The request's id.
+    #[serde(borrow)]
+    pub request_id: Cow<'a, str>,
+    /// What is wrong with it, and what would be right.
+    #[serde(borrow)]
+    pub problem: Cow<'a, str>,
+}
+
+domain_event!(RequestRefused, "flags.request_refused.v1", "flag" / key, |this| {
+    filled("request", &this.request)?;
+    filled("problem", &this.problem)?;
+});
+
+fn numbered(version: u64) -> Result<(), FieldError> {
+    if version == 0 {
+        return Err(FieldError::new("version", "is 0; versions count from 1"));
+    }
+    Ok(())
+}
