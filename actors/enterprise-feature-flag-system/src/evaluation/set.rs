@@ -9,7 +9,8 @@ use super::value::Value;
 use super::{flagd, growthbook, unleash};
 
 /// Whose semantics a set has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Format {
     /// Unleash's `GET /api/client/features`.
     Unleash,
@@ -34,6 +35,17 @@ pub enum Error {
     /// The context is no JSON object.
     #[error("the context is no JSON object: {0}")]
     Context(#[source] serde_json::Error),
+}
+
+impl Format {
+    /// Its name, as it is given to import, export and evaluation.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unleash => "unleash",
+            Self::GrowthBook => "growthbook",
+            Self::Flagd => "flagd",
+        }
+    }
 }
 
 impl FromStr for Format {
