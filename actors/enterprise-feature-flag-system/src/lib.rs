@@ -4,8 +4,110 @@
 //! * [`evaluation`] — compiled flags and their evaluation with Unleash's, GrowthBook's and flagd's semantics; no I/O, no allocation on the hot path
 //! * [`rollout`] — the state machine of a guarded rollout: advance, hold or roll back from counts alone
 //! * [`statistics`] — sequential and Bayesian tests, sample-ratio checks, variance reduction; pure functions of counts and sums
+//! * [`state`] — what the system remembers about a flag
+//! * `decide` — the business rules, from `flags.*` requests and observations
+//! * `evolve` — the fold of its own `flags.*` events
 
+mod decide;
 pub mod definition;
 pub mod evaluation;
+mod evolve;
+mod examples;
 pub mod rollout;
+pub mod state;
 pub mod statistics;
+
+use tol_events::flags::{
+    ExperimentConcluded, ExperimentStarted, FlagChanged, FlagKilled, FlagStale, RequestRefused, RolloutAdvanced, RolloutHeld, RolloutObserved,
+    RolloutRolledBack, SampleRatioMismatchDetected,
+};
+use tol_events::{DomainEvent, Event, EventView};
+use tol_system::{Decision, Description, Error, Evolution, Input, InputSpec, Parameters, QueryError, QueryParameter, QuerySpec, System};
+
+pub use state::Flag;
+
+pub(crate) const FLAG_CHANGED: &str = FlagChanged::<'static>::TYPE;
+pub(crate) const FLAG_KILLED: &str = FlagKilled::<'static>::TYPE;
+pub(crate) const FLAG_STALE: &str = FlagStale::<'static>::TYPE;
+pub(crate) const REQUEST_REFUSED: &str = RequestRefused::<'static>::TYPE;
+pub(crate) const ROLLOUT_ADVANCED: &str = RolloutAdvanced::<'static>::TYPE;
+pub(crate) const ROLLOUT_HELD: &str = RolloutHeld::<'static>::TYPE;
+pub(crate) const ROLLOUT_OBSERVED: &str = RolloutObserved::<'static>::TYPE;
+pub(crate) const ROLLOUT_ROLLED_BACK: &str = RolloutRolledBack::<'static>::TYPE;
+pub(crate) const MISMATCH: &str = SampleRatioMismatchDetected::<'static>::TYPE;
+pub(crate) const EXPERIMENT_STARTED: &str = ExperimentStarted::<'static>::TYPE;
+pub(crate) const EXPERIMENT_CONCLUDED: &str = ExperimentConcluded::<'static>::TYPE;
+
+const DEFINITION: QuerySpec = QuerySpec {
+    name: "definition",
+    about: "The flag's definition and its number; of one environment only, if asked.",
+    subject: "flag/new-checkout",
+    parameters: &[QueryParameter { name: "environment", about: "Of this environment only; of all without it.", example: "production" }],
+};
+
+const HISTORY: QuerySpec =
+    QuerySpec { name: "history", about: "The flag's last 50 changes: when, what, who and why.", subject: "flag/new-checkout", parameters: &[] };
+
+/// The system. It has no configuration: what differs between businesses stands in the flags and their plans.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EnterpriseFeatureFlagSystem;
+
+impl System for EnterpriseFeatureFlagSystem {
+    type State = Flag;
+
+    fn describe(&self) -> Description {
+        Description {
+            name: "enterprise-feature-flag-system",
+            tier: 3,
+            code_version: env!("CARGO_PKG_VERSION"),
+            state_version: 1,
+            about: "Keeps every flag's definition, kills flags at once, and advances, holds or rolls back rollouts from their metrics",
+            inputs: vec![InputSpec { topic: "facts.flag", types: &["flags."] }],
+            emits: &[
+                FLAG_CHANGED,
+                FLAG_KILLED,
+                FLAG_STALE,
+                REQUEST_REFUSED,
+                ROLLOUT_ADVANCED,
+                ROLLOUT_HELD,
+                ROLLOUT_OBSERVED,
+                ROLLOUT_ROLLED_BACK,
+                MISMATCH,
+                EXPERIMENT_STARTED,
+                EXPERIMENT_CONCLUDED,
+            ],
+            depends_on: &["tree-of-life-system"],
+            uptime_target: 0.9999,
+        }
+    }
+
+    fn decide(&self, state: &Flag, input: Input<'_>, decision: &mut Decision) -> Result<(), Error> {
+        decide::decide(state, &input, decision)
+    }
+
+    fn evolve(&self, state: &mut Flag, event: EventView<'_>, evolution: &mut Evolution) -> Result<(), Error> {
+        evolve::evolve(state, &event, evolution)
+    }
+
+    fn queries(&self) -> &'static [QuerySpec] {
+        &[DEFINITION, HISTORY]
+    }
+
+    fn query(&self, state: &Flag, query: &str, parameters: &Parameters) -> Result<serde_json::Value, QueryError> {
+        if query == HISTORY.name {
+            return Ok(serde_json::json!({"history": state.history}));
+        }
+        if query != DEFINITION.name {
+            return Err(QueryError::Unknown(query.to_owned()));
+        }
+        let mut definition = state.definition.clone();
+        if let (Some(definition), Some(environment)) = (&mut definition, parameters.get("environment")) {
+            definition.environments.retain(|name, _| name == environment);
+        }
+        Ok(serde_json::json!({"version": state.version, "stale": state.stale, "definition": definition}))
+    }
+
+    fn examples(&self) -> Vec<Event> {
+        examples::examples()
+    }
+}

@@ -1,0 +1,151 @@
+//! The fold of the system's own events into a flag's state.
+
+use serde_json::Value;
+use tol_events::flags::{
+    ExperimentConcluded, ExperimentStarted, FlagChanged, FlagKilled, FlagStale, Object, RequestRefused, RolloutAdvanced, RolloutHeld, RolloutObserved,
+    RolloutRolledBack, SampleRatioMismatchDetected,
+};
+use tol_events::{EventTime, EventView};
+use tol_system::{Error, Evolution, read};
+
+use crate::decide::{SCHEDULE_TIMER, STALE_TIMER, STEP_TIMER, bounded, millis};
+use crate::definition::Definition;
+use crate::rollout::{self, Rollout};
+use crate::state::{Change, Experiment, Flag, HISTORY, Ramp};
+use crate::{
+    EXPERIMENT_CONCLUDED, EXPERIMENT_STARTED, FLAG_CHANGED, FLAG_KILLED, FLAG_STALE, MISMATCH, REQUEST_REFUSED, ROLLOUT_ADVANCED, ROLLOUT_HELD,
+    ROLLOUT_OBSERVED, ROLLOUT_ROLLED_BACK,
+};
+
+pub(crate) fn evolve(state: &mut Flag, event: &EventView<'_>, evolution: &mut Evolution) -> Result<(), Error> {
+    match event.event_type() {
+        FLAG_CHANGED => {
+            let changed: FlagChanged<'_> = read(event)?;
+            become_version(state, event, changed.version, &changed.definition, ("changed", &changed.by, &changed.reason))?;
+            (state.stale_at, state.stale) = (changed.stale_at, false);
+            match changed.stale_at {
+                Some(due) => evolution.set_timer(STALE_TIMER, due),
+                None => evolution.cancel_timer(STALE_TIMER),
+            }
+            let environments = state.definition.iter().flat_map(|definition| definition.environments.values());
+            match environments.filter_map(|environment| environment.schedule.first()).map(|next| next.at).min() {
+                Some(due) => evolution.set_timer(SCHEDULE_TIMER, due),
+                None => evolution.cancel_timer(SCHEDULE_TIMER),
+            }
+            Ok(())
+        }
+        FLAG_KILLED => {
+            let killed: FlagKilled<'_> = read(event)?;
+            if let Some(ramp) = state.rollout.as_mut().filter(|ramp| ramp.is_running() && killed.environments.contains(&ramp.environment)) {
+                let back = rollout::Event::RolledBack { evidence: None };
+                ramp.rollout.evolve(&back).map_err(|problem| Error::malformed(event, problem))?;
+                evolution.cancel_timer(STEP_TIMER);
+            }
+            become_version(state, event, killed.version, &killed.definition, ("killed", &killed.by, &killed.reason))
+        }
+        ROLLOUT_ADVANCED => advanced(state, event, &read(event)?, evolution),
+        ROLLOUT_OBSERVED => {
+            let observed: RolloutObserved<'_> = read(event)?;
+            let observation = typed(event, &observed.observation, "observation")?;
+            fold(state, event, &observed.rollout_id, &rollout::Event::Observed(observation))
+        }
+        ROLLOUT_HELD => {
+            let held: RolloutHeld<'_> = read(event)?;
+            ramp(state, event, &held.rollout_id)?.held = Some(typed(event, &held.reason, "reason")?);
+            if let Some(again) = held.again_at {
+                evolution.set_timer(STEP_TIMER, again);
+            }
+            Ok(())
+        }
+        ROLLOUT_ROLLED_BACK => {
+            let back: RolloutRolledBack<'_> = read(event)?;
+            let evidence = back.evidence.as_ref().map(|evidence| typed(event, evidence, "evidence")).transpose()?;
+            fold(state, event, &back.rollout_id, &rollout::Event::RolledBack { evidence })?;
+            evolution.cancel_timer(STEP_TIMER);
+            become_version(state, event, back.version, &back.definition, ("rolled back", &back.by, &back.reason))
+        }
+        MISMATCH => {
+            let detected: SampleRatioMismatchDetected<'_> = read(event)?;
+            ramp(state, event, &detected.rollout_id)?.mismatch_told = true;
+            Ok(())
+        }
+        EXPERIMENT_STARTED => {
+            let started: ExperimentStarted<'_> = read(event)?;
+            let experiment = Experiment { statement: started.statement.into_owned(), version: started.version, concluded: false };
+            state.experiments.insert(started.experiment_id.into_owned(), experiment);
+            Ok(())
+        }
+        EXPERIMENT_CONCLUDED => {
+            let concluded: ExperimentConcluded<'_> = read(event)?;
+            let known = state.experiments.get_mut(concluded.experiment_id.as_ref()).ok_or_else(|| Error::malformed(event, "its experiment never began"))?;
+            (known.statement, known.concluded) = (concluded.statement.into_owned(), true);
+            Ok(())
+        }
+        FLAG_STALE => {
+            let _: FlagStale<'_> = read(event)?;
+            state.stale = true;
+            Ok(())
+        }
+        REQUEST_REFUSED => {
+            let refused: RequestRefused<'_> = read(event)?;
+            remember(state, event, ("refused", &refused.request_id, &refused.problem));
+            Ok(())
+        }
+        unknown => Err(Error::UnknownOwnEvent(unknown.to_owned())),
+    }
+}
+
+fn typed<T: serde::de::DeserializeOwned>(event: &EventView<'_>, source: &Object, what: &str) -> Result<T, Error> {
+    serde_json::from_value(Value::Object(source.clone())).map_err(|problem| Error::malformed(event, format!("{what}: {problem}")))
+}
+
+fn become_version(state: &mut Flag, event: &EventView<'_>, version: u64, definition: &Object, change: (&str, &str, &str)) -> Result<(), Error> {
+    let definition: Definition = typed(event, definition, "definition")?;
+    (state.version, state.definition) = (version, Some(definition));
+    remember(state, event, change);
+    Ok(())
+}
+
+fn remember(state: &mut Flag, event: &EventView<'_>, (what, by, reason): (&str, &str, &str)) {
+    let at: EventTime = event.time().unwrap_or_default();
+    let change = Change { version: state.version, at, what: what.to_owned(), by: by.to_owned(), reason: reason.to_owned() };
+    state.history.push(change);
+    let excess = state.history.len().saturating_sub(HISTORY);
+    state.history.drain(..excess);
+}
+
+fn ramp<'s>(state: &'s mut Flag, event: &EventView<'_>, id: &str) -> Result<&'s mut Ramp, Error> {
+    state.rollout.as_mut().filter(|ramp| ramp.id == id).ok_or_else(|| Error::malformed(event, format!("rollout {id} never began")))
+}
+
+fn fold(state: &mut Flag, event: &EventView<'_>, id: &str, own: &rollout::Event) -> Result<(), Error> {
+    ramp(state, event, id)?.rollout.evolve(own).map_err(|problem| Error::malformed(event, problem))
+}
+
+fn advanced(state: &mut Flag, event: &EventView<'_>, advanced: &RolloutAdvanced<'_>, evolution: &mut Evolution) -> Result<(), Error> {
+    let at_millis = millis(advanced.began_at);
+    match &advanced.plan {
+        Some(plan) => {
+            let rollout = Rollout::begin(typed(event, plan, "plan")?, at_millis).map_err(|problem| Error::malformed(event, problem))?;
+            let (id, environment) = (advanced.rollout_id.to_string(), advanced.environment.to_string());
+            state.rollouts.push(id.clone());
+            state.rollout = Some(Ramp { id, environment, rule: advanced.rule, rollout, held: None, mismatch_told: false });
+        }
+        None if advanced.completed => fold(state, event, &advanced.rollout_id, &rollout::Event::Completed)?,
+        None => {
+            let step = usize::try_from(advanced.step).unwrap_or(usize::MAX);
+            fold(state, event, &advanced.rollout_id, &rollout::Event::Advanced { step, at_millis })?;
+            ramp(state, event, &advanced.rollout_id)?.held = None;
+        }
+    }
+    if advanced.completed {
+        evolution.cancel_timer(STEP_TIMER);
+    } else {
+        let ramp = ramp(state, event, &advanced.rollout_id)?;
+        let least = ramp.rollout.plan().steps.get(ramp.rollout.step()).map_or(0, |step| step.minimum_millis);
+        let least = i64::try_from(least).unwrap_or(i64::MAX).saturating_mul(1_000).max(1);
+        evolution.set_timer(STEP_TIMER, bounded(advanced.began_at.plus_micros(least)));
+    }
+    let what = if advanced.completed { "rolled out" } else { "rollout advanced" };
+    become_version(state, event, advanced.version, &advanced.definition, (what, &advanced.by, &advanced.reason))
+}
