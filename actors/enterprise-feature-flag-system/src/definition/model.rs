@@ -36,7 +36,7 @@ pub struct Definition {
     /// Words to find it by.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub tags: BTreeSet<String>,
-    /// Values by the name of their variant; a variant without a value is `null`.
+    /// Values by the name of their variant; a variant without a value is `null`. An environment may have its own.
     #[serde(default)]
     pub variants: BTreeMap<String, Value>,
     /// How it behaves, by environment.
@@ -81,6 +81,9 @@ pub struct Environment {
     /// The kill switch: off, whatever else is said, until it is released.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub killed: bool,
+    /// The variants here, where they are not the flag's: what is imported into one environment never changes another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variants: Option<BTreeMap<String, Value>>,
     /// The first that matches decides.
     #[serde(default)]
     pub rules: Vec<Rule>,
@@ -109,6 +112,7 @@ impl Default for Environment {
         Self {
             enabled: true,
             killed: false,
+            variants: None,
             rules: Vec::new(),
             otherwise: None,
             on: None,
@@ -298,7 +302,8 @@ impl Definition {
                     Serve::Variant { name } => vec![name],
                     Serve::Split(split) => split.parts.iter().map(|part| part.variant.as_str()).collect(),
                 };
-                for name in names.into_iter().filter(|name| !self.variants.contains_key(*name)) {
+                let variants = environment.variants.as_ref().unwrap_or(&self.variants);
+                for name in names.into_iter().filter(|name| !variants.contains_key(*name)) {
                     broken(format!("{place} serves \"{name}\", which is no variant of the flag"));
                 }
             };

@@ -14,10 +14,10 @@ use crate::evaluation::Format;
 pub struct Flags {
     /// The flags by key.
     pub flags: BTreeMap<String, Definition>,
-    /// What several flags of a format refer to, as that format's file has it beside its flags: Unleash's segments, GrowthBook's saved groups and
-    /// bandits, flagd's evaluators and metadata.
+    /// What several flags of an environment and a format refer to, as that format's file has it beside its flags: Unleash's segments, GrowthBook's
+    /// saved groups and bandits, flagd's evaluators and metadata.
     #[serde(default)]
-    pub shared: BTreeMap<Format, Map<String, Value>>,
+    pub shared: BTreeMap<String, BTreeMap<Format, Map<String, Value>>>,
 }
 
 /// What an import does with flags that are there already.
@@ -108,52 +108,32 @@ impl Flags {
             Format::Flagd => flagd::file(serde_json::from_str(json)?),
         };
         let mut problems = Vec::new();
+        // What the format cannot say about a flag is kept from what was there: who owns it, its tags, kill switch and schedule.
+        let before = self.clone();
         if mode == Mode::Replace {
             for flag in self.flags.values_mut() {
                 flag.environments.remove(environment);
             }
             self.flags.retain(|_, flag| !flag.environments.is_empty());
-            self.shared.remove(&format);
+            self.shared.remove(environment);
         }
         let mut keys = Vec::new();
         for (key, source) in file.flags {
-            let mut flag = read(format, &key, environment, &source);
+            let flag = read(format, &key, environment, &source);
             for (index, rule) in flag.environments.values().flat_map(|environment| environment.rules.iter().enumerate()) {
                 if let Rule::Native { why, .. } = rule {
                     problems.push(Problem::new(&key, Effect::Kept, format!("rule {index}: {why}; it is kept as it is")));
                 }
             }
-            if let Some(known) = self.flags.remove(&key) {
-                if known.family == format {
-                    // Variants of other environments stay; what this environment says of a variant of the same name wins.
-                    let (variants, environments) = (std::mem::take(&mut flag.variants), std::mem::take(&mut flag.environments));
-                    let mut merged = Definition { owner: known.owner, tags: known.tags, variants: known.variants, environments: known.environments, ..flag };
-                    merged.variants.extend(variants);
-                    merged.environments.extend(environments);
-                    flag = merged;
-                } else {
-                    problems.push(Problem::new(
-                        &key,
-                        Effect::Omitted,
-                        format!(
-                            "the flag was of {} and is of {} now: people may change sides, as each format has its own hash",
-                            known.family.name(),
-                            format.name()
-                        ),
-                    ));
-                    flag.owner = known.owner;
-                    flag.tags = known.tags;
-                }
+            match joined(flag, before.flags.get(&key), environment, &mut problems) {
+                Some(flag) => drop(self.flags.insert(key.clone(), flag)),
+                None => continue,
             }
-            keys.push(key.clone());
-            self.flags.insert(key, flag);
+            keys.push(key);
         }
-        let shared = self.shared.entry(format).or_default();
+        let shared = self.shared.entry(environment.to_owned()).or_default().entry(format).or_default();
         for (name, value) in file.shared {
             merge(shared.entry(name).or_insert(Value::Null), value);
-        }
-        if shared.is_empty() {
-            self.shared.remove(&format);
         }
         keys.sort();
         keys.dedup();
@@ -169,7 +149,7 @@ impl Flags {
                 flags.extend(write(format, flag, environment, &mut problems).map(|json| (flag.key.clone(), json)));
             }
         }
-        let shared = self.shared.get(&format).cloned().unwrap_or_default();
+        let shared = self.shared.get(environment).and_then(|shared| shared.get(&format)).cloned().unwrap_or_default();
         let definitions = match format {
             Format::Unleash => unleash::whole(flags, shared),
             Format::GrowthBook => growthbook::whole(flags, shared),
@@ -177,6 +157,38 @@ impl Flags {
         };
         Exported { definitions, problems }
     }
+}
+
+/// A flag that was read, with what was known of it before. `None` if it cannot take its place.
+fn joined(mut flag: Definition, known: Option<&Definition>, environment: &str, problems: &mut Vec<Problem>) -> Option<Definition> {
+    let Some(known) = known else { return Some(flag) };
+    let elsewhere: BTreeMap<_, _> = known.environments.iter().filter(|(name, _)| *name != environment).map(|(name, one)| (name.clone(), one.clone())).collect();
+    if known.family != flag.family {
+        let families = (known.family.name(), flag.family.name());
+        if !elsewhere.is_empty() {
+            let problem = format!("it is of {} in other environments and would be of {} here; it is not imported, give it another key", families.0, families.1);
+            problems.push(Problem::new(&flag.key, Effect::LeftOut, problem));
+            return None;
+        }
+        let problem = format!("the flag was of {} and is of {} now: people may change sides, as each format has its own hash", families.0, families.1);
+        problems.push(Problem::new(&flag.key, Effect::Omitted, problem));
+    }
+    (flag.owner, flag.tags) = (known.owner.clone(), known.tags.clone());
+    if let (Some(old), Some(new)) = (known.environments.get(environment), flag.environments.get_mut(environment)) {
+        new.schedule.clone_from(&old.schedule);
+        new.killed = old.killed;
+        if old.killed {
+            problems.push(Problem::new(&flag.key, Effect::Kept, "the kill switch stays on; a change of the flag releases it"));
+        }
+    }
+    if !elsewhere.is_empty() {
+        if flag.variants != known.variants {
+            let own = std::mem::replace(&mut flag.variants, known.variants.clone());
+            flag.environments.values_mut().for_each(|new| new.variants = Some(own.clone()));
+        }
+        flag.environments.extend(elsewhere);
+    }
+    Some(flag)
 }
 
 /// One flag of a format, as its definition in one environment.
@@ -215,6 +227,8 @@ fn write_from_model(format: Format, flag: &Definition, environment: &str, proble
 
 fn write(format: Format, flag: &Definition, environment: &str, problems: &mut Vec<Problem>) -> Option<Value> {
     let live = flag.environments.get(environment)?;
+    let own = live.variants.as_ref().map(|variants| Definition { variants: variants.clone(), ..flag.clone() });
+    let flag = own.as_ref().unwrap_or(flag);
     if format == flag.family
         && let Some(source) = &live.source
         && still_says(format, flag, environment, source)

@@ -201,6 +201,42 @@ fn replace_takes_away_what_is_not_named_and_merge_does_not() {
 }
 
 #[test]
+fn what_is_imported_into_one_environment_never_changes_another() {
+    let file = |value: &str, segment: &str| {
+        let constraint = json!({"contextName": "plan", "operator": "IN", "values": [segment]});
+        json!({"version": 2, "segments": [{"id": 1, "constraints": [constraint]}], "features": [
+            {"name": "f", "enabled": true, "strategies": [{"name": "default", "segments": [1], "parameters": {}, "constraints": []}],
+                "variants": [{"name": "v", "weight": 1, "payload": {"type": "string", "value": value}}]}]})
+    };
+    let mut flags = Flags::default();
+    for mode in [Mode::Merge, Mode::Replace] {
+        for (environment, value, segment) in [("production", "a", "pro"), ("staging", "b", "free")] {
+            flags.import(Format::Unleash, &file(value, segment).to_string(), mode, environment).unwrap();
+        }
+        assert_eq!(flags.export(Format::Unleash, "production").definitions, file("a", "pro"), "{mode:?}");
+        assert_eq!(flags.export(Format::Unleash, "staging").definitions, file("b", "free"), "{mode:?}");
+        assert_eq!(flags.flags["f"].problems(), [""; 0]);
+    }
+    let imported = flags.import(Format::Flagd, r#"{"flags": {"f": {"state": "ENABLED", "variants": {}}}}"#, Mode::Replace, "staging").unwrap();
+    assert!(imported.flags.is_empty() && imported.problems[0].effect == Effect::LeftOut, "{imported:?}");
+    assert_eq!(flags.export(Format::Unleash, "production").definitions, file("a", "pro"));
+}
+
+#[test]
+fn an_import_keeps_what_its_format_cannot_say() {
+    let json = json!({"features": [{"name": "f", "enabled": true}]});
+    for mode in [Mode::Merge, Mode::Replace] {
+        let (mut flags, _) = imported(Format::Unleash, &json);
+        let flag = flags.flags.get_mut("f").unwrap();
+        flag.owner = Some("payments".into());
+        flag.environments.get_mut("production").unwrap().killed = true;
+        let imported = flags.import(Format::Unleash, &json.to_string(), mode, "production").unwrap();
+        assert!(imported.problems[0].problem.contains("kill switch"), "{imported:?}");
+        assert!(flags.flags["f"].owner.is_some() && !flags.flags["f"].environments["production"].is_live());
+    }
+}
+
+#[test]
 fn a_flag_of_another_format_is_named_when_an_import_takes_its_place() {
     let (mut flags, _) = imported(Format::Unleash, &json!({"features": [{"name": "f", "enabled": true}]}));
     let imported = flags.import(Format::GrowthBook, r#"{"f": {"defaultValue": true}}"#, Mode::Merge, "production").unwrap();
