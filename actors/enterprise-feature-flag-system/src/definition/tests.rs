@@ -390,6 +390,76 @@ proptest! {
     }
 }
 
+proptest! {
+    #[test]
+    fn any_unleash_flag_comes_out_as_it_went_in(
+        strategies in prop::collection::vec(unleash_strategy(), 0..4),
+        variants in prop::sample::select(vec![
+            json!(null),
+            json!([{"name": "a", "weight": 1}, {"name": "b", "weight": 3, "payload": {"type": "json", "value": "{\"a\": 1}"}}]),
+            json!([{"name": "a", "weight": 0, "payload": {"type": "string", "value": "A"}, "stickiness": "plan"}]),
+            json!([{"name": "a", "weight": 5, "weightType": "fix", "overrides": [{"contextName": "userId", "values": ["a"]}]}, {"name": "c", "weight": -5}]),
+        ]),
+        enabled: bool,
+        people in prop::collection::vec("[a-z0-9]{1,3}", 6),
+    ) {
+        let mut feature = json!({"name": "f", "enabled": enabled, "strategies": strategies, "impressionData": true, "type": "release"});
+        if !variants.is_null() {
+            feature["variants"] = variants;
+        }
+        let json = json!({"version": 2, "features": [feature, {"name": "g", "enabled": true, "dependencies": [{"feature": "f", "variants": ["a"]}]}]});
+        let [exact, anew] = round_trips(Format::Unleash, &json);
+        prop_assert_eq!(&exact, &json);
+        for (id, flag) in people.iter().flat_map(|id| [(id, "f"), (id, "g")]) {
+            let context = context(Format::Unleash, id, &json!({"plan": id, "age": id.len().to_string()}));
+            let (before, after) = (ask(Format::Unleash, &json, &context, flag), ask(Format::Unleash, &anew, &context, flag));
+            // The text of a JSON payload has other spaces when it is written anew.
+            let plain = |answer: &Answer| format!("{answer:?}").replace(": 1", ":1");
+            prop_assert_eq!(plain(&before), plain(&after));
+        }
+    }
+}
+
+fn unleash_strategy() -> impl Strategy<Value = Value> {
+    let kind = prop::sample::select(vec![
+        json!({"name": "default"}),
+        json!({"name": "flexibleRollout", "parameters": {"rollout": "40", "groupId": "g", "stickiness": "default"}}),
+        json!({"name": "flexibleRollout", "parameters": {"rollout": 60, "stickiness": "plan"}}),
+        json!({"name": "flexibleRollout", "parameters": {"rollout": "101"}}),
+        json!({"name": "flexibleRollout", "parameters": {"rollout": "7.5"}}),
+        json!({"name": "flexibleRollout", "parameters": {"rollout": "50", "groupId": 5, "stickiness": null}}),
+        json!({"name": "userWithId", "parameters": {"userIds": "a, b"}}),
+        json!({"name": "gradualRolloutUserId", "parameters": {"percentage": "50", "groupId": "g"}}),
+        json!({"name": "own", "parameters": {"x": "y"}}),
+        json!({"name": "default", "parameters": {"groupId": "g", "stickiness": "plan"}}),
+    ]);
+    let constraints = prop::sample::select(vec![
+        json!(null),
+        json!([]),
+        json!([{"contextName": "plan", "operator": "STR_STARTS_WITH", "values": ["a", "b", "c"], "caseInsensitive": true}]),
+        json!([{"contextName": "age", "operator": "NUM_GT", "value": 1, "inverted": true}, {"contextName": "userId", "operator": "NOT_IN", "values": ["a"]}]),
+        json!([{"contextName": "age", "operator": "NUM_EQ", "value": "old"}]),
+        json!([{"contextName": "plan", "operator": "ODD", "values": []}]),
+        json!([{"contextName": "plan", "operator": "IN", "values": []}]),
+    ]);
+    let variants = prop::sample::select(vec![
+        json!(null),
+        json!([{"name": "a", "weight": 1, "payload": {"type": "string", "value": "other"}}]),
+        json!([{"name": "s", "weight": 1, "payload": {"type": "number", "value": "1.50"}}, {"name": "t", "weight": 1, "payload": {"type": "csv", "value": "x,y"}}]),
+    ]);
+    (kind, constraints, variants, any::<bool>()).prop_map(|(mut strategy, constraints, variants, title)| {
+        for (name, value) in [("constraints", constraints), ("variants", variants)] {
+            if !value.is_null() {
+                strategy[name] = value;
+            }
+        }
+        if title {
+            strategy["title"] = "for testers".into();
+        }
+        strategy
+    })
+}
+
 fn growthbook_rule() -> impl Strategy<Value = Value> {
     let condition = prop::sample::select(vec![
         json!(null),
