@@ -364,6 +364,39 @@ proptest! {
     }
 
     #[test]
+    fn simple_flags_born_elsewhere_say_the_same_in_every_format(
+        tests in prop::collection::vec((0..4_usize, prop::collection::vec("[a-c]{1,2}", 1..3)), 1..3),
+        plan in "[a-c]{1,3}",
+        everyone_else: bool,
+    ) {
+        let var = json!({"var": "plan"});
+        let flagd: Vec<Value> = tests.iter().map(|(kind, values)| match kind {
+            0 => json!({"==": [var, values[0]]}),
+            1 => json!({"in": [var, values]}),
+            2 => json!({"starts_with": [var, values[0]]}),
+            _ => json!({"!": [{"ends_with": [var, values[0]]}]}),
+        }).collect();
+        let default = if everyone_else { "on" } else { "off" };
+        let flagd = json!({"flags": {"f": {"state": "ENABLED", "variants": {"on": true, "off": false}, "defaultVariant": default,
+            "targeting": {"if": [{"and": flagd}, "on"]}}}});
+        let rules: Vec<Value> = tests.iter().map(|(kind, values)| match kind {
+            0 => json!({"force": true, "condition": {"plan": values[0]}}),
+            1 | 2 => json!({"force": true, "condition": {"plan": {"$in": values}}}),
+            _ => json!({"force": true, "condition": {"plan": {"$nin": values}}}),
+        }).collect();
+        let growthbook = json!({"features": {"f": {"defaultValue": everyone_else, "rules": rules}}});
+        for (born, json) in [(Format::Flagd, flagd), (Format::GrowthBook, growthbook)] {
+            let (flags, _) = imported(born, &json);
+            let answers = FORMATS.map(|format| {
+                let exported = flags.export(format, "production");
+                assert_eq!(exported.problems, [], "{json}");
+                ask(format, &exported.definitions, &context(format, "1", &json!({"plan": plan})), "f").enabled
+            });
+            prop_assert!(answers[0] == answers[1] && answers[1] == answers[2], "{:?} {} {}", answers, json, plan);
+        }
+    }
+
+    #[test]
     fn any_growthbook_flag_comes_out_as_it_went_in(
         default in prop::sample::select(vec![json!(null), json!(false), json!("a"), json!(1), json!(1.5), json!({"a": [1]})]),
         rules in prop::collection::vec(growthbook_rule(), 0..5),
