@@ -14,7 +14,7 @@ use common::{Http, Node, event, order, wait};
 #[test]
 fn every_registered_system_passes_the_suite() {
     let systems = registry::systems(&Config::default());
-    assert!(systems.len() >= 3);
+    assert!(systems.len() >= 4);
     for system in systems {
         let report = contract::check(&system).unwrap_or_else(|violations| panic!("{}: {violations:#?}", system.describe().name));
         assert!(report.examples > 0 && report.inputs > 0 && report.events > 0 && report.malformed > 0, "a check of nothing: {report:?}");
@@ -39,6 +39,12 @@ fn deployment(id: &str, outcome: &str) -> Value {
     event(id, "delivery.deployment_finished.v1", "service/web", "2026-01-05T10:00:00Z", data)
 }
 
+fn flag(id: &str) -> Value {
+    let definition = json!({"key": "new-checkout", "type": "boolean", "family": "unleash", "environments": {"production": {"enabled": true}}});
+    let data = json!({"key": "new-checkout", "definition": definition, "by": "ada@example.com", "reason": "checkout on one page"});
+    event(id, "flags.change_requested.v1", "flag/new-checkout", "2026-01-05T10:00:00Z", data)
+}
+
 /// A value of the text format, summed over label sets that hold `label`.
 fn metric(text: &str, name: &str, label: &str) -> Option<f64> {
     let lines = text.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with('{')) && line.contains(label));
@@ -47,7 +53,9 @@ fn metric(text: &str, name: &str, label: &str) -> Option<f64> {
 
 /// Events of the systems that decide about facts of tests.
 fn decided(http: &Http) -> usize {
-    http.events("type=revenue.*").len() + http.events("type=delivery.release_promoted.v1").len() + http.events("type=delivery.rollback_requested.v1").len()
+    let flags = http.events("type=flags.flag_changed.v1").len();
+    let revenue = http.events("type=revenue.*").len();
+    flags + revenue + http.events("type=delivery.release_promoted.v1").len() + http.events("type=delivery.rollback_requested.v1").len()
 }
 
 #[test]
@@ -55,9 +63,9 @@ fn every_system_and_projection_has_its_metrics_once_it_ran() {
     let folder = tempfile::tempdir().unwrap();
     let node = Node::ready(folder.path());
     let http = &node.http;
-    http.publish(&[order("o1", "ann", 500), deployment("d1", "succeeded")]).ok();
-    wait("two decisions", || (decided(http) == 2).then_some(()));
-    let busy = ["tree-of-life-system", "revenue-agent-system", "intelligent-ci-cd-orchestrator"];
+    http.publish(&[order("o1", "ann", 500), deployment("d1", "succeeded"), flag("f1")]).ok();
+    wait("three decisions", || (decided(http) == 3).then_some(()));
+    let busy = ["tree-of-life-system", "revenue-agent-system", "intelligent-ci-cd-orchestrator", "enterprise-feature-flag-system"];
     let label = |name: &str| format!("system=\"{name}\"");
     // Counters are published twice a second.
     let text = wait("the counters", || {
@@ -72,7 +80,7 @@ fn every_system_and_projection_has_its_metrics_once_it_ran() {
         assert!(metric(&text, "tol_system_events_consumed_total", &label(&name)).is_some_and(|count| count > 0.0), "{name} consumed nothing");
         assert!(metric(&text, "tol_system_decision_seconds_count", &label(&name)).is_some_and(|count| count > 0.0), "{name} measured nothing");
     }
-    for name in ["customers", "revenue", "deployments"] {
+    for name in ["customers", "revenue", "deployments", "flags"] {
         let label = format!("projection=\"{name}\"");
         for gauge in ["tol_projection_position", "tol_projection_lag_events", "tol_projection_rebuild_progress_ratio"] {
             assert!(metric(&text, gauge, &label).is_some(), "{gauge} of {name} is missing");

@@ -1,4 +1,5 @@
-//! `flags.*`: what people and SDKs tell the flag system, and what it decides. Subject: `flag/{key}`.
+//! `flags.*`: what people and SDKs tell the flag system, and what it decides. Subject: `flag/{key}`; of what an environment's flags share,
+//! `flag-set/{environment}`.
 //!
 //! A definition, a plan and evidence are objects whose shape is the flag system's own (its folder says which); they are kept whole.
 
@@ -34,9 +35,37 @@ pub struct ChangeRequested<'a> {
     /// From when on nobody should need the flag any more; it is stale then, unless it was changed since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stale_at: Option<EventTime>,
+    /// Whether the flag may become one of another format: people change sides then, as each format has its own hash. Refused without it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub anew: bool,
 }
 
 domain_event!(ChangeRequested, "flags.change_requested.v1", "flag" / key, |this| {
+    filled("by", &this.by)?;
+    filled("reason", &this.reason)?;
+});
+
+/// `flags.shared_change_requested.v1`: somebody wants what an environment's flags of a format share (segments, saved groups, evaluators) to be so.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SharedChangeRequested<'a> {
+    /// The environment.
+    #[serde(borrow)]
+    pub environment: Cow<'a, str>,
+    /// `unleash`, `growthbook` or `flagd`.
+    #[serde(borrow)]
+    pub format: Cow<'a, str>,
+    /// All of it, as the format's file has it beside its flags.
+    pub shared: Object,
+    /// Who.
+    #[serde(borrow)]
+    pub by: Cow<'a, str>,
+    /// Why.
+    #[serde(borrow)]
+    pub reason: Cow<'a, str>,
+}
+
+domain_event!(SharedChangeRequested, "flags.shared_change_requested.v1", "flag-set" / environment, |this| {
+    format(&this.format)?;
     filled("by", &this.by)?;
     filled("reason", &this.reason)?;
 });
@@ -195,6 +224,32 @@ pub struct FlagChanged<'a> {
 }
 
 domain_event!(FlagChanged, "flags.flag_changed.v1", "flag" / key, |this| {
+    numbered(this.version)?;
+});
+
+/// `flags.shared_changed.v1`: what an environment's flags of a format share is so from now on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SharedChanged<'a> {
+    /// The environment.
+    #[serde(borrow)]
+    pub environment: Cow<'a, str>,
+    /// Counted up by every change in this environment, from 1.
+    pub version: u64,
+    /// `unleash`, `growthbook` or `flagd`.
+    #[serde(borrow)]
+    pub format: Cow<'a, str>,
+    /// All of it.
+    pub shared: Object,
+    /// Who.
+    #[serde(borrow)]
+    pub by: Cow<'a, str>,
+    /// Why.
+    #[serde(borrow)]
+    pub reason: Cow<'a, str>,
+}
+
+domain_event!(SharedChanged, "flags.shared_changed.v1", "flag-set" / environment, |this| {
+    format(&this.format)?;
     numbered(this.version)?;
 });
 
@@ -441,6 +496,13 @@ domain_event!(RequestRefused, "flags.request_refused.v1", "flag" / key, |this| {
     filled("request", &this.request)?;
     filled("problem", &this.problem)?;
 });
+
+fn format(name: &str) -> Result<(), FieldError> {
+    if matches!(name, "unleash" | "growthbook" | "flagd") {
+        return Ok(());
+    }
+    Err(FieldError::new("format", format!("is \"{name}\"; it must be unleash, growthbook or flagd")))
+}
 
 fn numbered(version: u64) -> Result<(), FieldError> {
     if version == 0 {

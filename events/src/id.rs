@@ -51,7 +51,8 @@ pub const DECLARED_KINDS: [&str; 4] = ["customer", "flag", "service", "system"];
 pub fn facts_topic(subject: &str) -> &'static str {
     match subject.split_once('/').map_or(subject, |(kind, _)| kind) {
         "customer" => "facts.customer",
-        "flag" => "facts.flag",
+        // What flags share is about flags.
+        "flag" | "flag-set" => "facts.flag",
         "service" => "facts.service",
         "system" => "facts.system",
         _ => "facts.other",

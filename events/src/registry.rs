@@ -168,7 +168,7 @@ macro_rules! known_types {
 }
 
 /// All known types, sorted by type (a test checks it): the lookup is a binary search.
-static KNOWN: [KnownType; 51] = known_types![
+static KNOWN: [KnownType; 53] = known_types![
     billing::PaymentFailed,
     billing::PaymentSucceeded,
     billing::RefundIssued,
@@ -202,6 +202,8 @@ static KNOWN: [KnownType; 51] = known_types![
     flags::RolloutRequested,
     flags::RolloutRolledBack,
     flags::SampleRatioMismatchDetected,
+    flags::SharedChangeRequested,
+    flags::SharedChanged,
     revenue::MrrMoved,
     revenue::Recognized,
     revenue::Refunded,

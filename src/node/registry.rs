@@ -10,10 +10,11 @@ use tol_system::{AnySystem, QuerySpec, contract, erase};
 type Make = fn(&Config) -> Arc<dyn AnySystem>;
 
 /// Every system, by tier. Adding one means adding its folder and a line here.
-const SYSTEMS: [Make; 3] = [
+const SYSTEMS: [Make; 4] = [
     |config| erase(tol_tree_of_life_system::TreeOfLifeSystem::new(hub_configuration(config))),
     |_| erase(tol_revenue_agent_system::RevenueAgentSystem),
     |_| erase(tol_intelligent_ci_cd_orchestrator::IntelligentCiCdOrchestrator),
+    |_| erase(tol_enterprise_feature_flag_system::EnterpriseFeatureFlagSystem),
 ];
 
 fn hub_configuration(config: &Config) -> tol_tree_of_life_system::Configuration {
@@ -22,6 +23,7 @@ fn hub_configuration(config: &Config) -> tol_tree_of_life_system::Configuration 
         erase(tol_tree_of_life_system::TreeOfLifeSystem::default()).describe(),
         erase(tol_revenue_agent_system::RevenueAgentSystem).describe(),
         erase(tol_intelligent_ci_cd_orchestrator::IntelligentCiCdOrchestrator).describe(),
+        erase(tol_enterprise_feature_flag_system::EnterpriseFeatureFlagSystem).describe(),
     ];
     let own = own.iter().map(|description| (description.name.to_owned(), description.uptime_target));
     let configured = config.systems.iter().filter_map(|(name, settings)| Some((name.clone(), f64::from(settings.uptime_target_ppm()?) / 1e6)));

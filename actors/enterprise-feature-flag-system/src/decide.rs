@@ -5,7 +5,7 @@ use serde_json::Value;
 use tol_events::flags::{
     ChangeRequested, ExperimentAction, ExperimentConcluded, ExperimentRequested, ExperimentStarted, FlagChanged, FlagKilled, FlagStale, KillRequested,
     MetricsObserved, Object, RequestRefused, RollbackRequested, RolloutAdvanced, RolloutHeld, RolloutObserved, RolloutRequested, RolloutRolledBack,
-    SampleRatioMismatchDetected,
+    SampleRatioMismatchDetected, SharedChangeRequested, SharedChanged,
 };
 use tol_events::{DomainEvent, EventTime, EventView};
 use tol_system::{Decision, Error, Input, read};
@@ -15,7 +15,7 @@ use crate::rollout::{self, HoldReason, Observation, Plan, Rollout, WHOLE};
 use crate::state::{Flag, Ramp, kind_of};
 use crate::{
     EXPERIMENT_CONCLUDED, EXPERIMENT_STARTED, FLAG_CHANGED, FLAG_KILLED, FLAG_STALE, MISMATCH, REQUEST_REFUSED, ROLLOUT_ADVANCED, ROLLOUT_HELD,
-    ROLLOUT_OBSERVED, ROLLOUT_ROLLED_BACK,
+    ROLLOUT_OBSERVED, ROLLOUT_ROLLED_BACK, SHARED_CHANGED,
 };
 
 pub(crate) const STALE_TIMER: &str = "stale";
@@ -27,6 +27,7 @@ pub(crate) const LOOK_AGAIN_MICROS: i64 = 3_600_000_000;
 const SYSTEM: &str = "enterprise-feature-flag-system";
 
 const CHANGE: &str = ChangeRequested::<'static>::TYPE;
+const SHARED: &str = SharedChangeRequested::<'static>::TYPE;
 const KILL: &str = KillRequested::<'static>::TYPE;
 const ROLLOUT: &str = RolloutRequested::<'static>::TYPE;
 const ROLLBACK: &str = RollbackRequested::<'static>::TYPE;
@@ -68,6 +69,10 @@ pub(crate) fn decide(state: &Flag, input: &Input<'_>, decision: &mut Decision) -
 fn request(state: &Flag, event: &EventView<'_>, now: EventTime, decision: &mut Decision) -> Result<(), Error> {
     match event.event_type() {
         CHANGE => change(state, &read(event)?, decision),
+        SHARED => {
+            shared(state, &read(event)?, decision);
+            Ok(())
+        }
         KILL => kill(state, &read(event)?, decision),
         ROLLOUT => begin(state, &read(event)?, now, decision),
         ROLLBACK => roll_back(state, &read(event)?, decision),
@@ -106,7 +111,8 @@ fn change(state: &Flag, request: &ChangeRequested<'_>, decision: &mut Decision) 
         return Err(refused(format!("it changes version {base}, and the flag is at {}; read it again, then change that", state.version)));
     }
     if let Some(known) = &state.definition {
-        if known.family != definition.family {
+        // Nobody is left who could change sides where it was nowhere any more.
+        if known.family != definition.family && !request.anew && !known.environments.is_empty() {
             let families = (known.family.name(), definition.family.name());
             return Err(refused(format!("the flag was born in {} and cannot move to {}: people would change sides; make a new flag", families.0, families.1)));
         }
@@ -130,6 +136,23 @@ fn change(state: &Flag, request: &ChangeRequested<'_>, decision: &mut Decision) 
     };
     decision.emit(FLAG_CHANGED, &changed);
     Ok(())
+}
+
+/// What flags share belongs to no one of them; the last change wins.
+fn shared(state: &Flag, request: &SharedChangeRequested<'_>, decision: &mut Decision) {
+    let known = state.shared.get(request.format.as_ref());
+    if known.map_or(request.shared.is_empty(), |known| *known == request.shared) {
+        return; // nothing changes
+    }
+    let changed = SharedChanged {
+        environment: request.environment.as_ref().into(),
+        version: state.version + 1,
+        format: request.format.as_ref().into(),
+        shared: request.shared.clone(),
+        by: request.by.as_ref().into(),
+        reason: request.reason.as_ref().into(),
+    };
+    decision.emit(SHARED_CHANGED, &changed);
 }
 
 /// Off at once. A rollout that runs there is taken back with it, so that nothing grows in the dark.

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use tol_events::flags::{
     ExperimentConcluded, ExperimentStarted, FlagChanged, FlagKilled, FlagStale, Object, RequestRefused, RolloutAdvanced, RolloutHeld, RolloutObserved,
-    RolloutRolledBack, SampleRatioMismatchDetected,
+    RolloutRolledBack, SampleRatioMismatchDetected, SharedChanged,
 };
 use tol_events::{EventTime, EventView};
 use tol_system::{Error, Evolution, read};
@@ -14,7 +14,7 @@ use crate::rollout::{self, Rollout};
 use crate::state::{Change, Experiment, Flag, HISTORY, Ramp};
 use crate::{
     EXPERIMENT_CONCLUDED, EXPERIMENT_STARTED, FLAG_CHANGED, FLAG_KILLED, FLAG_STALE, MISMATCH, REQUEST_REFUSED, ROLLOUT_ADVANCED, ROLLOUT_HELD,
-    ROLLOUT_OBSERVED, ROLLOUT_ROLLED_BACK,
+    ROLLOUT_OBSERVED, ROLLOUT_ROLLED_BACK, SHARED_CHANGED,
 };
 
 pub(crate) fn evolve(state: &mut Flag, event: &EventView<'_>, evolution: &mut Evolution) -> Result<(), Error> {
@@ -32,6 +32,18 @@ pub(crate) fn evolve(state: &mut Flag, event: &EventView<'_>, evolution: &mut Ev
                 Some(due) => evolution.set_timer(SCHEDULE_TIMER, due),
                 None => evolution.cancel_timer(SCHEDULE_TIMER),
             }
+            Ok(())
+        }
+        SHARED_CHANGED => {
+            let changed: SharedChanged<'_> = read(event)?;
+            let (format, by, reason) = (changed.format.into_owned(), changed.by, changed.reason);
+            if changed.shared.is_empty() {
+                state.shared.remove(&format);
+            } else {
+                state.shared.insert(format, changed.shared);
+            }
+            state.version = changed.version;
+            remember(state, event, ("changed", &by, &reason));
             Ok(())
         }
         FLAG_KILLED => {

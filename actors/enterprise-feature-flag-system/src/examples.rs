@@ -1,7 +1,7 @@
 //! One flag's life, for the contract suite.
 
 use serde_json::{Value, json};
-use tol_events::{Event, EventTime};
+use tol_events::{Attribute, Event, EventTime};
 
 /// A fact about the example flag, `hour` hours after 2026-01-01.
 fn fact(event_type: &str, id: &str, hour: i64, mut data: Value) -> Event {
@@ -48,6 +48,15 @@ fn experiment(id: &str, hour: i64, action: &str, statement: &str) -> Event {
     fact("flags.experiment_requested.v1", id, hour, data)
 }
 
+fn shared(id: &str, hour: i64) -> Event {
+    let segment = json!({"id": 1, "constraints": [{"contextName": "plan", "operator": "IN", "values": ["pilot"]}]});
+    let data = json!({"environment": "production", "format": "unleash", "shared": {"segments": [segment]}, "by": "ada@example.com", "reason": "pilots"});
+    let mut event = fact("flags.shared_change_requested.v1", id, hour, data.clone());
+    event.set(Attribute::Subject, "flag-set/production");
+    event.data = data.to_string().into_bytes();
+    event
+}
+
 pub(crate) fn examples() -> Vec<Event> {
     vec![
         change("f01", 0, "One page instead of four"),
@@ -64,5 +73,6 @@ pub(crate) fn examples() -> Vec<Event> {
         experiment("f12", 35, "start", "people buy more"),
         experiment("f13", 36, "conclude", "they do"),
         fact("flags.kill_requested.v1", "f14", 37, json!({"by": "ada@example.com", "reason": "payments fail"})),
+        shared("f15", 38),
     ]
 }

@@ -4,6 +4,7 @@
 //! * [`evaluation`] — compiled flags and their evaluation with Unleash's, GrowthBook's and flagd's semantics; no I/O, no allocation on the hot path
 //! * [`rollout`] — the state machine of a guarded rollout: advance, hold or roll back from counts alone
 //! * [`statistics`] — sequential and Bayesian tests, sample-ratio checks, variance reduction; pure functions of counts and sums
+//! * [`served`] — all flags at one moment, for those who serve them
 //! * [`state`] — what the system remembers about a flag
 //! * `decide` — the business rules, from `flags.*` requests and observations
 //! * `evolve` — the fold of its own `flags.*` events
@@ -14,12 +15,13 @@ pub mod evaluation;
 mod evolve;
 mod examples;
 pub mod rollout;
+pub mod served;
 pub mod state;
 pub mod statistics;
 
 use tol_events::flags::{
     ExperimentConcluded, ExperimentStarted, FlagChanged, FlagKilled, FlagStale, RequestRefused, RolloutAdvanced, RolloutHeld, RolloutObserved,
-    RolloutRolledBack, SampleRatioMismatchDetected,
+    RolloutRolledBack, SampleRatioMismatchDetected, SharedChanged,
 };
 use tol_events::{DomainEvent, Event, EventView};
 use tol_system::{Decision, Description, Error, Evolution, Input, InputSpec, Parameters, QueryError, QueryParameter, QuerySpec, System};
@@ -35,6 +37,7 @@ pub(crate) const ROLLOUT_HELD: &str = RolloutHeld::<'static>::TYPE;
 pub(crate) const ROLLOUT_OBSERVED: &str = RolloutObserved::<'static>::TYPE;
 pub(crate) const ROLLOUT_ROLLED_BACK: &str = RolloutRolledBack::<'static>::TYPE;
 pub(crate) const MISMATCH: &str = SampleRatioMismatchDetected::<'static>::TYPE;
+pub(crate) const SHARED_CHANGED: &str = SharedChanged::<'static>::TYPE;
 pub(crate) const EXPERIMENT_STARTED: &str = ExperimentStarted::<'static>::TYPE;
 pub(crate) const EXPERIMENT_CONCLUDED: &str = ExperimentConcluded::<'static>::TYPE;
 
@@ -42,7 +45,7 @@ const DEFINITION: QuerySpec = QuerySpec {
     name: "definition",
     about: "The flag's definition and its number; of one environment only, if asked.",
     subject: "flag/new-checkout",
-    parameters: &[QueryParameter { name: "environment", about: "Of this environment only; of all without it.", example: "production" }],
+    parameters: &[QueryParameter { name: "environment", about: "Of this environment only; of all without it.", example: "production", pattern: "" }],
 };
 
 const HISTORY: QuerySpec =
@@ -75,6 +78,7 @@ impl System for EnterpriseFeatureFlagSystem {
                 MISMATCH,
                 EXPERIMENT_STARTED,
                 EXPERIMENT_CONCLUDED,
+                SHARED_CHANGED,
             ],
             depends_on: &["tree-of-life-system"],
             uptime_target: 0.9999,

@@ -1,9 +1,10 @@
-//! What the system remembers about a flag: the fold of its own events with that subject.
+//! What the system remembers about a flag, or about what an environment's flags share: the fold of its own events with that subject.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use tol_events::EventTime;
+use tol_events::flags::Object;
 
 use crate::definition::Definition;
 use crate::rollout::{HoldReason, Rollout};
@@ -34,6 +35,9 @@ pub struct Flag {
     /// Experiments by id.
     #[serde(default)]
     pub experiments: BTreeMap<String, Experiment>,
+    /// Of a subject `flag-set/{environment}` only: what its flags share, by format.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub shared: BTreeMap<String, Object>,
     /// The last changes, oldest first.
     #[serde(default)]
     pub history: Vec<Change>,
