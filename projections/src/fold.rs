@@ -10,6 +10,7 @@ use tol_kafka::{Batch, TopicPartition};
 use tol_runtime::store::Table;
 
 use crate::error::Error;
+use crate::follow::ChangedRows;
 use crate::generation::{self, StoredCursor, row_prefix};
 use crate::projection::{AnyOverlay, AnyProjection, RowSource};
 use crate::store::Session;
@@ -125,8 +126,8 @@ impl PartitionFold {
         outcome
     }
 
-    /// Adds what changed and the cursor to `batch` (E5). Call [`PartitionFold::written`] when that is written.
-    pub(crate) fn flush(&mut self, batch: &mut WriteBatch) -> Result<(), Error> {
+    /// Adds what changed and the cursor to `batch` (E5), and the rows to `followed` as well. Call [`PartitionFold::written`] when that is written.
+    pub(crate) fn flush(&mut self, batch: &mut WriteBatch, mut followed: Option<&mut ChangedRows<Vec<u8>>>) -> Result<(), Error> {
         let cursor = self.reader.cursor();
         if self.broken || cursor == self.stored {
             return Ok(());
@@ -139,6 +140,9 @@ impl PartitionFold {
             full.clear();
             full.extend_from_slice(&prefix);
             full.extend_from_slice(key.as_bytes());
+            if let Some(followed) = &mut followed {
+                followed.push((key.to_owned(), value.map(<[u8]>::to_vec)));
+            }
             match value {
                 Some(value) => batch.put_cf(family, &full, value),
                 None => batch.delete_cf(family, &full),

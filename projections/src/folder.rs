@@ -10,7 +10,9 @@ use tol_kafka::EventLog;
 
 use crate::error::Error;
 use crate::fold::PartitionFold;
+use crate::follow::{ChangedRows, Followed};
 use crate::generation::{self, GenerationRecord, Purpose};
+use crate::query::View;
 use crate::rebuild::RebuildJob;
 use crate::rebuilds::Rebuilds;
 use crate::shared::{CutOff, Place, RebuildState, RebuildStatus, Serving, Shared};
@@ -214,6 +216,12 @@ impl Folder {
             places.push(Place { next: fold.stored().position, end: self.log.bounds(fold.at())?.end });
         }
         *self.shared.serving.write() = Some(Arc::new(Serving { session: self.session.clone(), generation, partitions, version }));
+        if self.shared.follow.is_wanted() {
+            let store = self.session.get()?;
+            let view = View { store: &store, projection: &*self.shared.projection, generation, partitions };
+            let caught_up = places.iter().all(|place| place.next >= place.end);
+            self.shared.follow.tell(Followed { anew: true, rows: view.stored()?, caught_up });
+        }
         *self.shared.places.lock() = places;
         self.shared.announce();
         Ok(())
@@ -265,12 +273,18 @@ impl Folder {
             return Ok(());
         }
         let mut batch = WriteBatch::default();
+        let mut followed = self.shared.follow.is_wanted().then(ChangedRows::new);
         for fold in &mut self.folds {
-            fold.flush(&mut batch)?;
+            fold.flush(&mut batch, followed.as_mut())?;
         }
         self.session.get()?.write_batch(batch, true)?;
         for fold in &mut self.folds {
             fold.written(self.limits.keep_bytes);
+        }
+        // Told first: whoever waits for a position finds the follower there.
+        if let Some(rows) = followed {
+            let caught_up = self.shared.places.lock().iter().zip(&self.folds).all(|(place, fold)| fold.stored().position >= place.end);
+            self.shared.follow.tell(Followed { anew: false, rows, caught_up });
         }
         for (place, fold) in self.shared.places.lock().iter_mut().zip(&self.folds) {
             place.next = fold.stored().position;
@@ -376,7 +390,7 @@ impl Folder {
         }
         let mut batch = WriteBatch::default();
         for fold in &mut next {
-            fold.flush(&mut batch)?;
+            fold.flush(&mut batch, None)?;
         }
         let store = self.session.get()?;
         generation::serve(&store, &mut batch, job.generation, &record)?;

@@ -4,17 +4,19 @@
 //! * [`projection`] — the [`Projection`] trait: a topic, a version and a pure fold
 //! * [`engine`] — [`ProjectionEngine`]: threads, status, rebuilds; [`query`] — rows, pages, digests; [`asof`] — the past
 //! * [`index`] — [`EventIndex`]: events by id, subject, type and correlation; timelines and traces
-//! * [`customers`], [`revenue`], [`deployments`] — the read models
+//! * [`customers`], [`revenue`], [`deployments`], [`flags`] — the read models
 //!
-//! Inside: `generation` (how rows are keyed and generations kept), `fold` (one partition), `folder` (live), `rebuild` (beside), `rebuilds` (their threads), `shared` (what threads share).
+//! Inside: `generation` (how rows are keyed and generations kept), `fold` (one partition), `folder` (live), `follow` (who is told of changes), `rebuild` (beside), `rebuilds` (their threads), `shared` (what threads share).
 
 pub mod asof;
 pub mod customers;
 pub mod deployments;
 pub mod engine;
 mod error;
+pub mod flags;
 mod fold;
 mod folder;
+mod follow;
 mod generation;
 pub mod index;
 pub mod projection;
@@ -30,6 +32,7 @@ pub use engine::{EngineOptions, ProjectionEngine};
 pub use error::Error;
 pub use fold::AsOf;
 pub use folder::Step;
+pub use follow::{ChangedRows, Followed};
 pub use index::{EventIndex, IndexStatus, Located, SearchPage, SearchQuery};
 pub use projection::{Projection, Rows};
 pub use query::{Digest, Item, Page};
@@ -39,6 +42,9 @@ pub use store::{Opened, RocksStore, StoreOptions};
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod engine_tests;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod follow_tests;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod model_tests;

@@ -10,6 +10,7 @@ use tol_runtime::store::{Store, Table};
 
 use crate::engine::ProjectionEngine;
 use crate::error::Error;
+use crate::follow::ChangedRows;
 use crate::generation::{self, ROW_PREFIX, row_key, row_prefix};
 use crate::projection::AnyProjection;
 use crate::store::Database;
@@ -79,6 +80,17 @@ impl View<'_> {
             }
         }
         Ok(Page { items, next_cursor: None })
+    }
+
+    /// All rows as they are stored, by key.
+    pub(crate) fn stored(&self) -> Result<ChangedRows<Vec<u8>>, Error> {
+        let snapshot = self.store.db().snapshot();
+        let mut merged = Merged::new(self, &snapshot, None)?;
+        let mut all = Vec::new();
+        while let Some((key, rows)) = merged.next()? {
+            all.extend(rows.into_iter().map(|row| (key.clone(), Some(row))));
+        }
+        Ok(all)
     }
 
     pub(crate) fn digest(&self) -> Result<Digest, Error> {

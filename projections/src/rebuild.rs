@@ -188,7 +188,7 @@ impl RebuildJob {
     fn write(&self, fold: &mut PartitionFold, keep: usize) -> Result<(), Error> {
         if fold.has_unstored() {
             let mut batch = WriteBatch::default();
-            fold.flush(&mut batch)?;
+            fold.flush(&mut batch, None)?;
             self.session.get()?.write_batch(batch, false)?;
         }
         fold.written(keep);

@@ -9,6 +9,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 use tol_kafka::{Position, TopicPartition};
 
+use crate::follow::Follow;
 use crate::projection::AnyProjection;
 use crate::rebuild::RebuildJob;
 use crate::store::Session;
@@ -137,6 +138,8 @@ pub(crate) struct Shared {
     pub(crate) failed: Mutex<Option<String>>,
     pub(crate) rebuild: Mutex<RebuildSlot>,
     pub(crate) wake: Wake,
+    /// Who is told of each change.
+    pub(crate) follow: Follow,
     flushes: watch::Sender<u64>,
     flushed: (std::sync::Mutex<()>, Condvar),
 }
@@ -168,6 +171,7 @@ impl Shared {
             failed: Mutex::default(),
             rebuild: Mutex::default(),
             wake: Wake::default(),
+            follow: Follow::default(),
             flushes: watch::Sender::new(0),
             flushed: Default::default(),
         })
