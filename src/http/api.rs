@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::ser::Error as _;
@@ -19,6 +20,7 @@ use tol_kafka::{Position, TopicPartition};
 use utoipa::ToSchema;
 
 use super::problem::Problem;
+use crate::flags::FlagServer;
 
 /// Something that is waited for.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Problem>> + Send + 'a>>;
@@ -123,6 +125,9 @@ pub trait NodeApi: Send + Sync + 'static {
     fn stop_state(&self) -> StopState;
     /// Releases it. Idempotent.
     fn release(&self, reason: &str, by: &str) -> Answer<'_, StopState>;
+
+    /// The flags it serves, from memory: also before it is open, and while the log is away.
+    fn flags(&self) -> &Arc<FlagServer>;
 
     /// Whether the node can do its work.
     fn readiness(&self) -> Readiness;

@@ -3,6 +3,7 @@
 //! * [`registry`] — the systems there are; each passes the contract suite before it may run
 //! * [`publish`] — events to candidates: validated, encrypted, routed
 //! * [`facts`] — to the owners of their partitions, here or on another node
+//! * [`flags`] — the flags that are served, and how that stands
 //! * [`routing`] — who owns a partition
 //! * [`peers`] — what nodes ask each other
 //! * [`control`] — the thread of the `clock` and `control` topics
@@ -16,6 +17,7 @@
 mod api;
 mod control;
 mod facts;
+mod flags;
 mod inbox;
 mod kafka;
 mod outlet;
@@ -43,6 +45,8 @@ use tol_runtime::effects::Pool;
 use tol_runtime::stop::StopGate;
 use tol_runtime::supervision::RootHandle;
 
+use crate::flags::FlagServer;
+
 pub(crate) use kafka::kafka_options;
 pub use start::run;
 
@@ -57,6 +61,8 @@ pub struct Node {
     closing: AtomicBool,
     started: Instant,
     gate: StopGate,
+    /// Serves from before the log is there until after it is gone.
+    flags: Arc<FlagServer>,
 }
 
 /// The parts of a node once it is open.
@@ -90,6 +96,7 @@ impl Node {
             closing: AtomicBool::new(false),
             started: Instant::now(),
             gate: StopGate::default(),
+            flags: Arc::default(),
         }
     }
 

@@ -28,7 +28,7 @@ use super::outlet::{self, NodeOutlet};
 use super::peers::Peers;
 use super::publish::Fact;
 use super::routing::{Follower, Routing};
-use super::{Node, Open, control, inbox, registry};
+use super::{Node, Open, control, flags, inbox, registry};
 
 /// Runs a node until it is told to stop (SIGINT or SIGTERM).
 ///
@@ -139,12 +139,16 @@ type Threads = Vec<std::thread::JoinHandle<()>>;
 
 fn open(node: &Arc<Node>, registered: Vec<Registered>) -> anyhow::Result<Threads> {
     let config = &node.config;
-    node.say("opening the log");
-    let log = open_log(node)?;
-    ensure_topics(node, log.as_ref(), &registered)?;
+    // The store first: the flags last known are served while the log is away.
     node.say("opening the store");
     let store_options = StoreOptions { cache_bytes: config.projections.cache_bytes as usize, ..StoreOptions::default() };
     let store = open_store(node, &store_options)?;
+    flags::preload(node, &store);
+    let looking = node.clone();
+    let flags_thread = std::thread::Builder::new().name("flags".to_owned()).spawn(move || flags::look_after(&looking))?;
+    node.say("opening the log");
+    let log = open_log(node)?;
+    ensure_topics(node, log.as_ref(), &registered)?;
     store.keep();
     let keys = open_keys(node)?;
     let url = node.url.get().cloned().unwrap_or_default();
@@ -169,6 +173,8 @@ fn open(node: &Arc<Node>, registered: Vec<Registered>) -> anyhow::Result<Threads
     engine.register(tol_projections::customers::Customers);
     engine.register(tol_projections::revenue::RevenueByMonth);
     engine.register(tol_projections::deployments::ServiceDeployments);
+    engine.register(tol_projections::flags::Flags);
+    flags::follow(node, &engine)?;
     engine.start();
     let index = EventIndex::open(log.clone(), store.clone())?;
     index.start();
@@ -216,7 +222,7 @@ fn open(node: &Arc<Node>, registered: Vec<Registered>) -> anyhow::Result<Threads
     log.watch(Arc::new(move |partition| waker.wake_readers_of(partition)));
     let routing = Arc::new(Routing::new(config.log.partitions, url));
     let assign = assigner(routing.clone(), &admission, &root, &line);
-    let mut threads = vec![admission_thread, control_thread];
+    let mut threads = vec![admission_thread, control_thread, flags_thread];
     let shared = config.log_kind() == LogKind::Kafka;
     let mut follower = Follower::new(config.log.partitions);
     if shared {

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tol_events::{Attribute, Event, EventTime};
 use tol_kafka::{Position, TopicPartition};
+use tree_of_life::flags::FlagServer;
 use tree_of_life::http::api::*;
 use tree_of_life::http::{Kind, NodeApi, Problem};
 
@@ -23,6 +24,8 @@ pub struct FakeNode {
     pub to_stream: Mutex<Vec<StreamedEvent>>,
     /// Senders of streams that are kept open.
     pub open_streams: Mutex<Vec<mpsc::Sender<StreamedEvent>>>,
+    /// What it serves.
+    pub flags: Arc<FlagServer>,
     /// Whether `wait_for` succeeds.
     pub behind: Mutex<bool>,
     /// Whether the past is still being folded.
@@ -260,6 +263,10 @@ impl NodeApi for FakeNode {
     fn release(&self, reason: &str, by: &str) -> Answer<'_, StopState> {
         self.call(format!("release {reason} {by}"));
         answer(Ok(StopState::default()))
+    }
+
+    fn flags(&self) -> &Arc<FlagServer> {
+        &self.flags
     }
 
     fn readiness(&self) -> Readiness {

@@ -20,6 +20,7 @@ use tol_kafka::{Position, TopicPartition};
 use tol_runtime::supervision::actor::Question;
 
 use super::{Node, Open};
+use crate::flags::FlagServer;
 use crate::http::api::{
     Answer, Control, DeadLetter, DeadLetterPage, DeadLetterQuery, Digest, EventFilter, EventPage, Folded, LoggedEvent, NodeApi, Past, ProjectionStatus,
     Published, Readiness, RebuildStatus, RedriveFilter, Redriven, Row, RowPage, RowsQuery, SearchQuery, StopState, Subscription, SystemDetail, SystemStatus,
@@ -160,6 +161,10 @@ impl NodeApi for Node {
 
     fn release(&self, reason: &str, by: &str) -> Answer<'_, StopState> {
         Box::pin(operate::release(self, reason.to_owned(), by.to_owned()))
+    }
+
+    fn flags(&self) -> &Arc<FlagServer> {
+        &self.flags
     }
 
     fn readiness(&self) -> Readiness {

@@ -8,7 +8,7 @@ use tol_config::LogKind;
 
 use crate::http::api::{Check, Readiness, StopState, Topic, Version};
 use crate::http::problem::Problem;
-use crate::node::Node;
+use crate::node::{Node, flags};
 
 /// How long an emergency stop waits for what had begun before.
 const CONFIRM_WITHIN: Duration = Duration::from_millis(200);
@@ -86,7 +86,7 @@ pub(super) async fn release(node: &Node, reason: String, by: String) -> Result<S
 pub(super) fn readiness(node: &Node) -> Readiness {
     let check = |name: &str, ok: bool, detail: String| Check { name: name.to_owned(), ok, detail };
     let Some(open) = node.open.get() else {
-        return Readiness { ready: false, checks: vec![check("node", false, node.phase())] };
+        return Readiness { ready: false, checks: vec![check("node", false, node.phase()), flags::check(node)] };
     };
     let health = open.log.health();
     let trouble = open.store.trouble();
@@ -107,6 +107,7 @@ pub(super) fn readiness(node: &Node) -> Readiness {
         ),
         check("control", informed, if informed { "ok".to_owned() } else { "control was not read yet".to_owned() }),
         check("projections", failed.is_empty(), if failed.is_empty() { "ok".to_owned() } else { failed.join("; ") }),
+        flags::check(node),
     ];
     Readiness { ready: checks.iter().all(|check| check.ok), checks }
 }

@@ -124,7 +124,8 @@ impl Set {
                 Ok(flags.iter().map(|name| of_unleash(set.evaluate(name, &context, &mut random))).collect())
             }
             Self::GrowthBook(set) => {
-                let context = growthbook::Context::new(object(context)?);
+                let given = object(context)?;
+                let context = of_sdk(&given);
                 Ok(flags.iter().map(|name| of_growthbook(&set.evaluate(name, &context))).collect())
             }
             Self::Flagd(set) => {
@@ -140,6 +141,21 @@ fn object(json: &str) -> Result<Value<'_>, Error> {
     match Value::parse(json).map_err(Error::Context)? {
         found @ Value::Object(_) => Ok(found),
         _ => Err(Error::Context(serde::de::Error::custom("expected an object"))),
+    }
+}
+
+/// GrowthBook's attributes, or what its SDKs call the context: an object that has them beside what is forced.
+fn of_sdk<'a>(given: &'a Value<'a>) -> growthbook::Context<'a> {
+    let object = |name: &str| given.get(name).and_then(Value::as_object).cloned();
+    let Some(attributes @ Value::Object(_)) = given.get("attributes") else { return growthbook::Context::new(given.clone()) };
+    growthbook::Context {
+        url: given.get("url").and_then(Value::as_str).unwrap_or_default(),
+        enabled: given.get("enabled") != Some(&Value::Bool(false)),
+        qa_mode: given.get("qaMode") == Some(&Value::Bool(true)),
+        forced_variations: object("forcedVariations"),
+        forced_features: object("forcedFeatureValues"),
+        sticky: object("stickyBucketAssignmentDocs"),
+        ..growthbook::Context::new(attributes.clone())
     }
 }
 
@@ -210,6 +226,15 @@ mod tests {
             assert_eq!(serde_json::to_string(&ask(format, definitions, context, "f")).unwrap(), expected);
             assert_eq!(ask(format, definitions, context, "unknown").error, Some("FLAG_NOT_FOUND"));
         }
+    }
+
+    #[test]
+    fn growthbooks_context_is_its_attributes_or_has_them_beside_what_is_forced() {
+        let features = r#"{"f": {"defaultValue": "no", "rules": [{"condition": {"plan": "pro"}, "force": "yes"}]}}"#;
+        let value = |context: &str| serde_json::to_string(&ask("growthbook", features, context, "f").value).unwrap();
+        assert_eq!(value(r#"{"plan": "pro"}"#), r#""yes""#);
+        assert_eq!(value(r#"{"attributes": {"plan": "pro"}}"#), r#""yes""#);
+        assert_eq!(value(r#"{"attributes": {}, "forcedFeatureValues": {"f": "forced"}}"#), r#""forced""#);
     }
 
     #[test]

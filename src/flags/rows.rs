@@ -1,0 +1,57 @@
+//! Rows of the projection `flags` as flags.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+use tol_enterprise_feature_flag_system::definition::Definition;
+use tol_enterprise_feature_flag_system::evaluation::Format;
+use tol_enterprise_feature_flag_system::served::{Change, Served, Shared};
+use tol_events::EventTime;
+use tol_projections::ChangedRows;
+use tol_projections::flags::FlagRow;
+
+const FLAG: &str = "flag/";
+const FLAG_SET: &str = "flag-set/";
+
+/// What changed rows mean for the set. A row that does not read changes nothing: what was served before is better than nothing.
+pub(super) fn changes(rows: ChangedRows<FlagRow>) -> Vec<Change> {
+    rows.into_iter()
+        .filter_map(|(subject, row)| {
+            let change = change(&subject, row.as_ref());
+            change.inspect_err(|problem| tracing::error!(subject, %problem, "a stored flag does not read; it is served as it was before")).ok().flatten()
+        })
+        .collect()
+}
+
+fn change(subject: &str, row: Option<&FlagRow>) -> Result<Option<Change>, serde_json::Error> {
+    if let Some(key) = subject.strip_prefix(FLAG) {
+        let served = row.map(served).transpose()?.flatten();
+        return Ok(Some(Change::Flag { key: key.to_owned(), served }));
+    }
+    let Some(environment) = subject.strip_prefix(FLAG_SET) else { return Ok(None) };
+    let shared = row.map(shared).transpose()?.unwrap_or_default();
+    Ok(Some(Change::Shared { environment: environment.to_owned(), shared: Arc::new(shared) }))
+}
+
+/// A flag that is in no environment is served nowhere.
+pub(super) fn served(row: &FlagRow) -> Result<Option<Arc<Served>>, serde_json::Error> {
+    let Some(text) = &row.definition else { return Ok(None) };
+    let definition: Definition = serde_json::from_str(text)?;
+    if definition.environments.is_empty() {
+        return Ok(None);
+    }
+    let changed_at = EventTime::from_micros(row.changes.last().map_or(0, |change| change.at));
+    let (stale_at, stale_since) = (row.stale_at.map(EventTime::from_micros), row.stale_since.map(EventTime::from_micros));
+    Ok(Some(Arc::new(Served { definition, version: row.version, changed_at, stale_at, stale_since })))
+}
+
+fn shared(row: &FlagRow) -> Result<Shared, serde_json::Error> {
+    let mut shared: BTreeMap<Format, Map<String, Value>> = BTreeMap::new();
+    for (format, text) in &row.shared {
+        if let Ok(format) = format.parse() {
+            shared.insert(format, serde_json::from_str(text)?);
+        }
+    }
+    Ok(shared)
+}

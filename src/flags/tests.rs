@@ -1,0 +1,77 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::*;
+
+fn row(key: &str, version: u64) -> (String, Option<FlagRow>) {
+    let definition = serde_json::json!({"key": key, "type": "boolean", "family": "flagd", "environments": {"production": {"enabled": true}}});
+    (format!("flag/{key}"), Some(FlagRow { version, definition: Some(definition.to_string()), ..FlagRow::default() }))
+}
+
+fn followed(anew: bool, rows: ChangedRows<FlagRow>, caught_up: bool) -> Followed<FlagRow> {
+    Followed { anew, rows, caught_up }
+}
+
+fn keys(server: &FlagServer) -> Vec<String> {
+    server.current().sorted().into_iter().map(|(key, served)| format!("{key}@{}", served.version)).collect()
+}
+
+#[test]
+fn what_was_known_is_served_until_the_fold_has_caught_up() {
+    let server = FlagServer::default();
+    server.preload(vec![row("a", 1), row("b", 1)]);
+    assert_eq!((keys(&server), server.has_caught_up()), (vec!["a@1".to_owned(), "b@1".to_owned()], false));
+    // A cache that begins anew has nothing yet: no flag goes missing over it.
+    server.take(followed(true, Vec::new(), false));
+    server.take(followed(false, vec![row("a", 1)], false));
+    assert_eq!(keys(&server), ["a@1", "b@1"]);
+    server.take(followed(false, vec![row("c", 4)], true));
+    assert_eq!((keys(&server), server.has_caught_up()), (vec!["a@1".to_owned(), "c@4".to_owned()], true));
+    // Only what differs is told.
+    let changed = Changed::Some { flags: ["b", "c"].map(str::to_owned).into(), shared: Default::default() };
+    assert_eq!(server.changed_since(1), changed);
+}
+
+#[test]
+fn listeners_are_told_before_it_shows_and_followers_what_changed_since() {
+    let server = Arc::new(FlagServer::default());
+    server.take(followed(true, vec![row("a", 1)], true));
+    let seen = Arc::new(AtomicU64::new(0));
+    let (told, shown) = (seen.clone(), Arc::downgrade(&server));
+    server.listen(Box::new(move |set, changed| {
+        if let (Some(server), Changed::Some { .. }) = (shown.upgrade(), changed) {
+            assert!(server.current().revision() < set.revision());
+        }
+        told.store(set.revision(), Ordering::SeqCst);
+    }));
+    assert_eq!(seen.load(Ordering::SeqCst), 1, "it begins with what there is");
+    let mut changes = server.subscribe();
+    changes.borrow_and_update();
+    server.take(followed(false, vec![row("b", 1)], true));
+    server.take(followed(false, vec![row("a", 2)], true));
+    assert_eq!((seen.load(Ordering::SeqCst), changes.has_changed().unwrap()), (3, true));
+    assert_eq!(server.changed_since(1), Changed::Some { flags: ["a", "b"].map(str::to_owned).into(), shared: Default::default() });
+    assert_eq!(server.changed_since(3), Changed::of(&[]));
+    assert_eq!(server.changed_since(0), Changed::Some { flags: ["a", "b"].map(str::to_owned).into(), shared: Default::default() });
+    for version in 0..2_000 {
+        server.take(followed(false, vec![row("a", version)], true));
+    }
+    assert_eq!(server.changed_since(1), Changed::Everything, "that was too long ago");
+}
+
+#[test]
+fn a_flag_in_no_environment_is_gone_and_one_that_does_not_read_stays() {
+    let server = FlagServer::default();
+    server.take(followed(true, vec![row("a", 1), row("b", 1)], true));
+    let nowhere = serde_json::json!({"key": "a", "type": "boolean", "family": "flagd"}).to_string();
+    let broken = FlagRow { version: 2, definition: Some("{".into()), ..FlagRow::default() };
+    let archived = FlagRow { version: 2, definition: Some(nowhere), ..FlagRow::default() };
+    server.take(followed(false, vec![("flag/a".into(), Some(archived)), ("flag/b".into(), Some(broken))], true));
+    assert_eq!(keys(&server), ["b@1"]);
+}
+
+#[test]
+fn a_refused_request_about_an_unknown_flag_makes_no_flag() {
+    let server = FlagServer::default();
+    server.take(followed(true, vec![("flag/a".into(), Some(FlagRow::default()))], true));
+    assert!(server.current().is_empty());
+}
