@@ -147,12 +147,14 @@ fn a_flipped_byte_in_the_caches_is_healed_from_the_log_while_the_node_runs() {
     flip(&largest, 100);
     let node = Node::ready(folder.path());
     wait("the damage to be met and healed", || {
-        // All that reads: repeats, rows, events of a subject. A refusal meanwhile is an answer, too.
+        // All that reads: repeats, rows, all events, events of a subject and of a type. A refusal meanwhile is an answer, too.
         for number in 0..20 {
             node.http.publish(&batch(number));
         }
         node.http.get("/projections/customers?limit=500");
-        node.http.get("/events?subject=customer/c1&limit=500");
+        for query in ["", "subject=customer/c1", "type=commerce.order_placed.v1"] {
+            node.http.get(&format!("/events?limit=500&{query}"));
+        }
         (metric(&node.http, "tol_store_healed_total") == 1.0).then_some(())
     });
     node.http.wait_until_ready();
