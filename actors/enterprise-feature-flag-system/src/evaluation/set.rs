@@ -154,6 +154,7 @@ fn of_sdk<'a>(given: &'a Value<'a>) -> growthbook::Context<'a> {
         qa_mode: given.get("qaMode") == Some(&Value::Bool(true)),
         forced_variations: object("forcedVariations"),
         forced_features: object("forcedFeatureValues"),
+        groups: object("groups"),
         sticky: object("stickyBucketAssignmentDocs"),
         ..growthbook::Context::new(attributes.clone())
     }

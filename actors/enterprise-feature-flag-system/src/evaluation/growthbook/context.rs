@@ -17,6 +17,8 @@ pub struct Context<'a> {
     pub forced_variations: Option<Object<'a>>,
     /// Values by feature, forced from outside.
     pub forced_features: Option<Object<'a>>,
+    /// The groups somebody is in, as the older SDKs have them.
+    pub groups: Option<Object<'a>>,
     /// Earlier assignments, by `attribute||value`; `None` if assignments are not kept.
     pub sticky: Option<Object<'a>>,
 }
@@ -24,7 +26,7 @@ pub struct Context<'a> {
 impl<'a> Context<'a> {
     /// A context of these attributes.
     pub fn new(attributes: Value<'a>) -> Self {
-        Self { attributes, url: "", enabled: true, qa_mode: false, forced_variations: None, forced_features: None, sticky: None }
+        Self { attributes, url: "", enabled: true, qa_mode: false, forced_variations: None, forced_features: None, groups: None, sticky: None }
     }
 
     /// Reads the attributes from JSON.

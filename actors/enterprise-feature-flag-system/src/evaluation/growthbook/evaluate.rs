@@ -223,7 +223,7 @@ impl Features {
             }
         };
         let outside = || result(None);
-        if count < 2 || !context.enabled || experiment.unreachable {
+        if count < 2 || !context.enabled || experiment.targets.as_ref().is_some_and(|targets| !targets.match_page(context.url)) {
             return outside();
         }
         if let Some(forced) = query_string_override(&experiment.key, context.url, count) {
@@ -257,6 +257,13 @@ impl Features {
                     return outside();
                 }
             }
+            let among = |group: &str| context.groups.as_ref().and_then(|groups| groups.get(group)).is_some_and(Value::is_truthy);
+            if experiment.groups.as_ref().is_some_and(|groups| !groups.iter().any(|group| among(group))) {
+                return outside();
+            }
+        }
+        if experiment.old_target.as_ref().is_some_and(|target| !target.matches_page(context.url)) {
+            return outside();
         }
         let Some(bucket) = hash(&experiment.seed, &hash_text, experiment.hash_version) else {
             return outside();

@@ -1,7 +1,9 @@
 //! Compiled experiments: who is in, and with which variation.
 
 use super::condition::Condition;
+
 use super::hash::{Range, bucket_ranges, equal_weights};
+use super::url::{OldTarget, Targets};
 use crate::evaluation::value::{Object, Value};
 
 /// A compiled experiment, a feature's rule or one that is run by itself.
@@ -25,8 +27,11 @@ pub struct Experiment {
     pub(super) force: Option<Option<usize>>,
     pub(super) inactive: bool,
     pub(super) stopped: bool,
-    /// Needs what a server does not know: a page's address patterns or legacy groups.
-    pub(super) unreachable: bool,
+    /// The pages it runs on, and what the older fields say of it.
+    pub(super) targets: Option<Targets>,
+    pub(super) old_target: Option<OldTarget>,
+    /// One of these must be among the context's groups.
+    pub(super) groups: Option<Box<[Box<str>]>>,
     pub(super) bandit: Option<Bandit>,
     /// As SDKs report it.
     definition: Object<'static>,
@@ -165,7 +170,12 @@ impl Experiment {
             force: source.get("force").filter(|_| alone).map(|force| force.as_number().filter(|number| *number >= 0.0).map(|number| number as usize)),
             inactive: status == Some("draft") || (alone && source.get("active") == Some(&Value::Bool(false))),
             stopped: status == Some("stopped"),
-            unreachable: alone && ["urlPatterns", "groups", "url"].iter().any(|name| source.get(name).is_some_and(Value::is_truthy)),
+            targets: Targets::compile(source.get("urlPatterns").filter(|_| alone)),
+            old_target: if alone { OldTarget::compile(source) } else { None },
+            groups: source
+                .get("groups")
+                .filter(|groups| alone && groups.is_truthy())
+                .map(|groups| groups.as_array().unwrap_or_default().iter().filter_map(Value::as_str).map(Box::from).collect()),
             bandit: bandit.map(|bandit| Bandit::new(bandit, variations.len(), coverage, source)),
             key: key.into(),
             variations,

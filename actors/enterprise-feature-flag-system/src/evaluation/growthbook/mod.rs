@@ -1,11 +1,13 @@
 //! GrowthBook's semantics, as its SDK specification 0.8 and its JavaScript SDK define them.
 //!
 //! * [`Condition`], `groups`, `js`, `regex` — conditions, compared as JavaScript compares
-//! * [`Experiment`], [`hash`] — bucketing
+//! * [`Experiment`], [`hash`] — bucketing; `url` — the pages it runs on
+//! * [`encrypted`] — payloads for SDK connections that encrypt
 //! * [`Features`] — a compiled set, to evaluate against a [`Context`]
 
 mod condition;
 mod context;
+pub mod encrypted;
 mod evaluate;
 mod experiment;
 mod groups;
@@ -13,6 +15,7 @@ pub mod hash;
 mod js;
 mod regex;
 mod report;
+mod url;
 
 use hashbrown::HashMap;
 

@@ -29,6 +29,7 @@ impl Case {
             qa_mode: source.get("qaMode").is_some_and(Value::is_truthy),
             forced_variations: object("forcedVariations"),
             forced_features: object("forcedFeatureValues"),
+            groups: object("groups"),
             sticky: object("stickyBucketAssignmentDocs"),
             url: match source.get("url") {
                 Some(Value::String(std::borrow::Cow::Borrowed(url))) => url,

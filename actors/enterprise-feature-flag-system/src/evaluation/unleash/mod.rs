@@ -23,6 +23,7 @@ use super::random::Random;
 
 pub use self::context::Context;
 pub use self::model::{Definitions, Delta, Payload};
+pub use self::strategy::bucket;
 pub use self::variant::Variant;
 
 /// A compiled set of features.

@@ -51,9 +51,9 @@ enum Stickiness {
     Field(Field),
 }
 
-/// MurmurHash3 of `group:value`, as every SDK computes it.
+/// MurmurHash3 of `group:value` as every SDK computes it, as a number from 1 to `modulus`: who is in a percentage stays in as it grows.
 #[inline]
-pub(super) fn bucket(group: &str, value: &str, modulus: u32, seed: u32) -> u32 {
+pub fn bucket(group: &str, value: &str, modulus: u32, seed: u32) -> u32 {
     let length = group.len() + 1 + value.len();
     let hash = if length <= 128 {
         let mut bytes: SmallVec<[u8; 128]> = SmallVec::new();
