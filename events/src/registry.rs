@@ -168,7 +168,7 @@ macro_rules! known_types {
 }
 
 /// All known types, sorted by type (a test checks it): the lookup is a binary search.
-static KNOWN: [KnownType; 53] = known_types![
+static KNOWN: [KnownType; 58] = known_types![
     billing::PaymentFailed,
     billing::PaymentSucceeded,
     billing::RefundIssued,
@@ -185,8 +185,13 @@ static KNOWN: [KnownType; 53] = known_types![
     delivery::IncidentResolved,
     delivery::ReleasePromoted,
     delivery::RollbackRequested,
+    flags::BanditAllocated,
     flags::ChangeRequested,
+    flags::CountsReported,
+    flags::DeploymentNoted,
+    flags::DeploymentObserved,
     flags::ExperimentConcluded,
+    flags::ExperimentObserved,
     flags::ExperimentRequested,
     flags::ExperimentStarted,
     flags::FlagChanged,

@@ -217,7 +217,10 @@ impl Projection for Flags {
             }
             SampleRatioMismatchDetected::TYPE => {
                 let detected: SampleRatioMismatchDetected<'_> = event.data_as().map_err(read)?;
-                if let Some(rollout) = rows.get_mut(subject)?.rollout(&detected.rollout_id) {
+                // One about an experiment has none.
+                if let Some(id) = &detected.rollout_id
+                    && let Some(rollout) = rows.get_mut(subject)?.rollout(id)
+                {
                     rollout.mismatch = Some(json!(detected.p_value).to_string());
                 }
             }

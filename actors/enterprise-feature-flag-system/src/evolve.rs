@@ -2,19 +2,21 @@
 
 use serde_json::Value;
 use tol_events::flags::{
-    ExperimentConcluded, ExperimentStarted, FlagChanged, FlagKilled, FlagStale, Object, RequestRefused, RolloutAdvanced, RolloutHeld, RolloutObserved,
-    RolloutRolledBack, SampleRatioMismatchDetected, SharedChanged,
+    BanditAllocated, DeploymentNoted, ExperimentConcluded, ExperimentObserved, ExperimentStarted, FlagChanged, FlagKilled, FlagStale, Object, RequestRefused,
+    RolloutAdvanced, RolloutHeld, RolloutObserved, RolloutRolledBack, SampleRatioMismatchDetected, SharedChanged,
 };
 use tol_events::{EventTime, EventView};
 use tol_system::{Error, Evolution, read};
 
-use crate::decide::{SCHEDULE_TIMER, STALE_TIMER, STEP_TIMER, bounded, millis};
+use crate::counts::Counted;
+use crate::decide::{BANDIT_TIMER, SCHEDULE_TIMER, STALE_TIMER, STEP_TIMER, bounded, millis};
 use crate::definition::Definition;
+use crate::experiments::Spec;
 use crate::rollout::{self, Rollout};
 use crate::state::{Change, Experiment, Flag, HISTORY, Ramp};
 use crate::{
-    EXPERIMENT_CONCLUDED, EXPERIMENT_STARTED, FLAG_CHANGED, FLAG_KILLED, FLAG_STALE, MISMATCH, REQUEST_REFUSED, ROLLOUT_ADVANCED, ROLLOUT_HELD,
-    ROLLOUT_OBSERVED, ROLLOUT_ROLLED_BACK, SHARED_CHANGED,
+    BANDIT_ALLOCATED, DEPLOYMENT_NOTED, EXPERIMENT_CONCLUDED, EXPERIMENT_OBSERVED, EXPERIMENT_STARTED, FLAG_CHANGED, FLAG_KILLED, FLAG_STALE, MISMATCH,
+    REQUEST_REFUSED, ROLLOUT_ADVANCED, ROLLOUT_HELD, ROLLOUT_OBSERVED, ROLLOUT_ROLLED_BACK, SHARED_CHANGED,
 };
 
 pub(crate) fn evolve(state: &mut Flag, event: &EventView<'_>, evolution: &mut Evolution) -> Result<(), Error> {
@@ -59,7 +61,12 @@ pub(crate) fn evolve(state: &mut Flag, event: &EventView<'_>, evolution: &mut Ev
         ROLLOUT_OBSERVED => {
             let observed: RolloutObserved<'_> = read(event)?;
             let observation = typed(event, &observed.observation, "observation")?;
-            fold(state, event, &observed.rollout_id, &rollout::Event::Observed(observation))
+            let counted = observed.counted.as_ref().map(|counted| typed(event, counted, "counted")).transpose()?;
+            fold(state, event, &observed.rollout_id, &rollout::Event::Observed(observation))?;
+            if let Some(counted) = counted {
+                ramp(state, event, &observed.rollout_id)?.counted = counted;
+            }
+            Ok(())
         }
         ROLLOUT_HELD => {
             let held: RolloutHeld<'_> = read(event)?;
@@ -78,19 +85,66 @@ pub(crate) fn evolve(state: &mut Flag, event: &EventView<'_>, evolution: &mut Ev
         }
         MISMATCH => {
             let detected: SampleRatioMismatchDetected<'_> = read(event)?;
-            ramp(state, event, &detected.rollout_id)?.mismatch_told = true;
+            if let Some(rollout) = &detected.rollout_id {
+                ramp(state, event, rollout)?.mismatch_told = true;
+            }
+            if let Some(id) = &detected.experiment_id {
+                experiment(state, event, id)?.mismatch_told = true;
+            }
+            Ok(())
+        }
+        DEPLOYMENT_NOTED => {
+            let noted: DeploymentNoted<'_> = read(event)?;
+            let troubles = &mut ramp(state, event, &noted.rollout_id)?.troubles;
+            match noted.trouble {
+                Some(trouble) => troubles.insert(noted.service.into_owned(), trouble.into_owned()),
+                None => troubles.remove(noted.service.as_ref()),
+            };
             Ok(())
         }
         EXPERIMENT_STARTED => {
             let started: ExperimentStarted<'_> = read(event)?;
-            let experiment = Experiment { statement: started.statement.into_owned(), version: started.version, concluded: false };
-            state.experiments.insert(started.experiment_id.into_owned(), experiment);
+            let spec = Spec::of(&started.details).map_err(|problem| Error::malformed(event, format!("details: {problem}")))?;
+            let began: EventTime = event.time().unwrap_or_default();
+            let id = started.experiment_id.into_owned();
+            if let Some(bandit) = spec.as_ref().and_then(|spec| spec.bandit.as_ref()) {
+                let every = i64::try_from(bandit.every_millis).unwrap_or(i64::MAX).saturating_mul(1_000);
+                evolution.set_timer(format!("{BANDIT_TIMER}{id}"), bounded(began.plus_micros(every)));
+            }
+            let experiment = Experiment {
+                statement: started.statement.into_owned(),
+                version: started.version,
+                concluded: false,
+                spec,
+                began,
+                counted: Counted::default(),
+                mismatch_told: false,
+                propensities: Vec::new(),
+                expected: Vec::new(),
+                results: None,
+            };
+            state.experiments.insert(id, experiment);
+            Ok(())
+        }
+        EXPERIMENT_OBSERVED => {
+            let observed: ExperimentObserved<'_> = read(event)?;
+            let counted = typed(event, &observed.counted, "counted")?;
+            let known = experiment(state, event, &observed.experiment_id)?;
+            *known = known.after(&counted);
+            Ok(())
+        }
+        BANDIT_ALLOCATED => {
+            let allocated: BanditAllocated<'_> = read(event)?;
+            evolution.set_timer(format!("{BANDIT_TIMER}{}", allocated.experiment_id), allocated.again_at);
+            experiment(state, event, &allocated.experiment_id)?.propensities = allocated.propensities;
             Ok(())
         }
         EXPERIMENT_CONCLUDED => {
             let concluded: ExperimentConcluded<'_> = read(event)?;
-            let known = state.experiments.get_mut(concluded.experiment_id.as_ref()).ok_or_else(|| Error::malformed(event, "its experiment never began"))?;
+            evolution.cancel_timer(format!("{BANDIT_TIMER}{}", concluded.experiment_id));
+            let known = experiment(state, event, &concluded.experiment_id)?;
             (known.statement, known.concluded) = (concluded.statement.into_owned(), true);
+            known.results = concluded.details.get("results").cloned();
             Ok(())
         }
         FLAG_STALE => {
@@ -130,6 +184,10 @@ fn ramp<'s>(state: &'s mut Flag, event: &EventView<'_>, id: &str) -> Result<&'s 
     state.rollout.as_mut().filter(|ramp| ramp.id == id).ok_or_else(|| Error::malformed(event, format!("rollout {id} never began")))
 }
 
+fn experiment<'s>(state: &'s mut Flag, event: &EventView<'_>, id: &str) -> Result<&'s mut Experiment, Error> {
+    state.experiments.get_mut(id).ok_or_else(|| Error::malformed(event, format!("experiment {id} never began")))
+}
+
 fn fold(state: &mut Flag, event: &EventView<'_>, id: &str, own: &rollout::Event) -> Result<(), Error> {
     ramp(state, event, id)?.rollout.evolve(own).map_err(|problem| Error::malformed(event, problem))
 }
@@ -141,7 +199,7 @@ fn advanced(state: &mut Flag, event: &EventView<'_>, advanced: &RolloutAdvanced<
             let rollout = Rollout::begin(typed(event, plan, "plan")?, at_millis).map_err(|problem| Error::malformed(event, problem))?;
             let (id, environment) = (advanced.rollout_id.to_string(), advanced.environment.to_string());
             state.rollouts.push(id.clone());
-            state.rollout = Some(Ramp { id, environment, rule: advanced.rule, rollout, held: None, mismatch_told: false });
+            state.rollout = Some(Ramp::begin(id, environment, advanced.rule, rollout));
         }
         None if advanced.completed => fold(state, event, &advanced.rollout_id, &rollout::Event::Completed)?,
         None => {

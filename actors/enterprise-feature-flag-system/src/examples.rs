@@ -43,9 +43,18 @@ fn observed(id: &str, hour: i64, rollout_id: &str, control: (u64, u64), treatmen
 }
 
 fn experiment(id: &str, hour: i64, action: &str, statement: &str) -> Event {
-    let data =
-        json!({"experiment_id": "e-1", "action": action, "statement": statement, "details": {"variations": ["control", "one-page"]}, "by": "ada@example.com"});
+    let bandit = json!({"policy": "thompson", "floor": 0.1, "every_millis": 3_600_000});
+    let details = json!({"variations": ["disabled", "enabled"], "metrics": [{"name": "purchases", "goal": "increase"}], "bandit": bandit});
+    let data = json!({"experiment_id": "e-1", "action": action, "statement": statement, "details": details, "by": "ada@example.com"});
     fact("flags.experiment_requested.v1", id, hour, data)
+}
+
+fn counted(id: &str, hour: i64, enabled: (u64, u64), disabled: (u64, u64)) -> Event {
+    let exposures = json!([{"arm": "enabled", "count": enabled.0}, {"arm": "disabled", "count": disabled.0}]);
+    let purchases = |arm: &str, value: u64| json!({"arm": arm, "metric": "purchases", "measure": {"kind": "counter", "value": value}});
+    let measures = json!([purchases("enabled", enabled.1), purchases("disabled", disabled.1)]);
+    let data = json!({"environment": "production", "reporter": "shop", "exposures": exposures, "measuring": ["purchases"], "measures": measures});
+    fact("flags.counts_reported.v1", id, hour, data)
 }
 
 fn shared(id: &str, hour: i64) -> Event {
@@ -69,10 +78,14 @@ pub(crate) fn examples() -> Vec<Event> {
         observed("f08", 31, "r-2", (2_000, 20), (2_000, 120)),
         rollout("f09", 32, "r-3"),
         observed("f10", 33, "r-3", (3_000, 30), (1_000, 10)),
+        fact("flags.deployment_observed.v1", "f19", 33, json!({"service": "web", "deployment_id": "d-7", "what": "started"})),
+        counted("f16", 33, (100, 12), (100, 10)),
         fact("flags.rollback_requested.v1", "f11", 34, json!({"rollout_id": "r-3", "by": "ada@example.com", "reason": "the split is broken"})),
         experiment("f12", 35, "start", "people buy more"),
-        experiment("f13", 36, "conclude", "they do"),
-        fact("flags.kill_requested.v1", "f14", 37, json!({"by": "ada@example.com", "reason": "payments fail"})),
-        shared("f15", 38),
+        counted("f17", 36, (1_000, 120), (1_000, 100)),
+        counted("f18", 38, (3_000, 360), (1_000, 100)),
+        experiment("f13", 40, "conclude", "they do"),
+        fact("flags.kill_requested.v1", "f14", 41, json!({"by": "ada@example.com", "reason": "payments fail"})),
+        shared("f15", 42),
     ]
 }

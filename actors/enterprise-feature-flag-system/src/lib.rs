@@ -2,6 +2,8 @@
 //!
 //! * [`definition`] — the one definition of a flag behind the three formats; import and export
 //! * [`evaluation`] — compiled flags and their evaluation with Unleash's, GrowthBook's and flagd's semantics; no I/O, no allocation on the hot path
+//! * [`counts`] — what SDKs and analytics count, added up, and as a rollout reads it
+//! * [`experiments`] — what an experiment asks, its results, and what a bandit serves next
 //! * [`rollout`] — the state machine of a guarded rollout: advance, hold or roll back from counts alone
 //! * [`statistics`] — sequential and Bayesian tests, sample-ratio checks, variance reduction; pure functions of counts and sums
 //! * [`served`] — all flags at one moment, for those who serve them
@@ -9,19 +11,21 @@
 //! * `decide` — the business rules, from `flags.*` requests and observations
 //! * `evolve` — the fold of its own `flags.*` events
 
+pub mod counts;
 mod decide;
 pub mod definition;
 pub mod evaluation;
 mod evolve;
 mod examples;
+pub mod experiments;
 pub mod rollout;
 pub mod served;
 pub mod state;
 pub mod statistics;
 
 use tol_events::flags::{
-    ExperimentConcluded, ExperimentStarted, FlagChanged, FlagKilled, FlagStale, RequestRefused, RolloutAdvanced, RolloutHeld, RolloutObserved,
-    RolloutRolledBack, SampleRatioMismatchDetected, SharedChanged,
+    BanditAllocated, DeploymentNoted, ExperimentConcluded, ExperimentObserved, ExperimentStarted, FlagChanged, FlagKilled, FlagStale, RequestRefused,
+    RolloutAdvanced, RolloutHeld, RolloutObserved, RolloutRolledBack, SampleRatioMismatchDetected, SharedChanged,
 };
 use tol_events::{DomainEvent, Event, EventView};
 use tol_system::{Decision, Description, Error, Evolution, Input, InputSpec, Parameters, QueryError, QueryParameter, QuerySpec, System};
@@ -39,6 +43,9 @@ pub(crate) const ROLLOUT_ROLLED_BACK: &str = RolloutRolledBack::<'static>::TYPE;
 pub(crate) const MISMATCH: &str = SampleRatioMismatchDetected::<'static>::TYPE;
 pub(crate) const SHARED_CHANGED: &str = SharedChanged::<'static>::TYPE;
 pub(crate) const EXPERIMENT_STARTED: &str = ExperimentStarted::<'static>::TYPE;
+pub(crate) const EXPERIMENT_OBSERVED: &str = ExperimentObserved::<'static>::TYPE;
+pub(crate) const DEPLOYMENT_NOTED: &str = DeploymentNoted::<'static>::TYPE;
+pub(crate) const BANDIT_ALLOCATED: &str = BanditAllocated::<'static>::TYPE;
 pub(crate) const EXPERIMENT_CONCLUDED: &str = ExperimentConcluded::<'static>::TYPE;
 
 const DEFINITION: QuerySpec = QuerySpec {
@@ -50,6 +57,13 @@ const DEFINITION: QuerySpec = QuerySpec {
 
 const HISTORY: QuerySpec =
     QuerySpec { name: "history", about: "The flag's last 50 changes: when, what, who and why.", subject: "flag/new-checkout", parameters: &[] };
+
+const RESULTS: QuerySpec = QuerySpec {
+    name: "results",
+    about: "The rollout's counts and decision now, and each experiment's results: sequential, fixed-horizon and Bayesian, with sample ratio and correction.",
+    subject: "flag/new-checkout",
+    parameters: &[QueryParameter { name: "experiment", about: "Of this experiment only; of all without it.", example: "e-1", pattern: "" }],
+};
 
 /// The system. It has no configuration: what differs between businesses stands in the flags and their plans.
 #[derive(Clone, Copy, Debug, Default)]
@@ -63,7 +77,7 @@ impl System for EnterpriseFeatureFlagSystem {
             name: "enterprise-feature-flag-system",
             tier: 3,
             code_version: env!("CARGO_PKG_VERSION"),
-            state_version: 1,
+            state_version: 2,
             about: "Keeps every flag's definition, kills flags at once, and advances, holds or rolls back rollouts from their metrics",
             inputs: vec![InputSpec { topic: "facts.flag", types: &["flags."] }],
             emits: &[
@@ -77,6 +91,9 @@ impl System for EnterpriseFeatureFlagSystem {
                 ROLLOUT_ROLLED_BACK,
                 MISMATCH,
                 EXPERIMENT_STARTED,
+                EXPERIMENT_OBSERVED,
+                BANDIT_ALLOCATED,
+                DEPLOYMENT_NOTED,
                 EXPERIMENT_CONCLUDED,
                 SHARED_CHANGED,
             ],
@@ -94,12 +111,15 @@ impl System for EnterpriseFeatureFlagSystem {
     }
 
     fn queries(&self) -> &'static [QuerySpec] {
-        &[DEFINITION, HISTORY]
+        &[DEFINITION, HISTORY, RESULTS]
     }
 
     fn query(&self, state: &Flag, query: &str, parameters: &Parameters) -> Result<serde_json::Value, QueryError> {
         if query == HISTORY.name {
             return Ok(serde_json::json!({"history": state.history}));
+        }
+        if query == RESULTS.name {
+            return Ok(state.results(parameters.get("experiment").map(String::as_str)));
         }
         if query != DEFINITION.name {
             return Err(QueryError::Unknown(query.to_owned()));

@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use tol_events::EventTime;
-use tol_events::flags::Object;
+use tol_events::flags::{Object, Propensity};
 
+use crate::counts::Counted;
 use crate::definition::Definition;
+use crate::experiments::{Spec, Variation, results, subjects};
 use crate::rollout::{HoldReason, Rollout};
 
 /// Changes kept for people; the log has all of them.
@@ -60,6 +63,12 @@ pub struct Ramp {
     /// Whether a broken split was told.
     #[serde(default)]
     pub mismatch_told: bool,
+    /// What SDKs and pipelines reported since it began.
+    #[serde(default)]
+    pub counted: Counted,
+    /// Services it waits for, and why.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub troubles: BTreeMap<String, String>,
 }
 
 /// An experiment.
@@ -71,6 +80,45 @@ pub struct Experiment {
     pub version: u64,
     /// Whether it is over.
     pub concluded: bool,
+    /// What is asked, in numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spec: Option<Spec>,
+    /// When it began.
+    #[serde(default)]
+    pub began: EventTime,
+    /// What was counted since.
+    #[serde(default)]
+    pub counted: Counted,
+    /// Whether a broken split was told.
+    #[serde(default)]
+    pub mismatch_told: bool,
+    /// What a bandit serves now, and since when.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub propensities: Vec<Propensity>,
+    /// Subjects each variation was meant to get, where a bandit changed the weights.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub expected: Vec<f64>,
+    /// Its results, once it is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub results: Option<Value>,
+}
+
+impl Experiment {
+    /// It with these counts: who came since was allocated by what is served now.
+    pub(crate) fn after(&self, counted: &Counted) -> Self {
+        let mut next = Self { counted: counted.clone(), ..self.clone() };
+        let Some(spec) = self.spec.as_ref().filter(|spec| spec.bandit.is_some()) else { return next };
+        let all = |counted: &Counted| spec.variations.iter().map(|variation| subjects(counted, &variation.name)).sum::<u64>();
+        let new = all(counted).saturating_sub(all(&self.counted)) as f64;
+        let weights: f64 = spec.variations.iter().map(|variation| variation.weight).sum();
+        let share = |variation: &Variation| {
+            let served = self.propensities.iter().find(|propensity| propensity.variation == variation.name);
+            served.map_or(variation.weight / weights, |served| served.probability)
+        };
+        next.expected.resize(spec.variations.len(), 0.0);
+        next.expected.iter_mut().zip(&spec.variations).for_each(|(expected, variation)| *expected += new * share(variation));
+        next
+    }
 }
 
 /// One change, for people.
@@ -89,6 +137,27 @@ pub struct Change {
 }
 
 impl Flag {
+    /// What rollout and experiments have shown so far; of one experiment only, if asked.
+    pub fn results(&self, only: Option<&str>) -> Value {
+        let experiments = self.experiments.iter().filter(|(id, _)| only.is_none_or(|only| only == id.as_str())).map(|(id, experiment)| {
+            let now = experiment.spec.as_ref().map(|spec| json!(results(spec, &experiment.counted, &experiment.expected)));
+            json!({
+                "experiment_id": id, "statement": experiment.statement, "began": experiment.began, "version": experiment.version,
+                "concluded": experiment.concluded, "variations": experiment.spec.as_ref().map(|spec| &spec.variations),
+                "propensities": experiment.propensities, "results": experiment.results.clone().or(now),
+            })
+        });
+        let rollout = self.rollout.as_ref().filter(|_| only.is_none()).map(|ramp| {
+            let (subjects, metrics) = ramp.rollout.seen();
+            json!({
+                "rollout_id": ramp.id, "environment": ramp.environment, "rule": ramp.rule, "phase": ramp.rollout.phase(), "step": ramp.rollout.step(),
+                "treatment": ramp.rollout.treatment(), "control_subjects": subjects.0, "treatment_subjects": subjects.1, "metrics": metrics,
+                "held": ramp.held, "evidence": ramp.rollout.evidence(),
+            })
+        });
+        json!({"version": self.version, "rollout": rollout, "experiments": experiments.collect::<Vec<_>>()})
+    }
+
     /// The rollout of that id, while it runs.
     pub(crate) fn running(&self, id: &str) -> Option<&Ramp> {
         self.rollout.as_ref().filter(|ramp| ramp.id == id && ramp.is_running())
@@ -96,6 +165,11 @@ impl Flag {
 }
 
 impl Ramp {
+    /// One at its first step, that has seen nothing.
+    pub(crate) fn begin(id: String, environment: String, rule: u32, rollout: Rollout) -> Self {
+        Self { id, environment, rule, rollout, held: None, mismatch_told: false, counted: Counted::default(), troubles: BTreeMap::new() }
+    }
+
     pub(crate) fn is_running(&self) -> bool {
         self.rollout.phase() == crate::rollout::Phase::Running
     }

@@ -16,11 +16,11 @@ fn step(treatment: u32, control: u32) -> Step {
 }
 
 fn guard(metric: &str, harm: Direction) -> Guard {
-    Guard { metric: metric.into(), harm, kind: Kind::Proportion { tolerated_odds_ratio: 1.0, smallest_harm: Default::default() } }
+    Guard { metric: metric.into(), harm, kind: Kind::Proportion { tolerated_odds_ratio: 1.0, smallest_harm: Default::default() }, above: None }
 }
 
 fn plan(guards: Vec<Guard>) -> Plan {
-    Plan { steps: vec![step(100, 100), step(1000, 1000), step(5000, 5000)], guards, alpha: 0.04, split_threshold: 0.001 }
+    Plan { steps: vec![step(100, 100), step(1000, 1000), step(5000, 5000)], guards, alpha: 0.04, split_threshold: 0.001, arms: None }
 }
 
 fn errors() -> Plan {
@@ -30,7 +30,7 @@ fn errors() -> Plan {
 fn look(metric: &str, control: (u64, u64), treatment: (u64, u64)) -> Event {
     let counts = |(subjects, events)| Counts { subjects, events };
     let metrics = BTreeMap::from([(metric.to_owned(), Metric::Proportion { control: counts(control), treatment: counts(treatment) })]);
-    Event::Observed(Observation { control_subjects: control.0, treatment_subjects: treatment.0, metrics })
+    Event::Observed(Observation { control_subjects: control.0, treatment_subjects: treatment.0, everyone: false, metrics })
 }
 
 fn after(plan: Plan, events: &[Event]) -> Rollout {
@@ -75,11 +75,11 @@ fn fewer_conversions_roll_back_and_more_do_not() {
 #[test]
 fn a_mean_that_gets_worse_rolls_back() {
     let kind = Kind::Mean { tolerated: 0.0, smallest_harm: 0.5 };
-    let plan = plan(vec![Guard { metric: "seconds".into(), harm: Direction::Increase, kind }]);
+    let plan = plan(vec![Guard { metric: "seconds".into(), harm: Direction::Increase, kind, above: None }]);
     let sums = |mean: f64| Sums { subjects: 2000, sum: 2000.0 * mean, sum_squares: 2000.0 * (mean * mean + 4.0) };
     let observed = |treatment| {
         let metrics = BTreeMap::from([("seconds".to_owned(), Metric::Mean { control: sums(5.0), treatment: sums(treatment) })]);
-        Event::Observed(Observation { control_subjects: 2000, treatment_subjects: 2000, metrics })
+        Event::Observed(Observation { control_subjects: 2000, treatment_subjects: 2000, everyone: false, metrics })
     };
     assert!(matches!(after(plan.clone(), &[observed(5.6)]).decide(0), Decision::RollBack { .. }));
     assert_eq!(after(plan, &[observed(5.0)]).decide(DAY), Decision::Advance { step: 1, treatment: 1000 });
@@ -93,7 +93,7 @@ fn holds_say_why() {
     };
     assert_eq!(hold(&after(errors(), &[]), 9 * DAY), HoldReason::TooFewSubjects { subjects: 0, minimum: 100 });
     assert_eq!(hold(&after(errors(), &[look("errors", (500, 5), (500, 5))]), 7), HoldReason::TooEarly { until_millis: DAY });
-    let silent = Event::Observed(Observation { control_subjects: 500, treatment_subjects: 500, metrics: BTreeMap::new() });
+    let silent = Event::Observed(Observation { control_subjects: 500, treatment_subjects: 500, everyone: false, metrics: BTreeMap::new() });
     assert_eq!(hold(&after(errors(), &[silent]), 9 * DAY), HoldReason::NoData { metric: "errors".into(), subjects: 0, minimum: 100 });
     assert!(matches!(hold(&after(errors(), &[look("errors", (1000, 10), (800, 8))]), 9 * DAY), HoldReason::SampleRatio { .. }));
     // What the step before saw is no data for this one.
@@ -228,7 +228,7 @@ proptest! {
         let (mut control, mut treatment) = (1000, 500);
         for (index, (nc, nt)) in looks.into_iter().enumerate() {
             (control, treatment) = (control + nc, treatment + nt);
-            let observed = Observation { control_subjects: control, treatment_subjects: treatment, metrics: BTreeMap::new() };
+            let observed = Observation { control_subjects: control, treatment_subjects: treatment, everyone: false, metrics: BTreeMap::new() };
             rollout.evolve(&Event::Observed(observed)).unwrap();
             let held = matches!(rollout.decide(DAY * (2 + index as u64)), Decision::Hold { reason: HoldReason::SampleRatio { .. } });
             prop_assert!(held);

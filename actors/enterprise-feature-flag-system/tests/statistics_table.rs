@@ -6,12 +6,13 @@
 mod simulation;
 
 use simulation::{HARMFUL, HARMLESS, Outcome, RULES, SUBJECTS_A_LOOK, Scenario};
+use tol_enterprise_feature_flag_system::statistics::harm::Design;
 
 const LOOKS: usize = 500;
 const ROLLOUTS: u64 = 400;
 
 fn simulate(scenario: &Scenario, rollouts: u64) -> Vec<Outcome> {
-    (0..rollouts).map(|index| simulation::rollout(scenario, LOOKS, 20_261_122, index)).collect()
+    (0..rollouts).map(|index| simulation::rollout(scenario, LOOKS, 20_261_122, index, Design::default().alpha)).collect()
 }
 
 /// P(Binomial(n, p) ≥ k).

@@ -25,6 +25,9 @@ struct Options {
     /// Only scenarios whose name contains this, e.g. ".01 = .01".
     #[arg(long, default_value = "")]
     only: String,
+    /// The error budget.
+    #[arg(long, default_value_t = tol_enterprise_feature_flag_system::statistics::harm::Design::default().alpha)]
+    alpha: f64,
 }
 
 fn main() {
@@ -78,7 +81,7 @@ fn run(scenario: &Scenario, options: &Options, bar: &ProgressBar) -> Vec<Outcome
             if index >= options.rollouts {
                 return outcomes;
             }
-            outcomes.push(simulation::rollout(scenario, options.looks, options.seed, index));
+            outcomes.push(simulation::rollout(scenario, options.looks, options.seed, index, options.alpha));
             bar.inc(1);
         }
     };

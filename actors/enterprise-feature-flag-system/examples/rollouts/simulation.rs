@@ -51,14 +51,14 @@ pub const HARMFUL: [Scenario; 8] = [
 pub type Outcome = [Option<usize>; RULES.len()];
 
 /// One rollout; the same seed and index give the same one on every machine.
-pub fn rollout(scenario: &Scenario, looks: usize, seed: u64, index: u64) -> Outcome {
+pub fn rollout(scenario: &Scenario, looks: usize, seed: u64, index: u64, alpha: f64) -> Outcome {
     let mut key = [0; 32];
     key[..8].copy_from_slice(&seed.to_le_bytes());
     key[8..16].copy_from_slice(&index.to_le_bytes());
     key[16..24].copy_from_slice(&scenario.control.to_bits().to_le_bytes());
     key[24..].copy_from_slice(&scenario.treatment.to_bits().to_le_bytes());
     let mut random = ChaCha8Rng::from_seed(key);
-    let mut test = HarmTest::new(Design::default()).unwrap_or_else(|error| panic!("the default design: {error}"));
+    let mut test = HarmTest::new(Design { alpha, ..Design::default() }).unwrap_or_else(|error| panic!("the design: {error}"));
     let mut total = Look::default();
     let mut outcome = Outcome::default();
     let mut draw = |subjects: u64, rate: f64| Binomial::new(subjects, rate).map_or(0, |law| law.sample(&mut random));

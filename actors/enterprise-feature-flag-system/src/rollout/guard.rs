@@ -6,7 +6,7 @@ use super::plan::{Direction, Guard, Kind};
 use super::state::{Counts, Metric};
 use super::{Error, Plan};
 use crate::statistics::drift::{DriftTest, DriftVerdict, Sums};
-use crate::statistics::harm::{Design, HarmTest, Look, Verdict};
+use crate::statistics::harm::{Design, HarmTest, Look, Outcome, Verdict};
 
 /// The numbers on which a rollout was rolled back, as they go into the event.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -50,8 +50,12 @@ impl GuardState {
         let alpha = plan.alpha_of_a_guard();
         let (seen, test) = match guard.kind {
             Kind::Proportion { tolerated_odds_ratio, smallest_harm } => {
-                let test = HarmTest::new(Design { alpha, smallest_harm, tolerated_odds_ratio })?;
+                let test = HarmTest::new(Design { alpha, smallest_harm, tolerated_odds_ratio, outcome: Outcome::Once })?;
                 (Metric::Proportion { control: Counts::default(), treatment: Counts::default() }, Test::Harm(test))
+            }
+            Kind::Rate { tolerated_ratio, smallest_harm } => {
+                let test = HarmTest::new(Design { alpha, smallest_harm, tolerated_odds_ratio: tolerated_ratio, outcome: Outcome::Repeated })?;
+                (Metric::Rate { control: Counts::default(), treatment: Counts::default() }, Test::Harm(test))
             }
             Kind::Mean { tolerated, smallest_harm } => {
                 (Metric::Mean { control: Sums::default(), treatment: Sums::default() }, Test::Drift(DriftTest::new(alpha, smallest_harm, tolerated)?))
@@ -67,14 +71,15 @@ impl GuardState {
         let (mut exact, mut asymptotic) = (None, None);
         let subjects = match (&mut self.test, new) {
             (Test::Harm(test), Metric::Proportion { control, treatment }) => {
-                let look = Look {
-                    control_subjects: control.subjects,
-                    control_events: control.events,
-                    treatment_subjects: treatment.subjects,
-                    treatment_events: treatment.events,
-                };
+                let look = look(control, treatment);
                 let look = if guard.harm == Direction::Increase { look } else { look.complement() };
                 exact = Some(test.look(look)?);
+                (control.subjects, treatment.subjects)
+            }
+            (Test::Harm(test), Metric::Rate { control, treatment }) => {
+                let look = look(control, treatment);
+                // Happenings have no complement; that the treatment has fewer is that the control has more.
+                exact = Some(test.look(if guard.harm == Direction::Increase { look } else { look.swapped() })?);
                 (control.subjects, treatment.subjects)
             }
             (Test::Drift(test), Metric::Mean { control, treatment }) => {
@@ -94,6 +99,16 @@ impl GuardState {
         Ok(())
     }
 
+    /// Whether a look can be taken at these counts: events are counted with their subjects, or come later.
+    pub(super) fn can_take(&self, now: &Metric) -> bool {
+        now.since(&self.seen).is_ok()
+    }
+
+    /// What the test says now, for people.
+    pub(super) fn shown(&self) -> &Metric {
+        &self.seen
+    }
+
     pub(super) fn begin_step(&mut self) {
         self.in_step = (0, 0);
     }
@@ -105,4 +120,8 @@ impl GuardState {
     pub(super) fn evidence(&self) -> Option<&Evidence> {
         self.evidence.as_ref()
     }
+}
+
+fn look(control: Counts, treatment: Counts) -> Look {
+    Look { control_subjects: control.subjects, control_events: control.events, treatment_subjects: treatment.subjects, treatment_events: treatment.events }
 }

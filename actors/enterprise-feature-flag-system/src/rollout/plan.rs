@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Error;
+use crate::counts::Arms;
 use crate::statistics::harm::SmallestHarm;
 
 /// Shares are counted in ten-thousandths of the flag's population, so that they compare exactly.
@@ -21,6 +22,9 @@ pub struct Plan {
     /// p-value below which the split between the arms is taken for broken.
     #[serde(default = "default_split_threshold")]
     pub split_threshold: f64,
+    /// Variants that are compared, as reports name them. Without it those the rule reaches are compared with all others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arms: Option<Arms>,
 }
 
 fn default_alpha() -> f64 {
@@ -61,6 +65,9 @@ pub struct Guard {
     /// How it is measured, and what is tolerated.
     #[serde(flatten)]
     pub kind: Kind,
+    /// Of a histogram, a bound of it: observations above it are the events (a share of slow requests, say).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub above: Option<f64>,
 }
 
 /// Which change of a metric is harm.
@@ -82,6 +89,15 @@ pub enum Kind {
         /// Odds ratio of the harmful outcome up to which nothing is said, at least 1.
         #[serde(default = "one")]
         tolerated_odds_ratio: f64,
+        /// Difference of rates worth a rollback.
+        #[serde(default)]
+        smallest_harm: SmallestHarm,
+    },
+    /// How often it happens to each subject, any number of times; tested exactly for happenings that are independent.
+    Rate {
+        /// Ratio of rates up to which nothing is said, at least 1.
+        #[serde(default = "one")]
+        tolerated_ratio: f64,
         /// Difference of rates worth a rollback.
         #[serde(default)]
         smallest_harm: SmallestHarm,
@@ -129,9 +145,17 @@ impl Plan {
             if self.guards[..index].iter().any(|other| other.metric == guard.metric) {
                 return wrong(format!("metric {} is guarded twice", guard.metric));
             }
+            if guard.above.is_some() && matches!(guard.kind, Kind::Mean { .. }) {
+                return wrong(format!("metric {} is a mean; `above` makes a proportion of a histogram", guard.metric));
+            }
         }
         if !(self.split_threshold > 0.0 && self.split_threshold < 1.0) {
             return wrong(format!("split_threshold is {}, expected between 0 and 1", self.split_threshold));
+        }
+        if let Some(arms) = &self.arms
+            && (arms.treatment.is_empty() || arms.control.is_empty() || arms.treatment.iter().any(|arm| arms.control.contains(arm)))
+        {
+            return wrong("arms must name at least one variant on each side, and none on both".into());
         }
         Ok(())
     }

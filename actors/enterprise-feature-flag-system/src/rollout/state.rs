@@ -29,6 +29,13 @@ pub enum Metric {
         /// The treatment.
         treatment: Counts,
     },
+    /// How often it happened, any number of times to each subject.
+    Rate {
+        /// The control.
+        control: Counts,
+        /// The treatment.
+        treatment: Counts,
+    },
     /// A number for each subject.
     Mean {
         /// The control.
@@ -57,6 +64,13 @@ impl Metric {
             (Self::Proportion { control, treatment }, Self::Proportion { control: a, treatment: b }) => {
                 Ok(Self::Proportion { control: counts(control, a)?, treatment: counts(treatment, b)? })
             }
+            (Self::Rate { control, treatment }, Self::Rate { control: a, treatment: b }) => {
+                let happenings = |now: &Counts, before: &Counts| {
+                    let new = Counts { subjects: less(now.subjects, before.subjects)?, events: less(now.events, before.events)? };
+                    if new.subjects == 0 && new.events > 0 { Err(format!("{} new events and no new subjects", new.events)) } else { Ok(new) }
+                };
+                Ok(Self::Rate { control: happenings(control, a)?, treatment: happenings(treatment, b)? })
+            }
             (Self::Mean { control, treatment }, Self::Mean { control: a, treatment: b }) => {
                 Ok(Self::Mean { control: sums(control, a)?, treatment: sums(treatment, b)? })
             }
@@ -72,6 +86,9 @@ pub struct Observation {
     pub control_subjects: u64,
     /// Subjects exposed to the treatment.
     pub treatment_subjects: u64,
+    /// Whether the control is everyone who is not treated, and not a part as large as the plan says: so SDKs count.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub everyone: bool,
     /// Guard metrics by name; one that is missing has nothing new.
     pub metrics: BTreeMap<String, Metric>,
 }
@@ -165,6 +182,18 @@ pub enum HoldReason {
         /// Of the split.
         p_value: f64,
     },
+    /// The flag is off, by its environment or the kill switch: nobody would be reached.
+    Off,
+    /// The arms are not the same kind of people, so their metrics cannot be compared.
+    Incomparable {
+        /// Why, and what would help.
+        why: String,
+    },
+    /// A service that its people meet is being deployed, or is not well: metrics may move without the flag.
+    Deployment {
+        /// The services, and what is known of them.
+        services: BTreeMap<String, String>,
+    },
     /// The rollout is over.
     Over {
         /// How it ended.
@@ -182,6 +211,9 @@ pub struct Rollout {
     /// (control, treatment) subjects since the rollout began, and since its step did.
     subjects: (u64, u64),
     in_step: (u64, u64),
+    /// Whether the step's control is everyone else.
+    #[serde(default)]
+    everyone: bool,
     split: SplitWatch,
     /// In the order of the plan's guards.
     guards: Vec<GuardState>,
@@ -203,6 +235,7 @@ impl Rollout {
             step_began_millis: at_millis,
             subjects: (0, 0),
             in_step: (0, 0),
+            everyone: false,
             split: SplitWatch::default(),
             guards,
             evidence: None,
@@ -255,7 +288,9 @@ impl Rollout {
         self.guards = guards;
         self.subjects = (observation.control_subjects, observation.treatment_subjects);
         self.in_step = (self.in_step.0 + control, self.in_step.1 + treatment);
-        self.split.observe(control, treatment, self.plan.steps[self.step].treated_share());
+        self.everyone = observation.everyone;
+        let [of_control, of_treatment] = self.weights();
+        self.split.observe(control, treatment, of_treatment / (of_control + of_treatment));
         Ok(())
     }
 
@@ -303,12 +338,33 @@ impl Rollout {
         if watched < self.plan.split_threshold {
             return Some(watched);
         }
-        let step = &self.plan.steps[self.step];
-        let weights = [f64::from(step.control), f64::from(step.treatment)];
-        match sample_ratio::check(&[self.in_step.0, self.in_step.1], &weights, self.plan.split_threshold) {
+        match sample_ratio::check(&[self.in_step.0, self.in_step.1], &self.weights(), self.plan.split_threshold) {
             Ok(SampleRatio::Mismatch { p_value }) => Some(p_value),
             _ => None,
         }
+    }
+
+    /// What the arms should get in this step: (control, treatment).
+    fn weights(&self) -> [f64; 2] {
+        let step = &self.plan.steps[self.step];
+        let control = if self.everyone { super::WHOLE - step.treatment } else { step.control };
+        [f64::from(control), f64::from(step.treatment)]
+    }
+
+    /// The part of an observation that can be taken now; what is left out is so much larger at the next look. (A counter that was sent before the
+    /// exposures it belongs to, for instance.)
+    pub fn takeable(&self, mut observation: Observation) -> Observation {
+        observation.metrics.retain(|name, metric| {
+            let guard = self.plan.guards.iter().position(|guard| guard.metric == *name);
+            guard.is_some_and(|index| self.guards[index].can_take(metric))
+        });
+        observation
+    }
+
+    /// Subjects of (control, treatment) so far, and what was seen of each guard metric.
+    pub fn seen(&self) -> ((u64, u64), BTreeMap<&str, &Metric>) {
+        let metrics = self.plan.guards.iter().zip(&self.guards).map(|(guard, state)| (guard.metric.as_str(), state.shown()));
+        (self.subjects, metrics.collect())
     }
 
     /// Where it is.

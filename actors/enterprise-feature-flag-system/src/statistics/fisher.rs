@@ -1,4 +1,4 @@
-//! The law of Fisher's exact test: how many of a look's events fall on the treated, if only their number is known.
+//! How many of a look's events fall on the treated, if only their number is known: the law of Fisher's exact test, and Poisson's conditional one.
 
 use super::harm::Look;
 
@@ -44,6 +44,21 @@ pub(super) fn treated_events(look: &Look, odds: f64) -> Law {
     let ratio = |k: f64| odds * (x - k) * (treated - k) / ((k + 1.0) * (control - x + k + 1.0));
     // The mode of the central law; from there to the noncentral one the loops only get longer on one side.
     let start = (((x + 1.0) * (treated + 1.0) / (control + treated + 2.0)) as u64).clamp(lowest, highest);
+    about(start, lowest, highest, ratio)
+}
+
+/// Events that may befall a subject any number of times, as Poisson's law has it: given how many there were, each falls on the treated with their share of
+/// the subjects, weighted by the ratio of rates (Przyborowski & Wilenski 1940). P(k+1)/P(k) = ρ nt (x−k) / (nc (k+1)).
+pub(super) fn treated_happenings(look: &Look, rate_ratio: f64) -> Law {
+    let weight = rate_ratio * look.treatment_subjects as f64 / look.control_subjects as f64;
+    let events = look.control_events + look.treatment_events;
+    let x = events as f64;
+    let start = (((x + 1.0) * weight / (1.0 + weight)) as u64).min(events);
+    about(start, 0, events, |k| weight * (x - k) / (k + 1.0))
+}
+
+/// A law from the ratio of its neighbours, from a cell near its mode.
+fn about(start: u64, lowest: u64, highest: u64, ratio: impl Fn(f64) -> f64) -> Law {
     let start = (start..highest).find(|&k| ratio(k as f64) <= 1.0).unwrap_or(highest);
     let mut up = vec![1.0];
     for k in start..highest {

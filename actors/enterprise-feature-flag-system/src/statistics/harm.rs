@@ -17,7 +17,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Error;
-use super::fisher::{Law, NEGLIGIBLE, treated_events};
+use super::fisher::{Law, NEGLIGIBLE, treated_events, treated_happenings};
 
 /// What came in between two looks: subjects whose outcome is known, and how many of them suffered the harmful event.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,12 +85,26 @@ pub enum SmallestHarm {
 impl SmallestHarm {
     const AUTOMATIC: f64 = 0.005;
 
-    fn at(self, rate: f64) -> f64 {
-        match self {
-            Self::Automatic => Self::AUTOMATIC.min(0.5 * rate.min(1.0 - rate)),
-            Self::Difference(difference) => difference,
+    fn at(self, rate: f64, outcome: Outcome) -> f64 {
+        match (self, outcome) {
+            (Self::Automatic, Outcome::Once) => Self::AUTOMATIC.min(0.5 * rate.min(1.0 - rate)),
+            // A rate has no end at 1: a tenth of it, where half a percentage point is less than that.
+            (Self::Automatic, Outcome::Repeated) => Self::AUTOMATIC.max(0.1 * rate).min(0.5 * rate),
+            (Self::Difference(difference), _) => difference,
         }
     }
+}
+
+/// What can befall a subject.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The event, or not: Fisher's law, exact whatever the rate.
+    #[default]
+    Once,
+    /// The event any number of times, independently: exact where happenings follow Poisson's law. Where a few subjects have most of them, they do not,
+    /// and the error is larger than it says.
+    Repeated,
 }
 
 /// How strict the test is, and what it looks for.
@@ -103,12 +117,15 @@ pub struct Design {
     /// Odds ratio up to which a treatment counts as harmless, ≥ 1 (for rare events, the ratio of rates: 1.1 tolerates a tenth more). The law of
     /// xt at an odds ratio of exactly this is Fisher's noncentral hypergeometric, as exact as the central one.
     pub tolerated_odds_ratio: f64,
+    /// What is counted.
+    #[serde(default)]
+    pub outcome: Outcome,
 }
 
 impl Default for Design {
     /// A budget of 4%: a simulation of a few thousand rollouts measures a true 5% as more than 5% every other time, a true 4% hardly ever.
     fn default() -> Self {
-        Self { alpha: 0.04, smallest_harm: SmallestHarm::Automatic, tolerated_odds_ratio: 1.0 }
+        Self { alpha: 0.04, smallest_harm: SmallestHarm::Automatic, tolerated_odds_ratio: 1.0, outcome: Outcome::Once }
     }
 }
 
@@ -190,14 +207,19 @@ impl HarmTest {
     /// # Errors
     /// [`Error::Counts`] if an arm has more events than subjects; the test is then as it was.
     pub fn look(&mut self, look: Look) -> Result<Verdict, Error> {
-        look.check()?;
+        if self.design.outcome == Outcome::Once {
+            look.check()?;
+        }
         self.pending.add(look);
         if self.pending.control_subjects == 0 || self.pending.treatment_subjects == 0 {
             return Ok(self.verdict(None));
         }
         let look = core::mem::take(&mut self.pending);
         self.total.add(look);
-        let law = treated_events(&look, self.design.tolerated_odds_ratio);
+        let law = match self.design.outcome {
+            Outcome::Once => treated_events(&look, self.design.tolerated_odds_ratio),
+            Outcome::Repeated => treated_happenings(&look, self.design.tolerated_odds_ratio),
+        };
         self.observed += look.treatment_events;
         self.expected += law.mean;
         self.variance += law.variance;
@@ -225,7 +247,11 @@ impl HarmTest {
         let events = (self.total.control_events + self.total.treatment_events) as f64;
         // Half an event and half a non-event, so that a rate of 0 does not divide by it.
         let rate = (events + 0.5) / (subjects + 1.0);
-        let ratio = self.design.smallest_harm.at(rate) / (rate * (1.0 - rate));
+        let spread = match self.design.outcome {
+            Outcome::Once => rate * (1.0 - rate),
+            Outcome::Repeated => rate,
+        };
+        let ratio = self.design.smallest_harm.at(rate, self.design.outcome) / spread;
         ratio * ratio * self.variance
     }
 

@@ -48,7 +48,7 @@ fn a_single_look_is_fishers_exact_test() {
 #[test]
 fn the_error_is_what_is_said_to_be_spent() {
     let looks = [(12, 8, 5), (10, 10, 6), (7, 13, 4)];
-    let design = Design { alpha: 0.3, smallest_harm: SmallestHarm::Difference(0.5), tolerated_odds_ratio: 1.0 };
+    let design = Design { alpha: 0.3, smallest_harm: SmallestHarm::Difference(0.5), ..Design::default() };
     let mut paths = vec![(HarmTest::new(design).unwrap(), 1.0, 0.0)];
     for (control, treated, events) in looks {
         paths = paths
