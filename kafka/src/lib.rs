@@ -8,6 +8,7 @@
 //! * [`log`] — the [`EventLog`] trait, positions, appends, bounds
 //! * [`record`] — [`Record`] (one, for writing) and [`Batch`] (many, for reading; decoded once, shared by all readers)
 
+mod builder;
 pub mod conformance;
 pub mod embedded;
 pub mod log;

@@ -243,6 +243,13 @@ impl Batch {
         Self { topic_partition, base, count, appended_at_ms, body, events: OnceLock::new() }
     }
 
+    /// As [`Batch::new`], with its events decoded already.
+    pub(crate) fn decoded(topic_partition: TopicPartition, base: Position, appended_at_ms: i64, body: Bytes, events: Vec<EventMeta>) -> Self {
+        let batch = Self::new(topic_partition, base, events.len() as u32, appended_at_ms, body);
+        let _ = batch.events.set(events);
+        batch
+    }
+
     /// Encodes and wraps `records`.
     pub fn of_records(topic_partition: TopicPartition, base: Position, appended_at_ms: i64, records: &[Record]) -> Self {
         Self::new(topic_partition, base, records.len() as u32, appended_at_ms, Self::encode(records).into())
@@ -389,7 +396,7 @@ impl Batch {
     }
 }
 
-fn set_header(meta: &mut EventMeta, extension_names: &[Option<Span>], number: u64, span: Span) {
+pub(crate) fn set_header(meta: &mut EventMeta, extension_names: &[Option<Span>], number: u64, span: Span) {
     match meta.attributes.get_mut(number as usize) {
         Some(slot) => *slot = span,
         None => {
@@ -400,7 +407,7 @@ fn set_header(meta: &mut EventMeta, extension_names: &[Option<Span>], number: u6
     }
 }
 
-fn write_number(buffer: &mut Vec<u8>, mut number: u64) {
+pub(crate) fn write_number(buffer: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         buffer.push(number as u8 | 0x80);
         number >>= 7;

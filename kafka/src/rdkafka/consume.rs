@@ -10,8 +10,9 @@ use ::rdkafka::message::{BorrowedMessage, Headers, Message};
 use ::rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::{Inner, lock, unavailable};
+use crate::builder::Builder;
 use crate::log::{Bounds, Error, Position, TopicPartition};
-use crate::record::{Batch, Record};
+use crate::record::Batch;
 
 /// Records of one batch at most.
 const BATCH_RECORDS: usize = 1000;
@@ -61,8 +62,7 @@ pub(super) struct Tip {
 struct Collected {
     base: Position,
     at_ms: i64,
-    records: Vec<Record>,
-    bytes: usize,
+    records: Builder,
 }
 
 impl Collected {
@@ -71,9 +71,9 @@ impl Collected {
             self.base = message.offset() as u64;
             self.at_ms = message.timestamp().to_millis().unwrap_or(0);
         }
-        let record = to_record(message);
-        self.bytes += record.size();
-        self.records.push(record);
+        let headers = message.headers();
+        let headers = headers.iter().flat_map(|headers| headers.iter()).map(|header| (header.key, header.value.unwrap_or_default()));
+        self.records.add(message.key(), headers, message.payload().unwrap_or_default());
     }
 
     fn follows(&self, message: &BorrowedMessage<'_>) -> bool {
@@ -81,21 +81,9 @@ impl Collected {
     }
 
     fn take(&mut self, of: &TopicPartition) -> Option<Arc<Batch>> {
-        let Collected { base, at_ms, records, .. } = std::mem::take(self);
-        (!records.is_empty()).then(|| Arc::new(Batch::of_records(of.clone(), base, at_ms, &records)))
+        let Collected { base, at_ms, records } = std::mem::take(self);
+        records.build(of.clone(), base, at_ms)
     }
-}
-
-fn to_record(message: &BorrowedMessage<'_>) -> Record {
-    let mut record = Record::with_capacity(message.payload_len() + message.key_len() + 256);
-    if let Some(key) = message.key() {
-        record.key(key);
-    }
-    for header in message.headers().iter().flat_map(|headers| headers.iter()) {
-        record.header(header.key, header.value.unwrap_or_default());
-    }
-    record.value(message.payload().unwrap_or_default());
-    record
 }
 
 /// `batches` up to the first hole. A consumer whose next record was deleted goes on at the first that is kept, without a word.
@@ -418,6 +406,7 @@ impl Inner {
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
+    use crate::record::Record;
 
     #[test]
     fn what_retention_deleted_is_told_and_never_read_over() {
