@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tol_kafka::{Append, Appended, Batch, EventLog};
+use tol_kafka::{Append, Appended, Batch, EventLog, Position};
 use tol_system::EffectOutcome;
 
 use crate::owner::{Action, Answered, Error, Moment, Owner, Parked, PendingEffect, Ticket};
@@ -12,6 +12,9 @@ use crate::store::Store;
 
 /// How long an owner that writes nothing may not notice that its partition was claimed above it, in milliseconds.
 pub(crate) const WATCH_MS: u64 = 1_000;
+
+/// From so many records on that it has to fold before it can own its partition, a driver is worth a thread of its own.
+const FAR_BEHIND: u64 = 1_000;
 
 /// An answer of the log, on its way to the owner.
 enum Answer {
@@ -57,6 +60,8 @@ pub struct Driver {
     wake: Arc<dyn Fn() + Send + Sync>,
     read_bytes: usize,
     checked: bool,
+    /// Where its own topic ended when the cache was checked.
+    end_at_start: Position,
     /// When the end of the own topic is looked at next, while active.
     watch_at_ms: u64,
 }
@@ -64,7 +69,7 @@ pub struct Driver {
 impl Driver {
     /// Runs `owner`; `wake` is called, from a thread of the log's, when [`Driver::step`] has something new.
     pub fn new(owner: Owner, log: Arc<dyn EventLog>, read_bytes: usize, wake: Arc<dyn Fn() + Send + Sync>) -> Self {
-        Self { owner, log, answers: Arc::default(), wake, read_bytes, checked: false, watch_at_ms: 0 }
+        Self { owner, log, answers: Arc::default(), wake, read_bytes, checked: false, end_at_start: 0, watch_at_ms: 0 }
     }
 
     /// The state machine.
@@ -75,6 +80,11 @@ impl Driver {
     /// The state machine, for commands.
     pub fn owner_mut(&mut self) -> &mut Owner {
         &mut self.owner
+    }
+
+    /// Whether it has much of what its own topic held at the start to fold still. Costs nothing: the log is not asked.
+    pub fn is_far_behind(&self) -> bool {
+        self.checked && self.owner.read_own_from().is_some_and(|position| position + FAR_BEHIND <= self.end_at_start)
     }
 
     /// Opens an owner's cache and checks it against the log (E10).
@@ -101,6 +111,7 @@ impl Driver {
     fn check(&mut self) -> Result<bool, Error> {
         let Some(position) = self.owner.read_own_from() else { return Ok(true) };
         let Ok(bounds) = self.log.bounds(self.owner.own()) else { return Ok(false) };
+        self.end_at_start = bounds.end;
         let mut known = bounds.end >= position;
         if let (true, Some((id, at))) = (known, self.owner.last_event()) {
             let batches = match self.log.read(self.owner.own(), at, 1) {
@@ -152,7 +163,11 @@ impl Driver {
         }
         self.watch(moment.now_ms);
         if let Some(position) = self.owner.read_own_from() {
-            for batch in readable(self.log.read(self.owner.own(), position, self.read_bytes))? {
+            let batches = readable(self.log.read(self.owner.own(), position, self.read_bytes))?;
+            if batches.is_empty() {
+                self.owner.rest()?;
+            }
+            for batch in batches {
                 progress.moved = true;
                 self.owner.take_own(&batch)?;
                 if self.owner.read_own_from().is_none() {

@@ -3,7 +3,7 @@
 //! All of it is the fold of the owner's own topic partition. Rows live in the [`Store`]; what was decided and is not yet
 //! committed lives in an overlay that can be dropped (E6). [`Cache::cut`] takes the overlay's changes as they are now (E8).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -14,8 +14,10 @@ use tol_system::{AnySystem, Description, EffectRequest, State};
 use super::Error;
 use crate::store::{Change, Row, Store, Table};
 
-/// States kept decoded; above this the clean ones are forgotten.
-const DECODED_STATES: usize = 10_000;
+/// Bytes of states kept decoded; above this the clean ones are forgotten.
+const DECODED_BYTES: usize = 8 << 20;
+/// What a decoded state takes beside its row's bytes, roughly: its entry here, and its own allocations.
+const DECODED_OVERHEAD: usize = 128;
 
 /// Input positions, by partition, in an order that is the same everywhere.
 pub type Positions = BTreeMap<TopicPartition, Cursor>;
@@ -67,15 +69,30 @@ pub struct Cache {
     token_key: Vec<u8>,
     token: Vec<u8>,
     meta_key: Vec<u8>,
-    /// Committed and then changed by what is being decided.
-    states: BTreeMap<String, State>,
-    dirty: BTreeMap<String, ()>,
+    /// Committed and then changed by what is being decided. Never iterated into a result.
+    states: HashMap<String, Decoded>,
+    /// Subjects whose state changed since the last cut, each once.
+    dirty: Vec<String>,
+    /// Bytes of `states`, and above how many the clean ones are forgotten.
+    decoded_bytes: usize,
+    room: usize,
+    /// Bytes folded since the last cut, roughly what it would write.
+    changed_bytes: usize,
     /// Other rows changed since the last cut; `None` deletes.
     rows: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     /// Changes cut and not yet written: reads look here between overlay and store.
     cut: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     /// Nothing at all is parked: nearly always, and it spares a scan an input. Never set while anything may be.
     none_parked: bool,
+}
+
+/// A state in memory.
+struct Decoded {
+    state: State,
+    /// Changed since the last cut.
+    dirty: bool,
+    /// Its row's bytes when it was last read or cut.
+    bytes: usize,
 }
 
 /// Changes of one batch, as they were when it was cut (E8).
@@ -95,6 +112,18 @@ fn key(prefix: &[u8], kind: u8, parts: &[&[u8]]) -> Vec<u8> {
         key.extend_from_slice(part);
     }
     key
+}
+
+fn change(key: Vec<u8>, row: Option<Vec<u8>>) -> Change {
+    match row {
+        Some(row) => Change::Put(Table::State, key, row),
+        None => Change::Delete(Table::State, key),
+    }
+}
+
+/// Bytes that a decoded state takes, roughly.
+fn weight(subject: &str, bytes: usize) -> usize {
+    bytes + subject.len() + DECODED_OVERHEAD
 }
 
 /// Where the rows of a partition of a system lie.
@@ -133,8 +162,11 @@ impl Cache {
             token_key,
             token,
             meta_key,
-            states: BTreeMap::new(),
-            dirty: BTreeMap::new(),
+            states: HashMap::new(),
+            dirty: Vec::new(),
+            decoded_bytes: 0,
+            room: DECODED_BYTES,
+            changed_bytes: 0,
             rows: BTreeMap::new(),
             cut: BTreeMap::new(),
             none_parked: false,
@@ -174,6 +206,7 @@ impl Cache {
         self.none_parked = false; // what was dropped may have been a redrive
         self.states.clear();
         self.dirty.clear();
+        (self.decoded_bytes, self.changed_bytes) = (0, 0);
         self.rows.clear();
         self.cut.clear();
     }
@@ -204,14 +237,18 @@ impl Cache {
 
     fn load(&mut self, subject: &str) -> Result<(), Error> {
         if !self.states.contains_key(subject) {
-            let state = match self.row(&key(&self.prefix, b's', &[subject.as_bytes()]))? {
-                Some(bytes) => self.system.read_state(&bytes)?,
-                None => self.system.empty_state(),
+            let (state, bytes) = match self.row(&key(&self.prefix, b's', &[subject.as_bytes()]))? {
+                Some(row) => (self.system.read_state(&row)?, row.len()),
+                None => (self.system.empty_state(), 0),
             };
-            if self.states.len() >= DECODED_STATES {
-                self.states.retain(|subject, _| self.dirty.contains_key(subject));
+            if self.decoded_bytes >= self.room {
+                self.states.retain(|_, decoded| decoded.dirty);
+                self.decoded_bytes = self.states.iter().map(|(subject, decoded)| weight(subject, decoded.bytes)).sum();
+                // Changed ones stay: without this, each further one would look at them all again.
+                self.room = DECODED_BYTES.max(2 * self.decoded_bytes);
             }
-            self.states.insert(subject.to_owned(), state);
+            self.decoded_bytes += weight(subject, bytes);
+            self.states.insert(subject.to_owned(), Decoded { state, dirty: false, bytes });
         }
         Ok(())
     }
@@ -222,7 +259,7 @@ impl Cache {
     /// The store failed or the state does not read.
     pub fn state(&mut self, subject: &str) -> Result<&State, Error> {
         self.load(subject)?;
-        self.states.get(subject).ok_or(Error::Internal("a state that was just loaded is missing"))
+        self.states.get(subject).map(|decoded| &decoded.state).ok_or(Error::Internal("a state that was just loaded is missing"))
     }
 
     /// The state of a subject, to change.
@@ -231,8 +268,23 @@ impl Cache {
     /// The store failed or the state does not read.
     pub fn state_mut(&mut self, subject: &str) -> Result<&mut State, Error> {
         self.load(subject)?;
-        self.dirty.entry(subject.to_owned()).or_default();
-        self.states.get_mut(subject).ok_or(Error::Internal("a state that was just loaded is missing"))
+        let decoded = self.states.get_mut(subject).ok_or(Error::Internal("a state that was just loaded is missing"))?;
+        if !decoded.dirty {
+            decoded.dirty = true;
+            self.dirty.push(subject.to_owned());
+            self.changed_bytes += weight(subject, decoded.bytes);
+        }
+        Ok(&mut decoded.state)
+    }
+
+    /// An event with so much data was folded.
+    pub fn grew(&mut self, bytes: usize) {
+        self.changed_bytes += bytes;
+    }
+
+    /// Bytes changed since the last cut: roughly what it would write, and what must stay in memory until then.
+    pub fn changed_bytes(&self) -> usize {
+        self.changed_bytes
     }
 
     /// A copy of a subject's state.
@@ -394,23 +446,30 @@ impl Cache {
     /// # Errors
     /// A state does not serialise.
     pub fn cut(&mut self) -> Result<Cut, Error> {
-        for subject in std::mem::take(&mut self.dirty).into_keys() {
-            let bytes = match self.states.get(&subject) {
-                Some(state) => self.system.write_state(state)?,
-                None => continue,
-            };
-            self.rows.insert(key(&self.prefix, b's', &[subject.as_bytes()]), Some(bytes));
-        }
-        let rows = std::mem::take(&mut self.rows);
-        let changes = rows
-            .iter()
-            .map(|(key, row)| match row {
-                Some(row) => Change::Put(Table::State, key.clone(), row.clone()),
-                None => Change::Delete(Table::State, key.clone()),
-            })
-            .collect();
+        let rows = self.changed_rows()?;
+        let changes = rows.iter().map(|(key, row)| change(key.clone(), row.clone())).collect();
         self.cut.extend(rows);
         Ok(Cut { changes })
+    }
+
+    /// [`Cache::cut`] for who commits it at once, before anything is read: nothing is kept for reading.
+    ///
+    /// # Errors
+    /// A state does not serialise.
+    pub fn cut_at_once(&mut self) -> Result<Cut, Error> {
+        Ok(Cut { changes: self.changed_rows()?.into_iter().map(|(key, row)| change(key, row)).collect() })
+    }
+
+    fn changed_rows(&mut self) -> Result<BTreeMap<Vec<u8>, Option<Vec<u8>>>, Error> {
+        for subject in std::mem::take(&mut self.dirty) {
+            let Some(decoded) = self.states.get_mut(&subject) else { continue };
+            let row = self.system.write_state(&decoded.state)?;
+            self.decoded_bytes = (self.decoded_bytes + row.len()).saturating_sub(decoded.bytes);
+            (decoded.dirty, decoded.bytes) = (false, row.len());
+            self.rows.insert(key(&self.prefix, b's', &[subject.as_bytes()]), Some(row));
+        }
+        (self.room, self.changed_bytes) = (DECODED_BYTES, 0);
+        Ok(std::mem::take(&mut self.rows))
     }
 
     /// Writes a cut with the positions that belong to it, in one batch, under the token (E5, E7, E10).

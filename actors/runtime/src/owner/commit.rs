@@ -89,7 +89,9 @@ impl Owner {
 
     pub(super) fn give_up(&mut self, problem: &str) {
         self.last_problem = Some(problem.to_owned());
-        if !self.options.breaks(Mutation::OverlayKept) {
+        // Who is not active decided nothing: what it holds was read from the log, and perhaps not written yet.
+        let decided = self.writer.is_active() || self.options.breaks(Mutation::FoldedDropped);
+        if decided && !self.options.breaks(Mutation::OverlayKept) {
             self.cache.drop_overlay();
         }
         let dropped = [std::mem::take(&mut self.building), self.in_flight.take().map(|(_, built, ..)| built).unwrap_or_default()];

@@ -19,15 +19,13 @@ pub(super) const EFFECT_MARK: &str = "effectid";
 pub(super) fn fold(cache: &mut Cache, meta: &mut Meta, system: &dyn AnySystem, event: EventView<'_>, position: Position, sequence: u64) -> Result<(), Error> {
     if let Some(text) = event.attribute(Attribute::InputPosition) {
         // E9: set, not maximised.
-        for (partition, said) in parse_positions(text).ok_or(Error::Internal("inputposition does not read"))? {
-            let known = meta.inputs.insert(partition.clone(), said);
-            if let (Some(known), true) = (known.filter(|known| *known > said), breaks(Mutation::PositionsMaximised)) {
-                meta.inputs.insert(partition, known);
-            }
+        for part in text.split(',') {
+            set_position(&mut meta.inputs, part).ok_or(Error::Internal("inputposition does not read"))?;
         }
     }
-    meta.last_id = event.id().to_owned();
+    event.id().clone_into(&mut meta.last_id);
     meta.last_position = position;
+    cache.grew(event.data().len());
     marks(cache, event)?;
     match event.event_type() {
         reserved::CHECKPOINTED | reserved::TIMER_FIRED | reserved::EFFECT_SETTLED => Ok(()),
@@ -122,7 +120,16 @@ pub(super) fn write_positions<'a>(positions: impl Iterator<Item = (&'a TopicPart
     parts.join(",")
 }
 
-/// The reverse of [`write_positions`].
-pub(super) fn parse_positions(text: &str) -> Option<Positions> {
-    text.split(',').map(|part| part.split_once('@').and_then(|(partition, cursor)| Some((partition.parse().ok()?, cursor.parse().ok()?)))).collect()
+/// The reverse of [`write_positions`] for one part. Nearly always of a partition that is known, whose name is not made again for it.
+fn set_position(inputs: &mut Positions, part: &str) -> Option<()> {
+    let (name, cursor) = part.split_once('@')?;
+    let said: Cursor = cursor.parse().ok()?;
+    let (topic, number) = name.rsplit_once('/')?;
+    let number: u32 = number.parse().ok()?;
+    match inputs.iter_mut().find(|(partition, _)| partition.partition == number && &*partition.topic == topic) {
+        Some((_, known)) if *known > said && breaks(Mutation::PositionsMaximised) => {}
+        Some((_, known)) => *known = said,
+        None => drop(inputs.insert(name.parse().ok()?, said)),
+    }
+    Some(())
 }

@@ -121,8 +121,10 @@ pub struct Owner {
     partition: u32,
     options: Options,
     cache: Cache,
-    /// As committed.
+    /// As committed; while following, as folded, which may be ahead of what is written.
     meta: Meta,
+    /// Records of its own topic were read since the last write.
+    unwritten: bool,
     writer: Writer,
     /// Whether this node is to own the partition.
     assigned: bool,
@@ -196,6 +198,7 @@ impl Owner {
             recorded: meta.inputs.clone(),
             kept: BTreeMap::new(),
             meta,
+            unwritten: false,
             assigned: false,
             paused: false,
             claim_position: None,
@@ -225,6 +228,7 @@ impl Owner {
     pub fn forget(&mut self) -> Result<(), Error> {
         self.cache.clear()?;
         self.meta = Meta { log: self.meta.log.clone(), ..Meta::default() };
+        self.unwritten = false;
         self.positions.clear();
         self.recorded.clear();
         self.writer.reset(Cursor::default());
@@ -294,7 +298,8 @@ impl Owner {
         (!self.writer.is_active()).then(|| self.writer.read_from())
     }
 
-    /// Takes a batch of its own topic.
+    /// Takes a batch of its own topic. What was folded is written when it has come to much, when there is nothing more to read
+    /// ([`Owner::rest`]), and before it becomes active: from then on all that is in memory only may be dropped (E6).
     ///
     /// # Errors
     /// The owner ends: its topic cannot be read or folded.
@@ -327,14 +332,35 @@ impl Owner {
             }
         }
         self.meta.own = self.stored(self.writer.reader());
-        let cut = self.cache.cut()?;
-        self.write(cut)?;
+        self.unwritten = true;
+        let active = self.writer.is_active() && !self.options.breaks(Mutation::ActiveUnwritten);
+        if active || self.cache.changed_bytes() >= self.options.unwritten_bytes {
+            self.write_folded()?;
+        } else if self.options.breaks(Mutation::PositionsBeforeRows) {
+            self.write(cache::Cut::default())?;
+        }
         self.positions = self.meta.inputs.clone();
         self.recorded = self.meta.inputs.clone();
         if self.writer.is_active() {
             self.begin()?;
         }
         Ok(())
+    }
+
+    /// Its own topic has nothing more for now: writes what was folded, so that who looks at the cache from outside, and who opens it next,
+    /// finds it.
+    ///
+    /// # Errors
+    /// The owner ends: the store failed or it lost its cache.
+    pub fn rest(&mut self) -> Result<(), Error> {
+        if self.unwritten && !self.writer.is_active() { self.write_folded() } else { Ok(()) }
+    }
+
+    /// State and positions as they were folded, in one write (E5).
+    fn write_folded(&mut self) -> Result<(), Error> {
+        let cut = self.cache.cut_at_once()?;
+        self.unwritten = false;
+        self.write(cut)
     }
 
     /// What a reader has done with (E5).

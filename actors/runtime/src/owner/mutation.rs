@@ -26,6 +26,12 @@ pub(crate) enum Mutation {
     ProjectionHeldSkipped,
     /// E5: a projection writes its position before its rows.
     ProjectionPositionApart,
+    /// E5: while following, positions are written at once and rows later.
+    PositionsBeforeRows,
+    /// E5: what was folded is dropped with what was decided, although it was not written.
+    FoldedDropped,
+    /// E5: an owner becomes active before what it folded is written.
+    ActiveUnwritten,
     /// E7: the cache is written before the log answered.
     CacheFirst,
     /// E7: effects start before their request is committed.
@@ -91,7 +97,7 @@ pub(crate) enum Mutation {
 #[cfg(test)]
 impl Mutation {
     /// Those that the simulation notices. The last two are not among them: see the tests that say why.
-    pub(crate) const NOTICED: [Mutation; 38] = [
+    pub(crate) const NOTICED: [Mutation; 41] = [
         Mutation::ClaimNotExclusive,
         Mutation::GroupCompleted,
         Mutation::AcknowledgedAnywhere,
@@ -102,6 +108,9 @@ impl Mutation {
         Mutation::HeldSkipped,
         Mutation::ProjectionHeldSkipped,
         Mutation::ProjectionPositionApart,
+        Mutation::PositionsBeforeRows,
+        Mutation::FoldedDropped,
+        Mutation::ActiveUnwritten,
         Mutation::CacheFirst,
         Mutation::EffectsFirst,
         Mutation::PositionsOfLater,

@@ -21,6 +21,9 @@ pub struct Options {
     pub redrives: u32,
     /// Bytes asked for at one read of an input.
     pub read_bytes: usize,
+    /// Bytes folded from the own topic before they are written to the cache, while there is more to read: a cache that is filled from empty
+    /// would write a subject's state again for each of its events otherwise.
+    pub unwritten_bytes: usize,
 }
 
 impl Default for Options {
@@ -34,6 +37,7 @@ impl Default for Options {
             checkpoint_inputs: 20_000,
             redrives: 5,
             read_bytes: 256 * 1024,
+            unwritten_bytes: 16 << 20,
         }
     }
 }

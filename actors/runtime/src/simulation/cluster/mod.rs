@@ -141,6 +141,8 @@ impl Cluster {
             checkpoint_inputs: random.random_range(3..=30),
             redrives: random.random_range(1..=3),
             read_bytes: random.random_range(1..=4000),
+            // Of its own, so that the seeds stay what they were: sometimes each batch is written, sometimes all waits for the end.
+            unwritten_bytes: ChaCha8Rng::seed_from_u64(!seed).random_range(0..3_000),
         };
         let feed_log: Arc<dyn EventLog> = log.client("feed");
         let feeds = (0..partitions).map(|partition| Feed::new(TopicPartition::new(rules::FACTS, partition), feed_log.clone())).collect();
