@@ -180,6 +180,90 @@ pub struct Environment {
     pub started: Instant,
 }
 
+impl Environment {
+    fn moment(&self) -> Moment {
+        Moment { now_ms: self.started.elapsed().as_millis() as u64, wall: chrono::Utc::now().into(), stopped: self.gate.is_closed() }
+    }
+}
+
+/// One turn of a system.
+#[derive(Clone, Copy)]
+struct Turn<'a> {
+    environment: &'a Environment,
+    shared: &'a SystemShared,
+    until: Instant,
+}
+
+/// What its steps left.
+#[derive(Default)]
+struct Stepped {
+    moved: bool,
+    outputs: Vec<(u32, Output)>,
+}
+
+impl Turn<'_> {
+    /// Steps one partition; whether it moved. Nothing once this generation was replaced.
+    fn step(&self, driver: &mut Driver, stepped: &mut Stepped) -> Result<bool, String> {
+        if self.shared.abandoned.load(Ordering::Acquire) {
+            return Ok(false);
+        }
+        let partition = driver.owner().partition();
+        let moment = self.environment.moment();
+        let progress = match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| driver.step(moment))) {
+            Ok(Ok(progress)) => progress,
+            Ok(Err(error)) => return Err(format!("partition {partition}: {error}")),
+            Err(panic) => return Err(format!("partition {partition} panicked: {}", crate::owner::panic_text(&*panic))),
+        };
+        if progress.moved {
+            stepped.moved = true;
+            lock(&self.shared.pending).some.insert(partition);
+        }
+        stepped.outputs.extend(progress.outputs.into_iter().map(|output| (partition, output)));
+        Ok(progress.moved)
+    }
+
+    /// Partitions that have much to fold before they can be owned have nothing to do with each other: as many threads as there are
+    /// processors step them until the turn is over or they have caught up. The system's own thread is one of them, and waits for the others.
+    fn catch_up(self, drivers: Vec<&mut Driver>) -> Result<Stepped, String> {
+        if drivers.is_empty() {
+            return Ok(Stepped::default());
+        }
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(drivers.len());
+        let mut shares: Vec<Vec<&mut Driver>> = (0..threads).map(|_| Vec::new()).collect();
+        for (place, driver) in drivers.into_iter().enumerate() {
+            shares[place % threads].push(driver);
+        }
+        let own = shares.pop().unwrap_or_default();
+        std::thread::scope(|scope| {
+            let spawn = |share| std::thread::Builder::new().name("tol-catch-up".into()).spawn_scoped(scope, move || self.catch_up_share(share));
+            let helpers: Vec<_> = shares.into_iter().map(spawn).collect();
+            let mut stepped = self.catch_up_share(own)?;
+            // One that could not be started is made up for in the next turn.
+            for helper in helpers.into_iter().flatten() {
+                let more = helper.join().unwrap_or_else(|panic| Err(crate::owner::panic_text(&*panic)))?;
+                stepped.moved |= more.moved;
+                stepped.outputs.extend(more.outputs);
+            }
+            Ok(stepped)
+        })
+    }
+
+    fn catch_up_share(self, mut drivers: Vec<&mut Driver>) -> Result<Stepped, String> {
+        let mut stepped = Stepped::default();
+        while !drivers.is_empty() && Instant::now() < self.until {
+            let mut left = Vec::with_capacity(drivers.len());
+            for driver in drivers {
+                if self.step(driver, &mut stepped)? && driver.is_far_behind() {
+                    left.push(driver);
+                }
+            }
+            drivers = left;
+            self.shared.beat.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(stepped)
+    }
+}
+
 /// One system on its thread.
 pub struct SystemActor {
     description: Description,
@@ -221,7 +305,7 @@ impl SystemActor {
     }
 
     fn moment(&self) -> Moment {
-        Moment { now_ms: self.environment.started.elapsed().as_millis() as u64, wall: chrono::Utc::now().into(), stopped: self.environment.gate.is_closed() }
+        self.environment.moment()
     }
 
     /// Steps the partitions that have something to do until nothing moves or the turn is over; whether there is more to do.
@@ -230,32 +314,25 @@ impl SystemActor {
         crate::store::check_current(self.session.as_ref()).map_err(|error| error.to_string())?;
         loop {
             let pending = std::mem::take(&mut *lock(&self.shared.pending));
-            let mut moved = false;
-            for index in 0..self.drivers.len() {
-                if !pending.all && !pending.some.contains(&(index as u32)) {
-                    continue;
-                }
-                if self.shared.abandoned.load(Ordering::Acquire) {
-                    return Ok(false);
-                }
-                let moment = self.moment();
-                let stepped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.drivers[index].step(moment)));
-                let progress = match stepped {
-                    Ok(Ok(progress)) => progress,
-                    Ok(Err(error)) => return Err(format!("partition {index}: {error}")),
-                    Err(panic) => return Err(format!("partition {index} panicked: {}", crate::owner::panic_text(&*panic))),
-                };
-                if progress.moved {
-                    moved = true;
-                    lock(&self.shared.pending).some.insert(index as u32);
-                }
-                for output in progress.outputs {
-                    self.output(index as u32, output);
-                }
+            let wanted = |driver: &Driver| pending.all || pending.some.contains(&driver.owner().partition());
+            let shared = self.shared.clone();
+            let turn = Turn { environment: &self.environment, shared: &shared, until };
+            let (mut behind, mut others): (Vec<&mut Driver>, Vec<&mut Driver>) =
+                self.drivers.iter_mut().filter(|driver| wanted(driver)).partition(|driver| driver.is_far_behind());
+            if behind.len() < 2 {
+                others.append(&mut behind);
             }
-            self.shared.beat.fetch_add(1, Ordering::Relaxed);
-            if !moved || Instant::now() >= until {
-                return Ok(moved);
+            let mut stepped = turn.catch_up(behind)?;
+            others.into_iter().try_for_each(|driver| turn.step(driver, &mut stepped).map(drop))?;
+            for (partition, output) in stepped.outputs {
+                self.output(partition, output);
+            }
+            if shared.abandoned.load(Ordering::Acquire) {
+                return Ok(false);
+            }
+            shared.beat.fetch_add(1, Ordering::Relaxed);
+            if !stepped.moved || Instant::now() >= until {
+                return Ok(stepped.moved);
             }
         }
     }
