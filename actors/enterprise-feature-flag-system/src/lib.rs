@@ -4,6 +4,7 @@
 //! * [`evaluation`] — compiled flags and their evaluation with Unleash's, GrowthBook's and flagd's semantics; no I/O, no allocation on the hot path
 //! * [`counts`] — what SDKs and analytics count, added up, and as a rollout reads it
 //! * [`experiments`] — what an experiment asks, its results, and what a bandit serves next
+//! * [`objections`] — what speaks against a definition among the others: circles, unknown segments
 //! * [`rollout`] — the state machine of a guarded rollout: advance, hold or roll back from counts alone
 //! * [`statistics`] — sequential and Bayesian tests, sample-ratio checks, variance reduction; pure functions of counts and sums
 //! * [`served`] — all flags at one moment, for those who serve them
@@ -18,6 +19,7 @@ pub mod evaluation;
 mod evolve;
 mod examples;
 pub mod experiments;
+pub mod objections;
 pub mod rollout;
 pub mod served;
 pub mod state;
