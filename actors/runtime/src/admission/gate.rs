@@ -6,7 +6,8 @@ use std::sync::Arc;
 use tol_events::{Attribute, EventView, id, reserved};
 use tol_kafka::{Append, Appended, Batch, Cursor, Delivery, Position, TopicPartition};
 
-use super::memory::{Memory, Seen, read_seen, seen_change, seen_key};
+use super::known::Known;
+use super::memory::{Memory, Seen, seen_change};
 use super::{Candidate, SeenKey, candidate};
 use crate::owner::{Error, Moment, Mutation, breaks};
 use crate::store::{Change, Store, Table};
@@ -43,8 +44,8 @@ pub struct Follower {
 /// The one writer of one partition of facts.
 pub struct Gate {
     writer: Writer,
-    store: Arc<dyn Store>,
-    prefix: Vec<u8>,
+    /// What was committed.
+    known: Known,
     token_key: Vec<u8>,
     token: Vec<u8>,
     cursor_key: Vec<u8>,
@@ -58,10 +59,6 @@ pub struct Gate {
     nonce_seed: u64,
     /// Numbered and not committed: by key, where it will lie.
     recent: HashMap<SeenKey, Seen>,
-    /// Committed and answered, not yet handed to the store.
-    unstored: HashMap<SeenKey, Seen>,
-    /// Handed to the store by [`Gate::take_unstored`], not yet there.
-    storing: HashMap<SeenKey, Seen>,
     building: Vec<Candidate>,
     in_flight: Option<(u64, Vec<Candidate>)>,
     /// Those who asked for something that is in `recent` (E7).
@@ -76,10 +73,10 @@ impl Gate {
     ///
     /// # Errors
     /// The store failed.
-    pub fn open(partition: TopicPartition, node: &str, log: &str, store: Arc<dyn Store>, nonce_seed: u64, batch_events: usize) -> Result<Self, Error> {
-        let prefix = format!("{partition}\u{0}").into_bytes();
-        let token_key = [b"token\0admission\0", &*prefix].concat();
-        let cursor_key = [b"admission\0", &*prefix].concat();
+    pub(super) fn open(partition: TopicPartition, node: &str, log: &str, known: Known, nonce_seed: u64, batch_events: usize) -> Result<Self, Error> {
+        let (store, prefix) = (known.store(), known.prefix());
+        let token_key = [b"token\0admission\0", prefix].concat();
+        let cursor_key = [b"admission\0", prefix].concat();
         let token = token(node, nonce_seed);
         store.write(vec![Change::Put(Table::Meta, token_key.clone(), token.clone())], None)?;
         let stored = store.get(Table::Meta, &cursor_key)?;
@@ -92,8 +89,7 @@ impl Gate {
         };
         let mut gate = Self {
             writer: Writer::new(partition, committed, identity),
-            store,
-            prefix,
+            known,
             token_key,
             token,
             cursor_key,
@@ -106,8 +102,6 @@ impl Gate {
             lost: 0,
             nonce_seed,
             recent: HashMap::new(),
-            unstored: HashMap::new(),
-            storing: HashMap::new(),
             building: Vec::new(),
             in_flight: None,
             followers: Vec::new(),
@@ -138,8 +132,8 @@ impl Gate {
     /// # Errors
     /// The store failed.
     pub fn forget(&mut self) -> Result<(), Error> {
-        let changes = vec![Change::DeletePrefix(Table::Seen, self.prefix.clone()), Change::Delete(Table::Meta, self.cursor_key.clone())];
-        self.store.write(changes, Some((&self.token_key, &self.token)))?;
+        let changes = vec![self.known.forget(), Change::Delete(Table::Meta, self.cursor_key.clone())];
+        self.known.store().write(changes, Some((&self.token_key, &self.token)))?;
         self.committed = Cursor::default();
         self.inbox.clear();
         self.writer.reset(Cursor::default());
@@ -163,7 +157,7 @@ impl Gate {
 
     /// Committed candidates that are not in the store yet.
     pub fn unstored(&self) -> usize {
-        self.unstored.len() + self.storing.len()
+        self.known.unstored()
     }
 
     /// This node is to own the partition (or no more).
@@ -186,7 +180,7 @@ impl Gate {
     /// The topic cannot be read on, or the store failed.
     pub fn take_own(&mut self, batch: &Arc<Batch>) -> Result<(), Error> {
         let mut changes = Vec::new();
-        let Self { writer, prefix, inbox, .. } = self;
+        let Self { writer, known, inbox, .. } = self;
         writer.take_own(batch, &mut |delivery| {
             if let Delivery::Group { events, .. } = delivery {
                 for (position, event) in events {
@@ -194,7 +188,7 @@ impl Gate {
                         continue;
                     }
                     let seen = Seen { position: *position, content: candidate::content_hash_of_fact(*event) };
-                    changes.push(seen_change(prefix, SeenKey::of(event.source(), event.id()), seen));
+                    changes.push(known.read(SeenKey::of(event.source(), event.id()), seen));
                     if let Some((partition, at)) = inbox_position(*event) {
                         inbox.insert(partition, at);
                     }
@@ -214,7 +208,7 @@ impl Gate {
     fn write(&self, mut changes: Vec<Change>) -> Result<(), Error> {
         changes.push(self.cursor_change()?);
         let token = Some((self.token_key.as_slice(), self.token.as_slice())).filter(|_| !breaks(Mutation::GateTokenIgnored));
-        Ok(self.store.write(changes, token)?)
+        Ok(self.known.store().write(changes, token)?)
     }
 
     fn cursor_change(&self) -> Result<Change, Error> {
@@ -228,15 +222,17 @@ impl Gate {
     ///
     /// # Errors
     /// The store failed.
-    pub fn lookup(&self, keys: &[SeenKey]) -> Result<Vec<Option<Seen>>, Error> {
+    pub fn lookup(&mut self, keys: &[SeenKey]) -> Result<Vec<Option<Seen>>, Error> {
         if breaks(Mutation::DuplicatesTaken) {
             return Ok(vec![None; keys.len()]);
         }
-        let rows: Vec<Vec<u8>> = keys.iter().map(|key| seen_key(&self.prefix, *key)).collect();
-        let borrowed: Vec<&[u8]> = rows.iter().map(Vec::as_slice).collect();
-        let stored = self.store.multi_get(Table::Seen, &borrowed)?;
-        let known = |key: &SeenKey| self.recent.get(key).or_else(|| self.unstored.get(key)).or_else(|| self.storing.get(key)).copied();
-        Ok(keys.iter().zip(stored).map(|(key, row)| known(key).or_else(|| row.and_then(|row| read_seen(&row)))).collect())
+        let mut known = self.known.lookup(keys)?;
+        for (key, known) in keys.iter().zip(&mut known) {
+            if let Some(seen) = self.recent.get(key) {
+                *known = Some(*seen);
+            }
+        }
+        Ok(known)
     }
 
     /// What is on its way under this key.
@@ -314,7 +310,7 @@ impl Gate {
         for (offset, candidate) in candidates.iter().enumerate() {
             let position = first + offset as u64;
             self.recent.remove(&candidate.key);
-            self.unstored.insert(candidate.key, Seen { position, content: candidate.content });
+            self.known.commit(candidate.key, Seen { position, content: candidate.content });
             if let Some((partition, at)) = candidate.inbox {
                 self.inbox.insert(partition, at);
             }
@@ -338,21 +334,14 @@ impl Gate {
     /// # Errors
     /// It does not serialise.
     pub fn take_unstored(&mut self) -> Result<Option<Memory>, Error> {
-        if self.unstored.is_empty() || !self.storing.is_empty() {
-            return Ok(None);
-        }
-        self.storing = std::mem::take(&mut self.unstored);
-        // In the order of the keys: neighbours cost the store's memtable less than keys in any order.
-        let mut rows: Vec<(SeenKey, Seen)> = self.storing.iter().map(|(key, seen)| (*key, *seen)).collect();
-        rows.sort_unstable_by_key(|(key, _)| *key);
-        let mut changes: Vec<Change> = rows.into_iter().map(|(key, seen)| seen_change(&self.prefix, key, seen)).collect();
+        let Some(mut changes) = self.known.take_unstored() else { return Ok(None) };
         changes.push(self.cursor_change()?);
         Ok(Some(Memory { partition: self.partition().clone(), changes, token_key: self.token_key.clone(), token: self.token.clone() }))
     }
 
     /// What [`Gate::take_unstored`] gave is in the store.
     pub fn stored(&mut self) {
-        self.storing.clear();
+        self.known.stored();
     }
 
     fn lose(&mut self) {
@@ -400,9 +389,10 @@ impl Gate {
             let recorded = moment.wall.to_string();
             let records = candidates.iter().map(|candidate| candidate.numbered(self.writer.number(), moment.wall, &recorded)).collect();
             if breaks(Mutation::MemoryFirst) {
-                let changes = candidates.iter().filter_map(|candidate| Some(seen_change(&self.prefix, candidate.key, *self.recent.get(&candidate.key)?)));
+                let changes =
+                    candidates.iter().filter_map(|candidate| Some(seen_change(self.known.prefix(), candidate.key, *self.recent.get(&candidate.key)?)));
                 // Where the store fails, the mutation does nothing.
-                let _ = self.store.write(changes.collect(), Some((&self.token_key, &self.token)));
+                let _ = self.known.store().write(changes.collect(), Some((&self.token_key, &self.token)));
             }
             let (number, mut append) = self.writer.append(records);
             append.expected = append.expected.filter(|_| !breaks(Mutation::ResentOtherwise));

@@ -1,6 +1,8 @@
 //! Admission: the one door for facts, with requests from HTTP and from `inbox`.
 //!
 //! * [`candidate`] — an event on its way in: routed, hashed, ready to be numbered
+//! * `filter` — who was surely never seen
+//! * `known` — the committed facts of a gate, by id
 //! * [`gate`] — the one writer of one partition of one facts topic
 //! * [`machine`] — all gates of a node and who waits for them, without I/O
 //! * [`driver`] — runs the machine against a log
@@ -11,7 +13,9 @@
 
 pub mod candidate;
 pub mod driver;
+mod filter;
 pub mod gate;
+mod known;
 pub mod machine;
 pub mod memory;
 pub mod request;

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use serde::Serialize;
 use tol_kafka::{Position, TopicPartition};
 
+use super::filter::Budget;
 use super::gate::token;
+use super::known::Known;
 use super::{Candidate, Gate};
 use crate::owner::Error;
 use crate::store::Store;
@@ -94,7 +96,7 @@ impl Opener {
     /// Opens all gates. `held` are those of the generation before: where somebody else took their memory over, this one ends (E10).
     pub(super) fn open(&self, generation: u64, options: &AdmissionOptions, held: &Gates) -> Result<(Gates, Arc<dyn Store>), Error> {
         let store = crate::store::session(&self.store)?;
-        let mut gates = BTreeMap::new();
+        let (mut gates, budget) = (BTreeMap::new(), Budget::default());
         // No two claims share a nonce.
         let nonce_seed = self.nonce_seed.wrapping_add(generation.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         for gate in held.values() {
@@ -103,7 +105,8 @@ impl Opener {
         for topic in tol_events::id::FACTS_TOPICS {
             for partition in 0..options.partitions {
                 let partition = TopicPartition::new(topic, partition);
-                let gate = Gate::open(partition.clone(), &self.node, &self.identity, store.clone(), nonce_seed, options.batch_events)?;
+                let known = Known::open(&partition, store.clone(), budget.clone());
+                let gate = Gate::open(partition.clone(), &self.node, &self.identity, known, nonce_seed, options.batch_events)?;
                 gates.insert(partition, gate);
             }
         }

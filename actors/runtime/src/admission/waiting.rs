@@ -141,7 +141,7 @@ impl<R> Machine<R> {
     }
 
     /// What is known of each candidate, with one look-up a gate.
-    fn lookup(&self, candidates: &[Candidate]) -> Result<Vec<Option<Seen>>, Error> {
+    fn lookup(&mut self, candidates: &[Candidate]) -> Result<Vec<Option<Seen>>, Error> {
         let mut by_gate: BTreeMap<&TopicPartition, Vec<usize>> = BTreeMap::new();
         for (index, candidate) in candidates.iter().enumerate() {
             by_gate.entry(&candidate.to).or_default().push(index);
@@ -149,7 +149,7 @@ impl<R> Machine<R> {
         let mut known = vec![None; candidates.len()];
         for (partition, indexes) in by_gate {
             let keys: Vec<SeenKey> = indexes.iter().map(|index| candidates[*index].key).collect();
-            let Some(gate) = self.gates.get(partition) else { continue };
+            let Some(gate) = self.gates.get_mut(partition) else { continue };
             for (index, seen) in indexes.into_iter().zip(gate.lookup(&keys)?) {
                 known[index] = seen;
             }

@@ -64,6 +64,8 @@ pub(crate) enum Mutation {
     ResentOtherwise,
     /// Repeats are not looked for.
     DuplicatesTaken,
+    /// Who is in admission's memory and not yet in the filter before it is held for new.
+    FilterUnfilled,
     /// An effect starts without a lease.
     LeaseIgnored,
     /// An effect starts although the stop is engaged.
@@ -97,7 +99,7 @@ pub(crate) enum Mutation {
 #[cfg(test)]
 impl Mutation {
     /// Those that the simulation notices. The last two are not among them: see the tests that say why.
-    pub(crate) const NOTICED: [Mutation; 41] = [
+    pub(crate) const NOTICED: [Mutation; 42] = [
         Mutation::ClaimNotExclusive,
         Mutation::GroupCompleted,
         Mutation::AcknowledgedAnywhere,
@@ -127,6 +129,7 @@ impl Mutation {
         Mutation::OfferedBlindly,
         Mutation::ResentOtherwise,
         Mutation::DuplicatesTaken,
+        Mutation::FilterUnfilled,
         Mutation::LeaseIgnored,
         Mutation::StopIgnored,
         Mutation::StopForgotten,
