@@ -76,6 +76,13 @@ impl Record {
         record
     }
 
+    /// A copy into which `more` bytes fit without the buffer growing.
+    pub fn copy_with_room(&self, more: usize) -> Self {
+        let mut buffer = Vec::with_capacity(self.buffer.len() + more);
+        buffer.extend_from_slice(&self.buffer);
+        Self { buffer, key: self.key, headers: self.headers.clone(), value: self.value }
+    }
+
     fn repeats_a_header(&self) -> bool {
         let mut attributes = 0u32;
         self.headers.iter().enumerate().any(|(place, (name, _))| match name {

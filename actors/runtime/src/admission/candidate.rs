@@ -78,10 +78,13 @@ impl Candidate {
     }
 }
 
+/// Bytes that numbering adds to a record, at most: two times, two numbers.
+const NUMBERING: usize = 2 * 32 + 2 * 20;
+
 impl Candidate {
     /// Its record under this epoch and sequence, recorded `now`, which is `recorded` as text: formatted once a batch.
     pub(super) fn numbered(&self, (epoch, sequence): (u64, u64), now: EventTime, recorded: &str) -> Record {
-        let mut record = self.record.clone();
+        let mut record = self.record.copy_with_room(NUMBERING);
         if self.time.is_none() {
             record.attribute(Attribute::Time, recorded);
         }
