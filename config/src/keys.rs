@@ -31,11 +31,13 @@ pub enum Scope {
     Admin,
     /// What nodes of one cluster ask each other (`POST /nodes/ask`).
     Node,
+    /// What SDKs do: fetch and evaluate flags, report what was evaluated.
+    Flags,
 }
 
 impl Scope {
     /// All scopes.
-    pub const ALL: [Scope; 5] = [Scope::Publish, Scope::Read, Scope::Operate, Scope::Admin, Scope::Node];
+    pub const ALL: [Scope; 6] = [Scope::Publish, Scope::Read, Scope::Operate, Scope::Admin, Scope::Node, Scope::Flags];
 
     /// The scope's name in configuration.
     pub const fn name(self) -> &'static str {
@@ -45,6 +47,7 @@ impl Scope {
             Scope::Operate => "operate",
             Scope::Admin => "admin",
             Scope::Node => "node",
+            Scope::Flags => "flags",
         }
     }
 }

@@ -4,9 +4,11 @@
 //! told of each change by that projection's fold: before anybody who waits for a position is told that it is visible.
 //!
 //! * [`evaluate`] — answers about flags with a format's semantics
+//! * `import` — what an import asks for
 //! * `rows` — rows of the projection as flags
 
 pub mod evaluate;
+pub(crate) mod import;
 mod rows;
 
 use std::collections::VecDeque;
@@ -52,6 +54,11 @@ struct Making {
     caught_up: bool,
 }
 
+/// The flags of rows as queries show them: of another time, for example.
+pub(crate) fn set_of(rows: Vec<(String, serde_json::Value)>) -> FlagSet {
+    FlagSet::default().with(rows::changes_of_values(rows))
+}
+
 impl Default for FlagServer {
     fn default() -> Self {
         let standing = Standing { degraded: Some("the node is starting".to_owned()), current_at: None };
@@ -91,7 +98,7 @@ impl FlagServer {
         self.listeners.write().unwrap_or_else(PoisonError::into_inner).push(listener);
     }
 
-    /// Whether what is served is what the log holds; looked after twice a second.
+    /// Whether what is served is what the log holds; looked after four times a second.
     pub fn standing(&self) -> Arc<Standing> {
         self.standing.read().unwrap_or_else(PoisonError::into_inner).clone()
     }

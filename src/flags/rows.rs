@@ -9,7 +9,7 @@ use tol_enterprise_feature_flag_system::evaluation::Format;
 use tol_enterprise_feature_flag_system::served::{Change, Served, Shared};
 use tol_events::EventTime;
 use tol_projections::ChangedRows;
-use tol_projections::flags::FlagRow;
+use tol_projections::flags::{Change as RowChange, FlagRow};
 
 const FLAG: &str = "flag/";
 const FLAG_SET: &str = "flag-set/";
@@ -22,6 +22,24 @@ pub(super) fn changes(rows: ChangedRows<FlagRow>) -> Vec<Change> {
             change.inspect_err(|problem| tracing::error!(subject, %problem, "a stored flag does not read; it is served as it was before")).ok().flatten()
         })
         .collect()
+}
+
+/// The same of rows as queries show them.
+pub(super) fn changes_of_values(rows: Vec<(String, Value)>) -> Vec<Change> {
+    let row = |value: &Value| {
+        let moment = |name: &str| value.get(name).and_then(Value::as_str).and_then(EventTime::parse).map(EventTime::as_micros);
+        let changed = RowChange { at: moment("changed_at").unwrap_or_default(), ..RowChange::default() };
+        FlagRow {
+            version: value.get("version").and_then(Value::as_u64).unwrap_or_default(),
+            definition: value.get("definition").filter(|definition| definition.is_object()).map(Value::to_string),
+            stale_at: moment("stale_at"),
+            stale_since: moment("stale_since"),
+            shared: value.get("shared").and_then(Value::as_object).into_iter().flatten().map(|(format, shared)| (format.clone(), shared.to_string())).collect(),
+            changes: vec![changed],
+            ..FlagRow::default()
+        }
+    };
+    changes(rows.into_iter().map(|(subject, value)| (subject, Some(row(&value)))).collect())
 }
 
 fn change(subject: &str, row: Option<&FlagRow>) -> Result<Option<Change>, serde_json::Error> {

@@ -308,10 +308,15 @@ pub struct TraceNode {
 }
 
 mod control;
+mod flags;
 mod projections;
 
 pub use control::{
     Check, Control, DeadLetter, DeadLetterPage, DeadLetterQuery, Readiness, RedriveFilter, Redriven, StayedDeadLetter, StopState, SystemDetail, SystemStatus,
     Topic, Uptime, Version,
+};
+pub use flags::{
+    ChangeFlag, ChangeShared, EvaluateFlags, Flag, FlagEnvironment, FlagHistoryEntry, FlagInShort, FlagPage, FlagProblem, FlagsImported, FlagsPending,
+    InEnvironment, ScheduleFlag, ScheduledChange, StartRollout,
 };
 pub use projections::{Digest, Folded, Item, Past, ProjectionStatus, RebuildState, RebuildStatus, Row, RowPage, RowsQuery, Running};

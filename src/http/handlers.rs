@@ -2,6 +2,7 @@
 
 pub(crate) mod control;
 pub(crate) mod events;
+pub(crate) mod flags;
 pub(crate) mod node;
 pub(crate) mod projections;
 pub(crate) mod stream;

@@ -35,6 +35,21 @@ use tol_events::binding::{BATCH, STRUCTURED};
     api::Redriven,
     api::StayedDeadLetter,
     api::StopState,
+    api::FlagPage,
+    api::FlagInShort,
+    api::Flag,
+    api::FlagHistoryEntry,
+    api::ChangeFlag,
+    api::InEnvironment,
+    api::ScheduleFlag,
+    api::ScheduledChange,
+    api::StartRollout,
+    api::FlagsPending,
+    api::FlagsImported,
+    api::FlagProblem,
+    api::EvaluateFlags,
+    api::FlagEnvironment,
+    api::ChangeShared,
     api::Readiness,
     api::Check,
     api::Version,
@@ -178,6 +193,11 @@ fn operation(route: &Route) -> Value {
         Body::Events => operation["requestBody"] = events_body(),
         Body::Reason => operation["requestBody"] = json!({"required": true, "content": {"application/json": {"schema": reference("Reason")}}}),
         Body::RedriveFilter => operation["requestBody"] = json!({"required": false, "content": {"application/json": {"schema": reference("RedriveFilter")}}}),
+        Body::Json(name) => operation["requestBody"] = json!({"required": true, "content": {"application/json": {"schema": reference(name)}}}),
+        Body::Definitions => {
+            operation["requestBody"] =
+                json!({"required": true, "content": {"application/json": {"schema": {"type": "object"}, "example": {"version": 2, "features": []}}}})
+        }
         Body::AnyJson => {
             operation["requestBody"] = json!({"required": true, "content": {"application/json": {"schema": {"const": {"facts": []}, "description": "A question of another node; this one asks nothing."}}}})
         }
@@ -210,6 +230,7 @@ fn describe(parameter: &Parameter) -> Value {
     let schema = match parameter.shape {
         Shape::Text => json!({"type": "string"}),
         Shape::Needed => json!({"type": "string", "minLength": 1}),
+        Shape::Word(words) | Shape::NeededWord(words) => json!({"type": "string", "enum": words}),
         Shape::Integer(minimum, maximum, default) => json!({"type": "integer", "minimum": minimum, "maximum": maximum, "default": default}),
         Shape::Moment => json!({"anyOf": [{"type": "string", "format": "date-time"}, {"type": "string", "format": "date"}]}),
         Shape::Positions => json!({"type": "array", "items": {"type": "string", "pattern": "^.+/[0-9]+:[0-9]+$"}}),
@@ -219,7 +240,7 @@ fn describe(parameter: &Parameter) -> Value {
         Place::Query => "query",
         Place::Header => "header",
     };
-    let mut described = json!({"name": parameter.name, "in": place, "required": parameter.place == Place::Path || parameter.shape == Shape::Needed, "schema": schema, "description": parameter.description});
+    let mut described = json!({"name": parameter.name, "in": place, "required": parameter.place == Place::Path || matches!(parameter.shape, Shape::Needed | Shape::NeededWord(_)), "schema": schema, "description": parameter.description});
     if parameter.shape == Shape::Positions {
         described["explode"] = true.into();
     } else if let Shape::Integer(..) = parameter.shape {

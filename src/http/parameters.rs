@@ -77,6 +77,12 @@ impl Query {
         number.ok_or_else(|| Problem::parameter(name, format!("\"{text}\" is not a whole number from {min} to {max}")))
     }
 
+    /// One of a few words; an empty one counts as absent.
+    pub(crate) fn one_of(&self, name: &str, words: &[&str]) -> Result<Option<String>, Problem> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        if words.contains(&text.as_str()) { Ok(Some(text)) } else { Err(Problem::parameter(name, format!("is \"{text}\"; use {}", words.join(" or ")))) }
+    }
+
     /// `limit`.
     pub(crate) fn limit(&self) -> Result<usize, Problem> {
         Ok(self.integer("limit", 1, LIMIT_MAX, LIMIT_DEFAULT)? as usize)
@@ -85,6 +91,11 @@ impl Query {
     /// `timeout_ms`.
     pub(crate) fn timeout(&self) -> Result<Duration, Problem> {
         Ok(Duration::from_millis(self.integer("timeout_ms", 0, TIMEOUT_MAX_MS, TIMEOUT_DEFAULT_MS)?))
+    }
+
+    /// `timeout_ms`, of a route that waits longer where it is not given.
+    pub(crate) fn timeout_or(&self, default_ms: u64) -> Result<Duration, Problem> {
+        Ok(Duration::from_millis(self.integer("timeout_ms", 0, TIMEOUT_MAX_MS, default_ms)?))
     }
 
     /// A moment; a date is its last microsecond.
@@ -177,18 +188,28 @@ fn too_slow(read: usize) -> Problem {
 /// Reads a small JSON body. An empty one is `{}`. A content type other than JSON is refused, also because browsers send JSON
 /// across origins only after asking.
 pub(crate) async fn json_body<T: serde::de::DeserializeOwned>(request: &HttpRequest, payload: Payload) -> Result<T, Problem> {
-    let bytes = body(request, payload, SMALL_BODY).await?;
+    json_body_within(request, payload, SMALL_BODY).await
+}
+
+/// Reads a JSON body of at most `limit` bytes; as [`json_body`] otherwise.
+pub(crate) async fn json_body_within<T: serde::de::DeserializeOwned>(request: &HttpRequest, payload: Payload, limit: usize) -> Result<T, Problem> {
+    let text = json_text(request, payload, limit).await?;
+    serde_json::from_str(if text.is_empty() { "{}" } else { &text }).map_err(|error| {
+        let kind = if error.is_data() { Kind::InvalidBody } else { Kind::MalformedJson };
+        Problem::new(kind, error.to_string())
+    })
+}
+
+/// The text of a JSON body, as it came.
+pub(crate) async fn json_text(request: &HttpRequest, payload: Payload, limit: usize) -> Result<String, Problem> {
+    let bytes = body(request, payload, limit).await?;
     let content_type = request.headers().get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = content_type.split(';').next().unwrap_or_default().trim();
     if !bytes.is_empty() && !essence.eq_ignore_ascii_case("application/json") {
         let found = if essence.is_empty() { "(none)" } else { essence };
         return Err(Problem::new(Kind::UnsupportedContentType, format!("content type {found} is not accepted; send application/json")));
     }
-    let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
-    serde_json::from_slice(text).map_err(|error| {
-        let kind = if error.is_data() { Kind::InvalidBody } else { Kind::MalformedJson };
-        Problem::new(kind, error.to_string())
-    })
+    String::from_utf8(bytes.into()).map_err(|error| Problem::new(Kind::MalformedJson, format!("the body is not UTF-8: {error}")))
 }
 
 #[cfg(test)]

@@ -72,6 +72,14 @@ kinds! {
     AmbiguousEvent = "ambiguous-event", 409, "Several events have this id";
     /// A job of which there may be one.
     JobRunning = "job-running", 409, "Another job is running";
+    /// The flag has moved on since the version that was changed.
+    VersionConflict = "version-conflict", 409, "The flag has moved on";
+    /// The flag system refused it.
+    RequestRefused = "request-refused", 422, "The flag system refused the request";
+    /// Not definitions of the format.
+    InvalidDefinitions = "invalid-definitions", 422, "Not definitions of that format";
+    /// No flag.
+    UnknownFlag = "unknown-flag", 404, "No such flag";
     /// The system's state does not allow it.
     WrongState = "wrong-state", 409, "The present state does not allow this";
     /// No route.

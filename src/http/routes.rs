@@ -37,6 +37,22 @@ pub(crate) enum Operation {
     RedriveStatus,
     Redrive,
     Discard,
+    Flags,
+    ImportFlags,
+    ExportFlags,
+    EvaluateFlags,
+    Flag,
+    ChangeFlag,
+    ArchiveFlag,
+    FlagHistory,
+    KillFlag,
+    RestoreFlag,
+    ScheduleFlag,
+    Rollout,
+    StartRollout,
+    StopRollout,
+    FlagEnvironments,
+    ChangeShared,
     StopState,
     Stop,
     Release,
@@ -56,7 +72,7 @@ pub(crate) enum Operation {
 #[derive(Debug)]
 pub(crate) struct Route {
     pub operation: Operation,
-    /// `GET`, `POST` or `DELETE`. A `GET` serves `HEAD` too.
+    /// `GET`, `POST`, `PUT` or `DELETE`. A `GET` serves `HEAD` too.
     pub method: &'static str,
     /// Template as in OpenAPI.
     pub path: &'static str,
@@ -122,7 +138,7 @@ impl Route {
         match self.body {
             Body::None => {}
             Body::Events => kinds.extend([Kind::UnsupportedContentType, Kind::BodyTooLarge, Kind::MalformedJson]),
-            Body::Reason | Body::RedriveFilter | Body::AnyJson => {
+            Body::Reason | Body::RedriveFilter | Body::AnyJson | Body::Json(_) | Body::Definitions => {
                 kinds.extend([Kind::UnsupportedContentType, Kind::BodyTooLarge, Kind::MalformedJson, Kind::InvalidBody])
             }
         }
@@ -146,6 +162,10 @@ pub(crate) enum Shape {
     Text,
     /// Text without which the operation cannot be answered.
     Needed,
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// One of these words, without which the operation cannot be answered.
+    NeededWord(&'static [&'static str]),
     /// An integer from .0 to .1, .2 when absent.
     Integer(u64, u64, u64),
     /// RFC 3339, or a date.
@@ -176,6 +196,10 @@ pub(crate) enum Body {
     RedriveFilter,
     /// Any JSON.
     AnyJson,
+    /// A component of the document.
+    Json(&'static str),
+    /// Flags in their format's own JSON.
+    Definitions,
 }
 
 /// What an answer's body is.

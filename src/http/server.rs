@@ -15,7 +15,7 @@ use tol_config::ApiKey;
 
 use super::api::NodeApi;
 use super::guard;
-use super::handlers::{control, events, node, projections, stream};
+use super::handlers::{control, events, flags, node, projections, stream};
 use super::limits::{RateLimits, affordable_connections, limit_writing};
 use super::metric_definitions;
 use super::problem::{Kind, Problem};
@@ -91,6 +91,8 @@ pub(crate) struct Shared {
     pub body_limit: usize,
     /// How long a body may take to arrive, beside what its length allows.
     pub request_timeout: Duration,
+    /// Held by the import of flags that runs.
+    pub importing: tokio::sync::Mutex<()>,
     /// A permit for each stream that may still be opened.
     pub streams: Arc<Semaphore>,
     /// Begins the ids of requests that brought none, so that they differ between runs.
@@ -117,6 +119,7 @@ pub async fn serve(options: HttpOptions, api: Arc<dyn NodeApi>) -> std::io::Resu
         request_timeout: options.request_timeout,
         keys: options.keys,
         body_limit: options.body_limit,
+        importing: tokio::sync::Mutex::default(),
         streams: Arc::new(Semaphore::new(options.max_streams.min(Semaphore::MAX_PERMITS))),
         request_prefix: uuid::Uuid::new_v4().simple().to_string(),
         request_number: AtomicU64::new(0),
@@ -172,6 +175,7 @@ fn handler(route: &Route) -> actix_web::Route {
     let served = match route.method {
         "POST" => web::post(),
         "DELETE" => web::delete(),
+        "PUT" => web::put(),
         _ => web::route().guard(method_guard::Any(method_guard::Get()).or(method_guard::Head())),
     };
     match route.operation {
@@ -199,6 +203,22 @@ fn handler(route: &Route) -> actix_web::Route {
         Operation::RedriveStatus => served.to(control::redrive_status),
         Operation::Redrive => served.to(control::redrive),
         Operation::Discard => served.to(control::discard),
+        Operation::Flags => served.to(flags::all),
+        Operation::ImportFlags => served.to(flags::import),
+        Operation::ExportFlags => served.to(flags::export),
+        Operation::EvaluateFlags => served.to(flags::evaluate),
+        Operation::Flag => served.to(flags::one),
+        Operation::ChangeFlag => served.to(flags::change),
+        Operation::ArchiveFlag => served.to(flags::archive),
+        Operation::FlagHistory => served.to(flags::history),
+        Operation::KillFlag => served.to(flags::kill),
+        Operation::RestoreFlag => served.to(flags::restore),
+        Operation::ScheduleFlag => served.to(flags::schedule),
+        Operation::Rollout => served.to(flags::rollout),
+        Operation::StartRollout => served.to(flags::start_rollout),
+        Operation::StopRollout => served.to(flags::stop_rollout),
+        Operation::FlagEnvironments => served.to(flags::sets::all),
+        Operation::ChangeShared => served.to(flags::sets::change),
         Operation::StopState => served.to(control::stop_state),
         Operation::Stop => served.to(control::stop),
         Operation::Release => served.to(control::release),

@@ -11,7 +11,7 @@ use super::Node;
 use crate::http::api::Check;
 
 /// How often it is looked whether what is served is what the log holds.
-const LOOK: Duration = Duration::from_millis(500);
+const LOOK: Duration = Duration::from_millis(250);
 /// The system that decides about flags.
 pub(crate) const SYSTEM: &str = "enterprise-feature-flag-system";
 
@@ -52,6 +52,7 @@ fn degraded(node: &Node) -> Option<String> {
 
 /// What readiness says of it. Flags last known are served whatever it says.
 pub(super) fn check(node: &Node) -> Check {
+    node.flags.set_standing(degraded(node), chrono::Utc::now().into());
     let (standing, count) = (node.flags.standing(), node.flags.current().len());
     // Without the system there is nothing to wait for.
     let ok = node.flags.has_caught_up() || !node.config.system(SYSTEM).enabled;

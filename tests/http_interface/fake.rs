@@ -8,9 +8,34 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tol_events::{Attribute, Event, EventTime};
 use tol_kafka::{Position, TopicPartition};
+use tol_projections::Followed;
+use tol_projections::flags::FlagRow;
 use tree_of_life::flags::FlagServer;
 use tree_of_life::http::api::*;
 use tree_of_life::http::{Kind, NodeApi, Problem};
+
+/// One flag, `42`, in memory.
+pub struct Flags(pub Arc<FlagServer>);
+
+/// A flag's row as the store has it.
+fn flag_row() -> FlagRow {
+    FlagRow { version: 1, definition: Some(flag()["definition"].to_string()), ..FlagRow::default() }
+}
+
+/// A flag's row as queries show it.
+fn flag() -> Value {
+    let definition = json!({"key": "42", "type": "boolean", "family": "flagd", "environments": {"production": {"enabled": true}}});
+    let rollout = json!({"id": "r-1", "state": "running"});
+    json!({"key": "42", "version": 1, "definition": definition, "stale": false, "rollout": rollout, "experiments": {}, "changes": []})
+}
+
+impl Default for Flags {
+    fn default() -> Self {
+        let server = Arc::new(FlagServer::default());
+        server.take(Followed { anew: true, rows: vec![("flag/42".to_owned(), Some(flag_row()))], caught_up: true });
+        Self(server)
+    }
+}
 
 /// See the module.
 #[derive(Default)]
@@ -25,7 +50,7 @@ pub struct FakeNode {
     /// Senders of streams that are kept open.
     pub open_streams: Mutex<Vec<mpsc::Sender<StreamedEvent>>>,
     /// What it serves.
-    pub flags: Arc<FlagServer>,
+    pub flags: Flags,
     /// Whether `wait_for` succeeds.
     pub behind: Mutex<bool>,
     /// Whether the past is still being folded.
@@ -49,7 +74,7 @@ impl FakeNode {
 }
 
 fn known(projection: &str) -> Result<(), Problem> {
-    if projection == "customers" { Ok(()) } else { Err(Problem::unknown_projection(projection)) }
+    if matches!(projection, "customers" | "flags") { Ok(()) } else { Err(Problem::unknown_projection(projection)) }
 }
 
 fn cursor(cursor: Option<&str>) -> Result<(), Problem> {
@@ -165,7 +190,7 @@ impl NodeApi for FakeNode {
         known(projection)?;
         let row = Row {
             key: key.into(),
-            value: json!({"customer_id": key, "orders": 3}),
+            value: if projection == "flags" { flag() } else { json!({"customer_id": key, "orders": 3}) },
             as_of: past.map(Past::time),
             positions: positions(),
             rows_version: (key == "older").then_some(1),
@@ -266,7 +291,7 @@ impl NodeApi for FakeNode {
     }
 
     fn flags(&self) -> &Arc<FlagServer> {
-        &self.flags
+        &self.flags.0
     }
 
     fn readiness(&self) -> Readiness {

@@ -15,8 +15,8 @@ const REASON_MAX: usize = 4_096;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Reason {
-    reason: String,
+pub(super) struct Reason {
+    pub(super) reason: String,
 }
 
 async fn reason(request: &HttpRequest, payload: Payload) -> Result<String, Problem> {

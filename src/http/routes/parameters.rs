@@ -32,6 +32,34 @@ pub(super) static SLUG: Parameter = path("slug", "The last segment of the proble
 pub(super) static FILE: Parameter = path("file", "A file of the page.", "index.html");
 pub(super) static TYPE_PATH: Parameter = path("type", "A known type with its version.", "commerce.order_placed.v1");
 
+pub(super) static FLAG_KEY: Parameter = path("key", "The flag's key; percent-encode a slash.", "new-checkout");
+
+pub(super) static ENVIRONMENT_PATH: Parameter = path("environment", "The environment.", "production");
+pub(super) static FORMAT_PATH: Parameter = path("format", "`unleash`, `growthbook` or `flagd`.", "unleash");
+
+const FORMATS: &[&str] = &["unleash", "growthbook", "flagd"];
+pub(super) static FORMAT: Parameter = query("format", Shape::NeededWord(FORMATS), "Whose JSON.", "unleash");
+pub(super) static MODE: Parameter = query(
+    "mode",
+    Shape::Word(&["merge", "replace"]),
+    "`replace`: afterwards the environment has what the import brings, and nothing else. `merge`, also where it is absent: other flags stay.",
+    "merge",
+);
+pub(super) static ENVIRONMENT: Parameter = query("environment", Shape::Text, "The environment; `production` where it is absent.", "production");
+pub(super) static IN_ENVIRONMENT: Parameter = query("environment", Shape::Text, "In this environment only.", "production");
+pub(super) static STALE: Parameter =
+    query("stale", Shape::Word(&["true", "false"]), "`true`: those that have outlived their purpose; `false`: the others.", "true");
+pub(super) static PROBLEMS: Parameter = query(
+    "problems",
+    Shape::Word(&["true", "false"]),
+    "`true`: an object with the file as `definitions` and what the format cannot say as `problems`.",
+    "true",
+);
+pub(super) static WHY: Parameter = query("reason", Shape::Text, "Why; it is recorded.", "moved from the old server");
+pub(super) static WHY_NEEDED: Parameter = query("reason", Shape::Needed, "Why; it is recorded.", "nobody needs it any more");
+pub(super) static IMPORT_TIMEOUT: Parameter =
+    query("timeout_ms", Shape::Integer(0, TIMEOUT_MAX_MS, TIMEOUT_MAX_MS), "How long to wait until what is imported is served, milliseconds.", "30000");
+
 pub(super) static SUBJECT: Parameter = query("subject", Shape::Text, "Of this subject only.", "customer/42");
 pub(super) static SUBJECT_STATE: Parameter = query("subject", Shape::Text, "Adds the system's state about this subject.", "customer/42");
 pub(super) static SUBJECT_ASKED: Parameter = query("subject", Shape::Needed, "The subject it is asked about.", "customer/42");

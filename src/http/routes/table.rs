@@ -14,10 +14,19 @@ const fn running(description: &'static str) -> Reply {
     Reply { status: 202, description, content: Content::Json("Running") }
 }
 
+const fn pending() -> Reply {
+    Reply { status: 202, description: "It is recorded, and not decided yet.", content: Content::Json("FlagsPending") }
+}
+
+/// What a change of a flag may be refused for.
+const CHANGING: &[Kind] =
+    &[Kind::UnknownFlag, Kind::VersionConflict, Kind::RequestRefused, Kind::InvalidData, Kind::UnknownProjection, Kind::Unavailable, Kind::DiskFull];
+
 const EVENTS: &str = "events";
 const PROJECTIONS: &str = "projections";
 const SYSTEMS: &str = "systems";
 const DEAD_LETTERS: &str = "dead letters";
+const FLAGS: &str = "flags";
 const STOP: &str = "emergency stop";
 const NODE: &str = "node";
 
@@ -186,6 +195,126 @@ pub(crate) static ROUTES: &[Route] = &[
         answers: &[ok("What was given up.", Content::Json("DeadLetter"))],
         problems: &[Kind::UnknownDeadLetter, Kind::Unavailable, Kind::EmergencyStop],
         ..post(Operation::Discard, "/dead-letters/{id}/discard", DEAD_LETTERS, "Gives a parked input up")
+    },
+    Route {
+        description: "From memory, also while the log is away; `degraded` says so. With `stale=true` it is the report of flags that have outlived their purpose.",
+        parameters: &[&IN_ENVIRONMENT, &STALE, &LIMIT, &CURSOR, &AS_OF, &KNOWN_AT],
+        answers: &[ok("A page of flags.", Content::Json("FlagPage")), running("The flags as of then are being folded; ask again.")],
+        problems: &[Kind::InvalidCursor, Kind::JobRunning, Kind::UnknownProjection],
+        ..get(Operation::Flags, "/flags", FLAGS, "Lists flags")
+    },
+    Route {
+        description: "Unleash's answer to `GET /api/client/features`, GrowthBook's features (the map, or its API's whole answer) or a flagd file. Answers when this node serves them. One import runs at a time.",
+        parameters: &[&FORMAT, &MODE, &ENVIRONMENT, &WHY, &IMPORT_TIMEOUT],
+        body: Body::Definitions,
+        answers: &[ok("They are served.", Content::Json("FlagsImported")), pending()],
+        problems: &[Kind::InvalidDefinitions, Kind::RequestRefused, Kind::VersionConflict, Kind::JobRunning, Kind::Unavailable, Kind::DiskFull],
+        ..post(Operation::ImportFlags, "/flags/import", FLAGS, "Imports flags in another server's format")
+    },
+    Route {
+        description: "What that format cannot say is counted in the header `tol-export-problems`, and named with `problems=true`.",
+        parameters: &[&FORMAT, &ENVIRONMENT, &PROBLEMS, &AS_OF, &KNOWN_AT],
+        answers: &[ok("The format's own JSON.", Content::AnyJson), running("The flags as of then are being folded; ask again.")],
+        problems: &[Kind::JobRunning, Kind::UnknownProjection],
+        ..get(Operation::ExportFlags, "/flags/export", FLAGS, "Exports flags in another server's format")
+    },
+    Route {
+        description: "The answers by flag: `enabled`, `value`, `variant` and `reason`, with the semantics of `format`. From memory, also while the log is away; the header `tol-flags-degraded` says so.",
+        scope: Some(Scope::Flags),
+        parameters: &[&AS_OF, &KNOWN_AT],
+        body: Body::Json("EvaluateFlags"),
+        answers: &[ok("The answers by flag.", Content::AnyJson), running("The flags as of then are being folded; ask again.")],
+        problems: &[Kind::JobRunning, Kind::UnknownProjection],
+        ..post(Operation::EvaluateFlags, "/flags/evaluate", FLAGS, "Evaluates flags")
+    },
+    Route {
+        description: "Also one that is archived. The keys `import`, `export` and `evaluate` are found in the list only.",
+        parameters: &[&FLAG_KEY, &AS_OF, &KNOWN_AT],
+        answers: &[ok("The flag.", Content::Json("Flag"))],
+        problems: &[Kind::UnknownFlag, Kind::UnknownProjection, Kind::WholeProjectionOnly],
+        ..get(Operation::Flag, "/flags/{key}", FLAGS, "Shows a flag")
+    },
+    Route {
+        method: "PUT",
+        parameters: &[&FLAG_KEY],
+        body: Body::Json("ChangeFlag"),
+        answers: &[ok("It is served.", Content::Json("Flag")), pending()],
+        problems: CHANGING,
+        ..post(Operation::ChangeFlag, "/flags/{key}", FLAGS, "Makes or changes a flag")
+    },
+    Route {
+        description: "It is in no environment then, and served nowhere. Its history stays, and a change brings it back.",
+        method: "DELETE",
+        parameters: &[&FLAG_KEY, &WHY_NEEDED],
+        answers: &[ok("It is archived.", Content::Json("Flag")), pending()],
+        problems: CHANGING,
+        ..post(Operation::ArchiveFlag, "/flags/{key}", FLAGS, "Archives a flag")
+    },
+    Route {
+        description: "The last 50; the log has all of them (`GET /subjects/flag/{key}/timeline`).",
+        parameters: &[&FLAG_KEY, &AS_OF, &KNOWN_AT],
+        answers: &[ok("The changes, oldest first.", Content::List("FlagHistoryEntry"))],
+        problems: &[Kind::UnknownFlag, Kind::UnknownProjection, Kind::WholeProjectionOnly],
+        ..get(Operation::FlagHistory, "/flags/{key}/history", FLAGS, "Shows what happened to a flag, who did it and why")
+    },
+    Route {
+        description: "Off at once, whatever its rules say, until it is restored. A rollout that runs there is taken back.",
+        parameters: &[&FLAG_KEY],
+        body: Body::Json("InEnvironment"),
+        answers: &[ok("It is off.", Content::Json("Flag")), pending()],
+        problems: CHANGING,
+        ..post(Operation::KillFlag, "/flags/{key}/kill", FLAGS, "Switches a flag off at once")
+    },
+    Route {
+        parameters: &[&FLAG_KEY],
+        body: Body::Json("InEnvironment"),
+        answers: &[ok("It behaves as its rules say.", Content::Json("Flag")), pending()],
+        problems: CHANGING,
+        ..post(Operation::RestoreFlag, "/flags/{key}/restore", FLAGS, "Releases the kill switch")
+    },
+    Route {
+        parameters: &[&FLAG_KEY],
+        body: Body::Json("ScheduleFlag"),
+        answers: &[ok("It is scheduled.", Content::Json("Flag")), pending()],
+        problems: CHANGING,
+        ..post(Operation::ScheduleFlag, "/flags/{key}/schedule", FLAGS, "Schedules when a flag goes on or off")
+    },
+    Route {
+        parameters: &[&FLAG_KEY, &AS_OF, &KNOWN_AT],
+        answers: &[ok("The rollout that runs, or the last one.", Content::AnyJson)],
+        problems: &[Kind::UnknownFlag, Kind::NotFound, Kind::UnknownProjection, Kind::WholeProjectionOnly],
+        ..get(Operation::Rollout, "/flags/{key}/rollout", FLAGS, "Shows a flag's rollout")
+    },
+    Route {
+        description: "The percentage of one rule grows step by step, is held without data and rolled back by itself on harm.",
+        parameters: &[&FLAG_KEY],
+        body: Body::Json("StartRollout"),
+        answers: &[ok("It runs.", Content::Json("Flag")), pending()],
+        problems: CHANGING,
+        ..post(Operation::StartRollout, "/flags/{key}/rollout", FLAGS, "Starts a guarded rollout")
+    },
+    Route {
+        description: "Nobody has it any more.",
+        parameters: &[&FLAG_KEY],
+        body: Body::Reason,
+        answers: &[ok("It is rolled back.", Content::Json("Flag")), pending()],
+        problems: CHANGING,
+        ..post(Operation::StopRollout, "/flags/{key}/rollout/stop", FLAGS, "Rolls a rollout back")
+    },
+    Route {
+        parameters: &[&AS_OF, &KNOWN_AT],
+        answers: &[ok("All environments.", Content::List("FlagEnvironment")), running("The flags as of then are being folded; ask again.")],
+        problems: &[Kind::JobRunning, Kind::UnknownProjection],
+        ..get(Operation::FlagEnvironments, "/flag-environments", FLAGS, "Lists environments, and what their flags share")
+    },
+    Route {
+        description: "Unleash's segments, GrowthBook's saved groups, flagd's evaluators: whatever that format's file has beside its flags.",
+        method: "PUT",
+        parameters: &[&ENVIRONMENT_PATH, &FORMAT_PATH],
+        body: Body::Json("ChangeShared"),
+        answers: &[ok("It is served.", Content::Json("FlagEnvironment")), pending()],
+        problems: &[Kind::NotFound, Kind::InvalidData, Kind::UnknownProjection, Kind::Unavailable, Kind::DiskFull],
+        ..post(Operation::ChangeShared, "/flag-environments/{environment}/{format}", FLAGS, "Changes what an environment's flags share")
     },
     Route {
         description: "Never changes anything.",
