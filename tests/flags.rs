@@ -194,6 +194,9 @@ fn people_change_kill_restore_schedule_and_archive_a_flag_and_see_who_did_what()
     let refused = put(http, path, &json!({"definition": definition(200), "base_version": 3, "reason": "twice"}));
     assert_eq!((refused.status, refused.problem()), (422, "request-refused"), "{}", refused.text);
     assert!(refused.json["detail"].as_str().unwrap().contains("at most the whole"), "{}", refused.text);
+    let mut circle = definition(50);
+    circle["environments"]["production"]["prerequisites"] = json!([{"flag": "nobody", "enabled": true}]);
+    assert!(put(http, path, &json!({"definition": circle, "reason": "x"})).json["detail"].as_str().unwrap().contains("nobody"));
     assert_eq!(put(http, path, &json!({"definition": definition(50), "reason": " "})).problem(), "invalid-body");
     assert_eq!(http.post("/flags/nobody/kill", &json!({"reason": "x"})).problem(), "unknown-flag");
     assert_eq!(http.post(&format!("{path}/kill"), &json!({"reason": "x", "environment": "moon"})).problem(), "request-refused");

@@ -54,6 +54,7 @@ const TABLE: &[(&str, &str, [u16; 8])] = &[
     ("GET", "/systems/intelligent-ci-cd-orchestrator/queries/open-releases", [401, 401, 403, 400, 403, 400, 403, 403]),
     ("GET", "/systems/enterprise-feature-flag-system/queries/definition", [401, 401, 403, 400, 403, 400, 403, 403]),
     ("GET", "/systems/enterprise-feature-flag-system/queries/history", [401, 401, 403, 400, 403, 400, 403, 403]),
+    ("GET", "/systems/enterprise-feature-flag-system/queries/results", [401, 401, 403, 400, 403, 400, 403, 403]),
     ("POST", "/systems/{name}/pause", [401, 401, 403, 403, 200, 200, 403, 403]),
     ("POST", "/systems/{name}/resume", [401, 401, 403, 403, 200, 200, 403, 403]),
     ("POST", "/systems/{name}/restart", [401, 401, 403, 403, 200, 200, 403, 403]),

@@ -14,6 +14,7 @@ use actix_web::HttpRequest;
 use actix_web::http::StatusCode;
 use actix_web::web::{Path, Payload};
 use tol_enterprise_feature_flag_system::definition::{Definition, Scheduled};
+use tol_enterprise_feature_flag_system::objections::objections;
 use tol_enterprise_feature_flag_system::served::Served;
 use tol_events::DomainEvent;
 use tol_events::flags::{ChangeRequested, KillRequested, RollbackRequested, RolloutRequested};
@@ -126,6 +127,13 @@ pub(crate) async fn change(state: State, request: HttpRequest, key: Path<String>
     let (key, reason, by) = (key.into_inner(), reason(&asked.reason)?, caller(&request));
     let mut definition = asked.definition;
     definition.entry("key").or_insert_with(|| key.clone().into());
+    // What the flag alone cannot know; what it can, the system says.
+    if let Ok(definition) = serde_json::from_value::<Definition>(definition.clone().into()) {
+        let objections = objections(&state.api.flags().current(), &definition);
+        if !objections.is_empty() {
+            return Err(Problem::new(Kind::RequestRefused, format!("flag \"{key}\": {}", objections.join("; "))).with("flag", key));
+        }
+    }
     let change = ChangeRequested {
         key: key.as_str().into(),
         definition,
