@@ -82,9 +82,11 @@ impl Driver {
         &mut self.owner
     }
 
-    /// Whether it has much of what its own topic held at the start to fold still. Costs nothing: the log is not asked.
+    /// Whether it has much to do before it can own its partition: to look at the log for the first time, which waits for the log, to fold
+    /// what its own topic held then, or to write what it folded. Costs nothing: the log is not asked.
     pub fn is_far_behind(&self) -> bool {
-        self.checked && self.owner.read_own_from().is_some_and(|position| position + FAR_BEHIND <= self.end_at_start)
+        let Some(position) = self.owner.read_own_from() else { return false };
+        !self.checked || position + FAR_BEHIND <= self.end_at_start || self.owner.unwritten_bytes() >= self.read_bytes
     }
 
     /// Opens an owner's cache and checks it against the log (E10).

@@ -356,6 +356,11 @@ impl Owner {
         if self.unwritten && !self.writer.is_active() { self.write_folded() } else { Ok(()) }
     }
 
+    /// Bytes folded and not written yet, roughly.
+    pub fn unwritten_bytes(&self) -> usize {
+        if self.unwritten { self.cache.changed_bytes() } else { 0 }
+    }
+
     /// State and positions as they were folded, in one write (E5).
     fn write_folded(&mut self) -> Result<(), Error> {
         let cut = self.cache.cut_at_once()?;

@@ -222,13 +222,14 @@ impl Turn<'_> {
         Ok(progress.moved)
     }
 
-    /// Partitions that have much to fold before they can be owned have nothing to do with each other: as many threads as there are
-    /// processors step them until the turn is over or they have caught up. The system's own thread is one of them, and waits for the others.
+    /// Partitions that have much to do before they can be owned have nothing to do with each other: twice as many threads as there are
+    /// processors, as a read may wait for the log, step them until the turn is over or they have caught up. The system's own thread is one of
+    /// them, and waits for the others.
     fn catch_up(self, drivers: Vec<&mut Driver>) -> Result<Stepped, String> {
         if drivers.is_empty() {
             return Ok(Stepped::default());
         }
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(drivers.len());
+        let threads = std::thread::available_parallelism().map_or(1, |processors| 2 * usize::from(processors)).min(drivers.len());
         let mut shares: Vec<Vec<&mut Driver>> = (0..threads).map(|_| Vec::new()).collect();
         for (place, driver) in drivers.into_iter().enumerate() {
             shares[place % threads].push(driver);
