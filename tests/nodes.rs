@@ -220,6 +220,7 @@ fn nodes_with_keys_take_only_the_node_key_from_each_other() {
             hash: hash_key(key.expose()),
             scopes: if scope == Scope::Publish { vec![Scope::Publish, Scope::Read] } else { vec![scope] },
             requests_per_second: None,
+            environment: None,
         });
         let api_keys: Vec<ApiKey> = api_keys.collect();
         move |config: &mut Config| {

@@ -68,7 +68,7 @@ pub enum Error {
     #[error("\"{0}\" is not key=value; write for example --set http.listen=127.0.0.1:7800")]
     NotKeyValue(String),
     /// Not a scope.
-    #[error("\"{0}\" is not a scope; the scopes are publish, read, operate, admin and node")]
+    #[error("\"{0}\" is not a scope; the scopes are publish, read, operate, admin, node, evaluate and definitions")]
     Scope(String),
     /// The operating system gives no random bytes.
     #[error("the operating system gives no random bytes: {0}")]

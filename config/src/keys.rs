@@ -31,13 +31,15 @@ pub enum Scope {
     Admin,
     /// What nodes of one cluster ask each other (`POST /nodes/ask`).
     Node,
-    /// What SDKs do: fetch and evaluate flags, report what was evaluated.
-    Flags,
+    /// Flags' answers for a context, and reports of what was counted: what an SDK in a browser or an app needs, whose key everybody can read.
+    Evaluate,
+    /// Flags with their rules: what an SDK needs that evaluates itself.
+    Definitions,
 }
 
 impl Scope {
     /// All scopes.
-    pub const ALL: [Scope; 6] = [Scope::Publish, Scope::Read, Scope::Operate, Scope::Admin, Scope::Node, Scope::Flags];
+    pub const ALL: [Scope; 7] = [Scope::Publish, Scope::Read, Scope::Operate, Scope::Admin, Scope::Node, Scope::Evaluate, Scope::Definitions];
 
     /// The scope's name in configuration.
     pub const fn name(self) -> &'static str {
@@ -47,7 +49,8 @@ impl Scope {
             Scope::Operate => "operate",
             Scope::Admin => "admin",
             Scope::Node => "node",
-            Scope::Flags => "flags",
+            Scope::Evaluate => "evaluate",
+            Scope::Definitions => "definitions",
         }
     }
 }
@@ -78,6 +81,9 @@ pub struct ApiKey {
     /// Requests a second it may send; 0 is no limit. Without it, `http.requests_per_second`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests_per_second: Option<u32>,
+    /// The environment whose flags an SDK with this key is served; `production` without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<String>,
 }
 
 impl ApiKey {
@@ -94,6 +100,7 @@ impl fmt::Debug for ApiKey {
             .field("hash", &REDACTED)
             .field("scopes", &self.scopes)
             .field("requests_per_second", &self.requests_per_second)
+            .field("environment", &self.environment)
             .finish()
     }
 }
@@ -111,7 +118,14 @@ pub fn generate_key() -> Result<Secret, Error> {
 /// The hash of a key as it stands in the configuration: `sha256:<hex>`.
 pub fn hash_key(key: &str) -> String {
     let digest = Sha256::digest(key.as_bytes());
-    digest.iter().fold(HASH_PREFIX.to_owned(), |text, byte| format!("{text}{byte:02x}"))
+    // Asked with every request of an SDK: in one piece of memory.
+    let mut text = String::with_capacity(HASH_PREFIX.len() + 2 * digest.len());
+    text.push_str(HASH_PREFIX);
+    for byte in digest {
+        let digit = |half: u8| char::from_digit(u32::from(half), 16).unwrap_or('0');
+        text.extend([digit(byte >> 4), digit(byte & 15)]);
+    }
+    text
 }
 
 /// Whether a text is `sha256:` and 64 lower-case hex digits.
@@ -150,7 +164,7 @@ mod tests {
         assert_eq!(key.expose().len(), 4 + 43);
         let hash = hash_key(key.expose());
         assert!(is_hash(&hash) && verify_key(key.expose(), &hash) && !verify_key(other.expose(), &hash));
-        let keys = [ApiKey { name: "ci".into(), hash, scopes: vec![Scope::Publish], requests_per_second: None }];
+        let keys = [ApiKey { name: "ci".into(), hash, scopes: vec![Scope::Publish], requests_per_second: None, environment: None }];
         let (place, found) = find_key(key.expose(), &keys).unwrap();
         assert_eq!(place, 0);
         assert!(found.allows(Scope::Publish) && !found.allows(Scope::Read) && find_key("tol_x", &keys).is_none());
@@ -165,7 +179,7 @@ mod tests {
 
     #[test]
     fn admin_may_do_everything_and_scopes_read_back() {
-        let key = ApiKey { name: "root".into(), hash: hash_key("x"), scopes: vec![Scope::Admin], requests_per_second: None };
+        let key = ApiKey { name: "root".into(), hash: hash_key("x"), scopes: vec![Scope::Admin], requests_per_second: None, environment: None };
         assert!(Scope::ALL.into_iter().all(|scope| key.allows(scope) && scope.name().parse::<Scope>().unwrap() == scope));
         assert!("root".parse::<Scope>().is_err());
         assert!(!format!("{key:?}").contains("sha256"));

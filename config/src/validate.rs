@@ -84,7 +84,7 @@ fn validate_security(config: &Config, origin_of: &dyn Fn(&str) -> Origin) -> Res
             return refuse(&key.name, "its hash is not sha256: and 64 hex digits; `tol keys new` prints an entry to paste");
         }
         if key.name.is_empty() || key.scopes.is_empty() {
-            return refuse(&key.name, "every key needs a name and at least one of the scopes publish, read, operate, admin, node");
+            return refuse(&key.name, "every key needs a name and at least one of the scopes publish, read, operate, admin, node, evaluate, definitions");
         }
         if let Some(limit) = key.requests_per_second.filter(|limit| *limit > 1_000_000) {
             return refuse(&key.name, &format!("its requests_per_second is {limit}; it must lie between 0, which is no limit, and 1000000"));

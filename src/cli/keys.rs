@@ -14,9 +14,13 @@ pub enum KeysCommand {
         /// Who will use it.
         #[arg(long)]
         name: String,
-        /// What it may be used for: publish, read, operate, admin, node (what nodes ask each other).
+        /// What it may be used for: publish, read, operate, admin, node (what nodes ask each other), evaluate (an SDK's answers
+        /// about flags), definitions (flags with their rules).
         #[arg(long, value_delimiter = ',', required = true)]
         scopes: Vec<Scope>,
+        /// The environment whose flags an SDK with this key is served; `production` without it.
+        #[arg(long)]
+        environment: Option<String>,
     },
 }
 
@@ -26,11 +30,12 @@ impl KeysCommand {
     /// # Errors
     /// When the operating system gives no random bytes.
     pub fn run(&self, format: Format) -> Result<(), Error> {
-        let KeysCommand::New { name, scopes } = self;
+        let KeysCommand::New { name, scopes, environment } = self;
         let key = generate_key()?;
         let hash = hash_key(key.expose());
         let scope_names: Vec<String> = scopes.iter().map(|scope| format!("\"{scope}\"")).collect();
-        let toml = format!("[[security.api_keys]]\nname = {}\nhash = \"{hash}\"\nscopes = [{}]", json!(name), scope_names.join(", "));
+        let environment = environment.as_ref().map(|environment| format!("\nenvironment = {}", json!(environment))).unwrap_or_default();
+        let toml = format!("[[security.api_keys]]\nname = {}\nhash = \"{hash}\"\nscopes = [{}]{environment}", json!(name), scope_names.join(", "));
         match format {
             Format::Json => output::print(format, &json!({"key": key.expose(), "name": name, "hash": hash, "scopes": scopes, "toml": toml}), &[]),
             Format::Table => {

@@ -208,7 +208,13 @@ fn slow_senders_are_sent_away_and_others_are_served_meanwhile() {
 #[test]
 fn a_key_over_its_limit_is_told_when_to_come_again_and_may_always_stop_the_business() {
     let secret = generate_key().unwrap();
-    let key = |name: &str, secret: &str, limit| ApiKey { name: name.into(), hash: hash_key(secret), scopes: vec![Scope::Admin], requests_per_second: limit };
+    let key = |name: &str, secret: &str, limit| ApiKey {
+        name: name.into(),
+        hash: hash_key(secret),
+        scopes: vec![Scope::Admin],
+        requests_per_second: limit,
+        environment: None,
+    };
     let keys = vec![key("free", "tol_free", None), key("limited", secret.expose(), Some(1))];
     let server = Server::with(HttpOptions { keys, ..HttpOptions::default() });
     let send = |method: &str, path: &str, key: &str| server.send(method, path, &[("x-api-key", key), ("content-type", "application/json")], b"");

@@ -220,7 +220,7 @@ pub(crate) static ROUTES: &[Route] = &[
     },
     Route {
         description: "The answers by flag: `enabled`, `value`, `variant` and `reason`, with the semantics of `format`. From memory, also while the log is away; the header `tol-flags-degraded` says so.",
-        scope: Some(Scope::Flags),
+        scope: Some(Scope::Evaluate),
         parameters: &[&AS_OF, &KNOWN_AT],
         body: Body::Json("EvaluateFlags"),
         answers: &[ok("The answers by flag.", Content::AnyJson), running("The flags as of then are being folded; ask again.")],
