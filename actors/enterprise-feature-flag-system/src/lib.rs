@@ -22,6 +22,7 @@ pub mod experiments;
 pub mod objections;
 pub mod rollout;
 pub mod served;
+pub mod serving;
 pub mod state;
 pub mod statistics;
 

@@ -22,6 +22,7 @@ mod targeting;
 mod unleash;
 
 pub use self::model::{Constraint, Definition, Environment, Operator, Part, Prerequisite, Rule, Scheduled, Serve, Share, Split, Targeted, ValueType};
+pub(crate) use self::set::written;
 pub use self::set::{Effect, Error, Exported, Flags, Imported, Mode, Problem};
 
 #[cfg(test)]

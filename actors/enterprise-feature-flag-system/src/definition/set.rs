@@ -225,6 +225,11 @@ fn write_from_model(format: Format, flag: &Definition, environment: &str, proble
     }
 }
 
+/// One flag as a format says it in an environment; `None` if it is not there, or cannot be said.
+pub(crate) fn written(format: Format, flag: &Definition, environment: &str) -> Option<Value> {
+    write(format, flag, environment, &mut Vec::new())
+}
+
 fn write(format: Format, flag: &Definition, environment: &str, problems: &mut Vec<Problem>) -> Option<Value> {
     let live = flag.environments.get(environment)?;
     let own = live.variants.as_ref().map(|variants| Definition { variants: variants.clone(), ..flag.clone() });

@@ -4,11 +4,13 @@
 //! * [`growthbook`] — GrowthBook's features, conditions, experiments, prerequisites and sticky buckets
 //! * [`flagd`] — flagd's flags, whose targeting is JSONLogic
 //! * [`Set`] — the three behind one interface
+//! * `keyed` — compiled items by key, of which one can be replaced
 //! * [`value`] — JSON as JavaScript sees it, which GrowthBook's and flagd's semantics need
 //! * [`random`] — randomness that the caller seeds
 
 pub mod flagd;
 pub mod growthbook;
+pub(crate) mod keyed;
 pub mod random;
 mod set;
 pub mod unleash;

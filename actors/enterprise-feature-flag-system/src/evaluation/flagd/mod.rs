@@ -6,13 +6,14 @@
 mod operators;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use bumpalo::Bump;
 use datalogic_rs::datavalue::NumberValue;
 use datalogic_rs::{DataValue, Engine, Logic};
-use hashbrown::HashMap;
 use serde::Deserialize as _;
 
+use super::keyed::Keyed;
 use super::value::{Object, Value};
 
 /// References to shared rules may be nested this deep.
@@ -35,17 +36,14 @@ pub enum Error {
 }
 
 /// A compiled set of flags.
+#[derive(Clone)]
 pub struct Flags {
-    engine: Engine,
-    /// Sorted by key, so that what is listed has one order.
-    flags: Vec<Flag>,
-    /// Positions by key.
-    index: HashMap<Box<str>, u32>,
+    engine: Arc<Engine>,
+    flags: Keyed<Flag>,
     metadata: Object<'static>,
 }
 
 struct Flag {
-    key: Box<str>,
     enabled: bool,
     default: Option<u32>,
     variants: Box<[(Box<str>, Value<'static>)]>,
@@ -144,6 +142,11 @@ impl ErrorCode {
 }
 
 impl Flags {
+    /// No flags.
+    pub fn empty() -> Self {
+        Self { engine: Arc::new(operators::engine()), flags: Keyed::default(), metadata: Object::default() }
+    }
+
     /// Reads and compiles a file of flags.
     ///
     /// # Errors
@@ -157,7 +160,7 @@ impl Flags {
         let metadata = source.get("metadata").and_then(Value::as_object).unwrap_or(&empty);
         let engine = operators::engine();
         let form = |problem: &str| Error::Form { flag: String::new(), problem: problem.to_owned() };
-        let mut sources: Vec<(&str, &Value<'_>)> = match source.get("flags") {
+        let sources: Vec<(&str, &Value<'_>)> = match source.get("flags") {
             Some(Value::Object(flags)) => flags.iter().collect(),
             Some(Value::Array(flags)) => {
                 let keyed = |flag| Value::get(flag, "key").and_then(Value::as_str).map(|key| (key, flag));
@@ -165,25 +168,37 @@ impl Flags {
             }
             _ => return Err(form("the file has no flags")),
         };
-        sources.sort_by_key(|(key, _)| *key);
         let mut flags = Vec::with_capacity(sources.len());
         for (key, source) in sources {
             let problem = |problem: &str| Error::Form { flag: key.to_owned(), problem: problem.to_owned() };
-            flags.push(Flag::compile(key, source, evaluators, metadata, &engine).map_err(problem)?);
+            flags.push((Arc::from(key), Flag::compile(source, evaluators, metadata, &engine).map_err(problem)?));
         }
-        let index = flags.iter().zip(0..).map(|(flag, position)| (flag.key.clone(), position)).collect();
         let Value::Object(metadata) = Value::Object(metadata.clone()).into_owned() else { return Err(form("metadata is no object")) };
-        Ok(Self { engine, flags, index, metadata })
+        Ok(Self { engine: Arc::new(engine), flags: flags.into_iter().collect(), metadata })
+    }
+
+    /// Puts flags in place of those of their keys, or takes them away, and leaves the others as they are. One that is refused is taken away.
+    pub fn set<'s>(&mut self, changes: impl IntoIterator<Item = (&'s str, Option<&'s Value<'s>>)>, evaluators: &Value<'_>) {
+        let empty = Object::default();
+        let evaluators = evaluators.as_object().unwrap_or(&empty);
+        let compiled = |source: &Value<'_>| Flag::compile(source, evaluators, &self.metadata, &self.engine).ok();
+        let changes: Vec<_> = changes.into_iter().map(|(key, source)| (Arc::from(key), source.and_then(compiled))).collect();
+        self.flags.set(changes);
     }
 
     /// The keys of all flags, sorted.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
-        self.flags.iter().map(|flag| flag.key.as_ref())
+        self.flags.iter().map(|(key, _)| key)
+    }
+
+    /// Whether a flag answers the same to everybody.
+    pub(crate) fn is_fixed(&self, key: &str) -> bool {
+        self.flags.get(key).is_some_and(|flag| !flag.enabled || !matches!(flag.targeting, Targeting::Logic(_)))
     }
 
     /// Evaluates a flag for a context at a time (seconds since 1970).
     pub fn evaluate<'a>(&'a self, key: &str, context: &Value<'_>, now: i64, scratch: &mut Scratch) -> Evaluation<'a> {
-        let Some(flag) = self.index.get(key).and_then(|position| self.flags.get(*position as usize)) else {
+        let Some(flag) = self.flags.get(key) else {
             return Evaluation { served: None, reason: Reason::Error, error: Some(ErrorCode::FlagNotFound), metadata: &self.metadata };
         };
         let found = |served, reason, error| Evaluation { served, reason, error, metadata: &flag.metadata };
@@ -198,7 +213,7 @@ impl Flags {
             Targeting::Logic(logic) => logic,
         };
         scratch.0.reset();
-        let data = data(context, &flag.key, now, &scratch.0);
+        let data = data(context, key, now, &scratch.0);
         match self.engine.evaluate(logic, data, &scratch.0) {
             Ok(DataValue::Null) => found(default, Reason::Default, None),
             Ok(chosen) => match flag.variant(chosen).and_then(|position| flag.served(position)) {
@@ -229,7 +244,7 @@ fn kind_of(value: &Value<'_>) -> Kind {
 }
 
 impl Flag {
-    fn compile(key: &str, source: &Value<'_>, evaluators: &Object<'_>, metadata: &Object<'_>, engine: &Engine) -> Result<Self, &'static str> {
+    fn compile(source: &Value<'_>, evaluators: &Object<'_>, metadata: &Object<'_>, engine: &Engine) -> Result<Self, &'static str> {
         let enabled = match source.get("state").and_then(Value::as_str) {
             Some("ENABLED") => true,
             Some("DISABLED") => false,
@@ -255,7 +270,7 @@ impl Flag {
         // The flag's metadata wins over the set's.
         let own = source.get("metadata").and_then(Value::as_object).into_iter().flat_map(Object::iter);
         let entries = metadata.iter().chain(own).map(|(name, value)| (Cow::Owned(name.to_owned()), value.clone().into_owned())).collect();
-        Ok(Self { key: key.into(), enabled, default, variants, targeting, metadata: Object::new(entries) })
+        Ok(Self { enabled, default, variants, targeting, metadata: Object::new(entries) })
     }
 
     fn served(&self, position: u32) -> Option<(&str, &Value<'static>)> {

@@ -17,12 +17,13 @@ mod regex;
 mod report;
 mod url;
 
-use hashbrown::HashMap;
+use std::sync::Arc;
 
 use self::condition::Scope;
 use self::experiment::{Filter, Parent, filters, hash_version, parents, range};
 use self::groups::Groups;
 use self::hash::Range;
+use super::keyed::Keyed;
 use super::value::{Object, Value};
 
 pub use self::condition::Condition;
@@ -34,17 +35,13 @@ pub(crate) use self::js::text_to_number;
 /// A compiled set of features.
 #[derive(Clone, Debug, Default)]
 pub struct Features {
-    /// Sorted by key, so that what is listed has one order.
-    features: Vec<Feature>,
-    /// Positions by key.
-    index: HashMap<Box<str>, u32>,
-    groups: Groups,
+    features: Keyed<Feature>,
+    groups: Arc<Groups>,
 }
 
 /// A compiled feature.
 #[derive(Clone, Debug)]
 struct Feature {
-    key: Box<str>,
     default: Value<'static>,
     rules: Box<[Rule]>,
 }
@@ -113,20 +110,29 @@ impl Features {
 
     /// Compiles a map of features, its saved groups and its contextual bandits.
     pub fn compile(features: &Value<'_>, saved_groups: &Value<'_>, bandits: &Value<'_>) -> Self {
-        let mut sources: Vec<(&str, &Value<'_>)> = features.as_object().into_iter().flat_map(Object::iter).filter(|(_, feature)| feature.is_truthy()).collect();
-        sources.sort_by_key(|(key, _)| *key);
-        let index = sources.iter().zip(0..).map(|((key, _), position)| (Box::from(*key), position)).collect();
-        let features = sources.into_iter().map(|(key, source)| Feature::compile(key, source, bandits)).collect();
-        Self { features, index, groups: Groups::compile(saved_groups) }
+        let sources = features.as_object().into_iter().flat_map(Object::iter).filter(|(_, feature)| feature.is_truthy());
+        let features = sources.map(|(key, source)| (key.into(), Feature::compile(key, source, bandits))).collect();
+        Self { features, groups: Arc::new(Groups::compile(saved_groups)) }
+    }
+
+    /// Puts features in place of those of their keys, or takes them away, and leaves the others as they are.
+    pub fn set<'s>(&mut self, changes: impl IntoIterator<Item = (&'s str, Option<&'s Value<'s>>)>, bandits: &Value<'_>) {
+        let compiled = |key: &str, source: &Value<'_>| source.is_truthy().then(|| Feature::compile(key, source, bandits));
+        self.features.set(changes.into_iter().map(|(key, source)| (key.into(), source.and_then(|source| compiled(key, source)))));
     }
 
     /// The keys of all features, sorted.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
-        self.features.iter().map(|feature| feature.key.as_ref())
+        self.features.iter().map(|(key, _)| key)
+    }
+
+    /// Whether a feature answers the same to everybody.
+    pub(crate) fn is_fixed(&self, key: &str) -> bool {
+        self.get(key).is_some_and(|feature| feature.rules.is_empty())
     }
 
     fn get(&self, key: &str) -> Option<&Feature> {
-        self.index.get(key).and_then(|position| self.features.get(*position as usize))
+        self.features.get(key)
     }
 
     /// Whether a condition holds for attributes, with the groups of this set.
@@ -143,7 +149,6 @@ impl Feature {
     fn compile(key: &str, source: &Value<'_>, bandits: &Value<'_>) -> Self {
         let rules = source.get("rules").and_then(Value::as_array).unwrap_or_default();
         Self {
-            key: key.into(),
             default: source.get("defaultValue").map_or(Value::Null, |value| value.clone().into_owned()),
             rules: rules.iter().filter_map(Value::as_object).map(|rule| Rule::compile(rule, key, bandits)).collect(),
         }

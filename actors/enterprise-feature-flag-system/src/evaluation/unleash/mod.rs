@@ -14,11 +14,10 @@ mod variant;
 
 use std::collections::BTreeMap;
 
-use hashbrown::HashMap;
-
 use self::constraint::Broken;
 use self::strategy::Strategy;
 use self::variant::Variants;
+use super::keyed::Keyed;
 use super::random::Random;
 
 pub use self::context::Context;
@@ -29,16 +28,15 @@ pub use self::variant::Variant;
 /// A compiled set of features.
 #[derive(Clone, Debug, Default)]
 pub struct Flags {
-    /// Sorted by name, so that what is listed has one order.
-    flags: Vec<Flag>,
-    /// Positions by name.
-    index: HashMap<Box<str>, u32>,
+    flags: Keyed<Flag>,
 }
 
 /// A compiled feature.
 #[derive(Clone, Debug)]
 pub struct Flag {
     name: Box<str>,
+    /// Its name as JSON.
+    name_text: Box<str>,
     enabled: bool,
     /// Why it could not be compiled; it is off for everyone then.
     broken: Option<Box<str>>,
@@ -50,8 +48,7 @@ pub struct Flag {
 
 #[derive(Clone, Debug)]
 struct Dependency {
-    /// `None` if there is no such feature.
-    parent: Option<u32>,
+    parent: Box<str>,
     enabled: bool,
     /// Any if absent or empty.
     variants: Option<Box<[Box<str>]>>,
@@ -91,11 +88,14 @@ impl Flags {
     /// Compiles a set. A feature that cannot be compiled is off; [`Flags::problems`] tells which and why.
     pub fn compile(definitions: &Definitions) -> Self {
         let segments: BTreeMap<i64, &model::Segment> = definitions.segments.iter().map(|segment| (segment.id, segment)).collect();
-        // The last of two features with one name wins.
-        let features: BTreeMap<&str, &model::Feature> = definitions.features.iter().map(|feature| (feature.name.as_str(), feature)).collect();
-        let index: HashMap<Box<str>, u32> = features.keys().zip(0..).map(|(name, position)| (Box::from(*name), position)).collect();
-        let flags = features.values().map(|feature| Flag::compile(feature, &segments, &index)).collect();
-        Self { flags, index }
+        Self { flags: definitions.features.iter().map(|feature| (feature.name.as_str().into(), Flag::compile(feature, &segments))).collect() }
+    }
+
+    /// Puts features in place of those of their names, or takes them away, and leaves the others as they are. The segments are those that the
+    /// new features refer to; where a segment itself has changed, compile anew all who refer to it.
+    pub fn set<'s>(&mut self, changes: impl IntoIterator<Item = (&'s str, Option<&'s model::Feature>)>, segments: &[model::Segment]) {
+        let segments: BTreeMap<i64, &model::Segment> = segments.iter().map(|segment| (segment.id, segment)).collect();
+        self.flags.set(changes.into_iter().map(|(name, feature)| (name.into(), feature.map(|feature| Flag::compile(feature, &segments)))));
     }
 
     /// Reads a full response or a delta from nothing, and compiles it.
@@ -109,17 +109,17 @@ impl Flags {
     /// The feature of that name.
     #[inline]
     pub fn get(&self, name: &str) -> Option<&Flag> {
-        self.index.get(name).and_then(|position| self.flags.get(*position as usize))
+        self.flags.get(name)
     }
 
     /// All features, by name.
-    pub fn iter(&self) -> impl Iterator<Item = &Flag> {
-        self.flags.iter()
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Flag> {
+        self.flags.values()
     }
 
     /// Features that could not be compiled, and why.
     pub fn problems(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.flags.iter().filter_map(|flag| Some((flag.name.as_ref(), flag.broken.as_deref()?)))
+        self.flags.values().filter_map(|flag| Some((flag.name.as_ref(), flag.broken.as_deref()?)))
     }
 
     /// Whether a feature is on.
@@ -162,7 +162,7 @@ impl Flags {
 
     fn dependencies_hold(&self, flag: &Flag, context: &Context<'_>, random: &mut Random) -> bool {
         flag.dependencies.iter().all(|dependency| {
-            let Some(parent) = dependency.parent.and_then(|position| self.flags.get(position as usize)) else {
+            let Some(parent) = self.flags.get(&dependency.parent) else {
                 return false;
             };
             // Parents have no parents: the server does not allow it, and evaluation is bounded by it.
@@ -183,19 +183,20 @@ impl Flags {
 }
 
 impl Flag {
-    fn compile(source: &model::Feature, segments: &BTreeMap<i64, &model::Segment>, index: &HashMap<Box<str>, u32>) -> Self {
+    fn compile(source: &model::Feature, segments: &BTreeMap<i64, &model::Segment>) -> Self {
         let strategies = source.strategies.iter().map(|strategy| Strategy::compile(strategy, &source.name, segments)).collect::<Result<Vec<_>, _>>();
         let (strategies, broken) = match strategies {
             Ok(strategies) => (strategies, None),
             Err(Broken(reason)) => (Vec::new(), Some(reason.into_boxed_str())),
         };
         let dependencies = source.dependencies.iter().map(|dependency| Dependency {
-            parent: index.get(dependency.feature.as_str()).copied(),
+            parent: dependency.feature.as_str().into(),
             enabled: dependency.enabled.unwrap_or(true),
             variants: dependency.variants.as_ref().map(|names| names.iter().map(|name| Box::from(name.as_str())).collect()),
         });
         Self {
             name: source.name.as_str().into(),
+            name_text: serde_json::Value::from(source.name.as_str()).to_string().into(),
             enabled: source.enabled,
             broken,
             strategies: strategies.into(),
@@ -208,6 +209,16 @@ impl Flag {
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Its name as JSON.
+    pub(crate) fn name_text(&self) -> &str {
+        &self.name_text
+    }
+
+    /// Whether it answers the same to everybody, whatever other flags do.
+    pub(crate) fn is_fixed(&self) -> bool {
+        !self.enabled || self.broken.is_some() || (self.strategies.is_empty() && self.variants.is_empty() && self.dependencies.is_empty())
     }
 
     /// Whether SDKs shall report each evaluation.

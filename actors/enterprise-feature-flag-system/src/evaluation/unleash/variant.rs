@@ -26,6 +26,8 @@ pub struct Variant {
     pub name: Box<str>,
     /// What it carries.
     pub payload: Option<Payload>,
+    /// As Unleash's frontend API says it.
+    text: Box<str>,
     weight: u32,
     overrides: Box<[(Field, Texts)]>,
 }
@@ -96,9 +98,15 @@ impl Variant {
         Self {
             name: source.name.as_str().into(),
             payload: source.payload.clone(),
+            text: text(source).into(),
             weight: u32::try_from(source.weight).unwrap_or(0),
             overrides: overrides.iter().map(|one| (Field::named(&one.context_name), Texts::new(one.values.iter().cloned()))).collect(),
         }
+    }
+
+    /// As Unleash's frontend API says it.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
     }
 
     fn is_forced(&self, context: &Context<'_>) -> bool {
@@ -111,4 +119,11 @@ impl Variant {
             value.is_some_and(|value| values.contains(value))
         })
     }
+}
+
+fn text(source: &model::Variant) -> String {
+    let name = serde_json::Value::from(source.name.as_str());
+    let payload = source.payload.as_ref().map(|payload| serde_json::json!({"type": payload.kind, "value": payload.value}));
+    let payload = payload.map(|payload| format!(r#""payload":{payload},"#)).unwrap_or_default();
+    format!(r#"{{"name":{name},{payload}"enabled":true,"feature_enabled":true,"featureEnabled":true}}"#)
 }

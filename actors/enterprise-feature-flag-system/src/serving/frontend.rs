@@ -1,0 +1,63 @@
+//! Unleash's frontend API: what is on for a context, evaluated here and not by the SDK.
+
+use std::borrow::Cow;
+
+use chrono::{DateTime, Utc};
+
+use super::Environment;
+use crate::evaluation::random::Random;
+use crate::evaluation::unleash;
+
+const OFF: &str = r#"{"name":"disabled","enabled":false,"feature_enabled":true,"featureEnabled":true}"#;
+
+impl Environment {
+    /// The toggles that are on for a context, as Unleash's `/api/frontend` answers them. Randomness comes from the seed.
+    pub fn frontend(&self, context: &unleash::Context<'_>, seed: u64) -> Vec<u8> {
+        let mut random = Random::seeded(seed);
+        let flags = self.unleash.iter();
+        let mut body = Vec::with_capacity(16 + flags.len() * 160);
+        body.extend_from_slice(br#"{"toggles":["#);
+        let first = body.len();
+        for flag in flags {
+            let found = self.unleash.evaluate_flag(flag, context, &mut random);
+            if !found.enabled {
+                continue;
+            }
+            if body.len() > first {
+                body.push(b',');
+            }
+            body.extend_from_slice(br#"{"name":"#);
+            body.extend_from_slice(flag.name_text().as_bytes());
+            body.extend_from_slice(br#","enabled":true,"variant":"#);
+            body.extend_from_slice(found.variant.map_or(OFF, unleash::Variant::text).as_bytes());
+            body.extend_from_slice(if flag.impression_data() { br#","impressionData":true}"# } else { br#","impressionData":false}"# });
+        }
+        body.extend_from_slice(b"]}");
+        body
+    }
+}
+
+/// A context from the parameters of a query, decoded: `userId=7&properties[plan]=pro`. What it does not know is a property.
+pub fn context_of<'q>(parameters: impl Iterator<Item = (Cow<'q, str>, Cow<'q, str>)>, now: DateTime<Utc>) -> unleash::Context<'q> {
+    let mut context = unleash::Context::at(now);
+    for (name, value) in parameters {
+        match name.as_ref() {
+            "userId" => context.user_id = Some(value),
+            "sessionId" => context.session_id = Some(value),
+            "environment" => context.environment = Some(value),
+            "appName" => context.app_name = Some(value),
+            "remoteAddress" => context.remote_address = Some(value),
+            "currentTime" => context = context.with_current_time(value),
+            _ => match property(&name) {
+                Some(property) => context.set(property.to_owned(), value),
+                None => context.set(name, value),
+            },
+        }
+    }
+    context
+}
+
+/// `plan` of `properties[plan]`.
+fn property(name: &str) -> Option<&str> {
+    name.strip_prefix("properties[")?.strip_suffix(']')
+}
