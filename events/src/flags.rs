@@ -13,11 +13,13 @@ use crate::domain::{FieldError, domain_event, filled, filled_if_present};
 use crate::time::EventTime;
 
 mod counts;
+mod impact;
 mod requests;
 
 pub use counts::{
     ArmCount, ArmMeasure, BanditAllocated, CountsReported, DeploymentEvent, DeploymentNoted, DeploymentObserved, ExperimentObserved, Propensity, Unit,
 };
+pub use impact::{MetricBucket, MetricKind, MetricReported};
 pub use requests::{
     ChangeRequested, ExperimentAction, ExperimentRequested, KillRequested, MetricsObserved, RollbackRequested, RolloutRequested, SharedChangeRequested,
 };

@@ -168,7 +168,7 @@ macro_rules! known_types {
 }
 
 /// All known types, sorted by type (a test checks it): the lookup is a binary search.
-static KNOWN: [KnownType; 58] = known_types![
+static KNOWN: [KnownType; 59] = known_types![
     billing::PaymentFailed,
     billing::PaymentSucceeded,
     billing::RefundIssued,
@@ -198,6 +198,7 @@ static KNOWN: [KnownType; 58] = known_types![
     flags::FlagKilled,
     flags::FlagStale,
     flags::KillRequested,
+    flags::MetricReported,
     flags::MetricsObserved,
     flags::RequestRefused,
     flags::RollbackRequested,
