@@ -98,6 +98,11 @@ impl FlagServer {
         self.listeners.write().unwrap_or_else(PoisonError::into_inner).push(listener);
     }
 
+    /// Forgets who listens: whoever follows what a listener makes sees it end. What is served stays.
+    pub fn close(&self) {
+        self.listeners.write().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// Whether what is served is what the log holds; looked after four times a second.
     pub fn standing(&self) -> Arc<Standing> {
         self.standing.read().unwrap_or_else(PoisonError::into_inner).clone()

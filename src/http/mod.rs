@@ -4,6 +4,7 @@
 //! * `routes` — the table of routes: path, method, scope, parameters, answers, problems
 //! * `server` — [`serve`]: listening, and the routes mapped to their handlers
 //! * `guard` — what happens to every request: API key, origin, method, parameters, headers, measuring
+//! * `compat` — what SDKs of others speak
 //! * `limits` — requests a second by key, connections in all
 //! * `unread` — closing connections whose body nobody reads
 //! * `handlers` — one function a route
@@ -14,6 +15,7 @@
 //! * [`metric_definitions`] — the metrics of this module
 
 pub mod api;
+mod compat;
 mod guard;
 mod handlers;
 mod limits;

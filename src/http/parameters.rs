@@ -61,6 +61,11 @@ impl Query {
         Ok(())
     }
 
+    /// Names and values in their order.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (std::borrow::Cow<'_, str>, std::borrow::Cow<'_, str>)> {
+        self.0.iter().map(|(name, value)| (name.as_str().into(), value.as_str().into()))
+    }
+
     /// All of them by name.
     pub(crate) fn all(self) -> std::collections::BTreeMap<String, String> {
         self.0.into_iter().collect()

@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use tol_config::ApiKey;
 
 use super::api::NodeApi;
+use super::compat;
 use super::guard;
 use super::handlers::{control, events, flags, node, projections, stream};
 use super::limits::{RateLimits, affordable_connections, limit_writing};
@@ -34,6 +35,8 @@ pub struct HttpOptions {
     pub keys: Vec<ApiKey>,
     /// Streams of events open at most.
     pub max_streams: usize,
+    /// Streams of flags open at most.
+    pub max_flag_streams: usize,
     /// Requests a second of each key without a limit of its own; 0 is none.
     pub requests_per_second: u32,
     /// Connections open at a time.
@@ -54,6 +57,7 @@ impl Default for HttpOptions {
             workers: 2,
             keys: Vec::new(),
             max_streams: 256,
+            max_flag_streams: 10_000,
             requests_per_second: 0,
             max_connections: 20_000,
             request_timeout: Duration::from_secs(10),
@@ -95,6 +99,8 @@ pub(crate) struct Shared {
     pub importing: tokio::sync::Mutex<()>,
     /// A permit for each stream that may still be opened.
     pub streams: Arc<Semaphore>,
+    /// What is served to SDKs.
+    pub flags: compat::Flags,
     /// Begins the ids of requests that brought none, so that they differ between runs.
     request_prefix: String,
     request_number: AtomicU64,
@@ -113,8 +119,10 @@ impl Shared {
 /// When the address cannot be listened on.
 pub async fn serve(options: HttpOptions, api: Arc<dyn NodeApi>) -> std::io::Result<(Server, SocketAddr)> {
     metric_definitions::describe();
+    let flags = compat::Flags::of(api.flags(), options.max_flag_streams);
     let shared = web::Data::new(Shared {
         api,
+        flags,
         rates: RateLimits::new(&options.keys, options.requests_per_second),
         request_timeout: options.request_timeout,
         keys: options.keys,
@@ -127,18 +135,19 @@ pub async fn serve(options: HttpOptions, api: Arc<dyn NodeApi>) -> std::io::Resu
     let workers = options.workers.max(1);
     let connections_a_worker = affordable_connections(options.max_connections).div_ceil(workers);
     let write_timeout = options.write_timeout;
-    let server =
-        HttpServer::new(move || App::new().app_data(shared.clone()).wrap(from_fn(guard::headers)).configure(register).default_service(web::to(no_route)))
-            .workers(workers)
-            .max_connections(connections_a_worker)
-            .client_request_timeout(options.request_timeout)
-            .on_connect(move |connection, _| limit_writing(connection, write_timeout))
-            .disable_signals()
-            .shutdown_timeout(options.shutdown_timeout_s)
-            .bind(&options.listen)
-            .map_err(|error| {
-                std::io::Error::new(error.kind(), format!("cannot listen on {}: {error}; choose another --listen address or stop who uses it", options.listen))
-            })?;
+    let server = HttpServer::new(move || {
+        App::new().app_data(shared.clone()).wrap(from_fn(guard::headers)).configure(register).configure(compat::register).default_service(web::to(no_route))
+    })
+    .workers(workers)
+    .max_connections(connections_a_worker)
+    .client_request_timeout(options.request_timeout)
+    .on_connect(move |connection, _| limit_writing(connection, write_timeout))
+    .disable_signals()
+    .shutdown_timeout(options.shutdown_timeout_s)
+    .bind(&options.listen)
+    .map_err(|error| {
+        std::io::Error::new(error.kind(), format!("cannot listen on {}: {error}; choose another --listen address or stop who uses it", options.listen))
+    })?;
     let address = server.addrs().first().copied().ok_or_else(|| std::io::Error::other(format!("no address to listen on in {}", options.listen)))?;
     Ok((server.run(), address))
 }

@@ -109,6 +109,8 @@ pub(super) async fn serve(
         Some(error) = failure.recv() => Err(error),
     };
     node.say("stopping");
+    // Streams of flags have no end of their own.
+    node.flags.close();
     handle.stop(true).await;
     let _ = server.await;
     // Closing waits for threads, which an async thread must not.

@@ -8,4 +8,5 @@ mod client;
 mod documented;
 mod fake;
 mod queries;
+mod sdks;
 mod streams;
