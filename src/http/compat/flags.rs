@@ -59,3 +59,23 @@ impl Flags {
         self.seeds.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use tol_projections::Followed;
+
+    use super::*;
+
+    #[test]
+    fn before_any_flags_are_known_nobody_is_told_that_there_are_none() {
+        let server = Arc::new(FlagServer::default());
+        let flags = Flags::of(&server, 1);
+        assert_eq!(flags.current().err().unwrap().retry_after_s, Some(1));
+        assert!(flags.last_known().unwrap().to_str().unwrap().contains("the node is starting"));
+        server.take(Followed { anew: true, rows: Vec::new(), caught_up: true });
+        assert!(flags.current().unwrap().environments().next().is_none(), "now it is known that there are none");
+        server.set_standing(None, chrono::Utc::now().into());
+        assert_eq!(flags.last_known(), None);
+    }
+}
