@@ -17,6 +17,8 @@ use crate::stop::StopGate;
 use crate::store::Store;
 use crate::writer::Phase;
 
+use super::turn::Turn;
+
 /// Mailbox places: wake-ups are coalesced, so these are commands.
 const MAILBOX: usize = 256;
 /// How long one turn may take before commands get theirs.
@@ -186,85 +188,6 @@ impl Environment {
     }
 }
 
-/// One turn of a system.
-#[derive(Clone, Copy)]
-struct Turn<'a> {
-    environment: &'a Environment,
-    shared: &'a SystemShared,
-    until: Instant,
-}
-
-/// What its steps left.
-#[derive(Default)]
-struct Stepped {
-    moved: bool,
-    outputs: Vec<(u32, Output)>,
-}
-
-impl Turn<'_> {
-    /// Steps one partition; whether it moved. Nothing once this generation was replaced.
-    fn step(&self, driver: &mut Driver, stepped: &mut Stepped) -> Result<bool, String> {
-        if self.shared.abandoned.load(Ordering::Acquire) {
-            return Ok(false);
-        }
-        let partition = driver.owner().partition();
-        let moment = self.environment.moment();
-        let progress = match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| driver.step(moment))) {
-            Ok(Ok(progress)) => progress,
-            Ok(Err(error)) => return Err(format!("partition {partition}: {error}")),
-            Err(panic) => return Err(format!("partition {partition} panicked: {}", crate::owner::panic_text(&*panic))),
-        };
-        if progress.moved {
-            stepped.moved = true;
-            lock(&self.shared.pending).some.insert(partition);
-        }
-        stepped.outputs.extend(progress.outputs.into_iter().map(|output| (partition, output)));
-        Ok(progress.moved)
-    }
-
-    /// Partitions that have much to do before they can be owned have nothing to do with each other: twice as many threads as there are
-    /// processors, as a read may wait for the log, step them until the turn is over or they have caught up. The system's own thread is one of
-    /// them, and waits for the others.
-    fn catch_up(self, drivers: Vec<&mut Driver>) -> Result<Stepped, String> {
-        if drivers.is_empty() {
-            return Ok(Stepped::default());
-        }
-        let threads = std::thread::available_parallelism().map_or(1, |processors| 2 * usize::from(processors)).min(drivers.len());
-        let mut shares: Vec<Vec<&mut Driver>> = (0..threads).map(|_| Vec::new()).collect();
-        for (place, driver) in drivers.into_iter().enumerate() {
-            shares[place % threads].push(driver);
-        }
-        let own = shares.pop().unwrap_or_default();
-        std::thread::scope(|scope| {
-            let spawn = |share| std::thread::Builder::new().name("tol-catch-up".into()).spawn_scoped(scope, move || self.catch_up_share(share));
-            let helpers: Vec<_> = shares.into_iter().map(spawn).collect();
-            let mut stepped = self.catch_up_share(own)?;
-            // One that could not be started is made up for in the next turn.
-            for helper in helpers.into_iter().flatten() {
-                let more = helper.join().unwrap_or_else(|panic| Err(crate::owner::panic_text(&*panic)))?;
-                stepped.moved |= more.moved;
-                stepped.outputs.extend(more.outputs);
-            }
-            Ok(stepped)
-        })
-    }
-
-    fn catch_up_share(self, mut drivers: Vec<&mut Driver>) -> Result<Stepped, String> {
-        let mut stepped = Stepped::default();
-        while !drivers.is_empty() && Instant::now() < self.until {
-            let mut left = Vec::with_capacity(drivers.len());
-            for driver in drivers {
-                if self.step(driver, &mut stepped)? && driver.is_far_behind() {
-                    left.push(driver);
-                }
-            }
-            drivers = left;
-            self.shared.beat.fetch_add(1, Ordering::Relaxed);
-        }
-        Ok(stepped)
-    }
-}
-
 /// One system on its thread.
 pub struct SystemActor {
     description: Description,
@@ -317,16 +240,18 @@ impl SystemActor {
             let pending = std::mem::take(&mut *lock(&self.shared.pending));
             let wanted = |driver: &Driver| pending.all || pending.some.contains(&driver.owner().partition());
             let shared = self.shared.clone();
-            let turn = Turn { environment: &self.environment, shared: &shared, until };
-            let (mut behind, mut others): (Vec<&mut Driver>, Vec<&mut Driver>) =
-                self.drivers.iter_mut().filter(|driver| wanted(driver)).partition(|driver| driver.is_far_behind());
-            if behind.len() < 2 {
-                others.append(&mut behind);
-            }
-            let mut stepped = turn.catch_up(behind)?;
-            others.into_iter().try_for_each(|driver| turn.step(driver, &mut stepped).map(drop))?;
-            for (partition, output) in stepped.outputs {
+            let environment = &self.environment;
+            let moved = |partition| {
+                lock(&shared.pending).some.insert(partition);
+            };
+            let turn = Turn { moment: &|| environment.moment(), abandoned: &shared.abandoned, beat: &shared.beat, moved: &moved, until };
+            let mut stepped = turn.steps(self.drivers.iter_mut().filter(|driver| wanted(driver)).collect());
+            // What a partition gave out stays done, whatever became of those stepped after it.
+            for (partition, output) in stepped.outputs.drain(..) {
                 self.output(partition, output);
+            }
+            if let Some(problem) = stepped.problem {
+                return Err(problem);
             }
             if shared.abandoned.load(Ordering::Acquire) {
                 return Ok(false);

@@ -8,6 +8,7 @@
 pub mod actor;
 pub mod machine;
 pub mod root;
+mod turn;
 
 pub use actor::{Command, SystemShared};
 pub use machine::{Limits, Machine, State, Verdict};
