@@ -23,6 +23,8 @@ class Run:
         self.load = None
         # The node does not take facts any more; acknowledged facts may be gone; the damage must be in the node's log.
         self.damaged = self.loses = self.must_tell = False
+        # The log was away for so long that flags' answers must have said they are the last known.
+        self.log_was_away = False
 
     def quiet(self):
         """Ends the load before the fault: what it sent is acknowledged."""
@@ -38,11 +40,11 @@ class Row:
 
     def __init__(self, fault):
         self.fault, self.recovery, self.digests, self.refused, self.remark, self.late = fault, "", "", "", "", ""
-        self.acknowledged = self.found = self.lost = self.twice = None
+        self.acknowledged = self.found = self.lost = self.twice = self.flags = None
         self.ok, self.skipped, self.loses, self.seconds = True, False, False, 0.0
 
     def cells(self):
-        return (self.fault, self.recovery, self.acknowledged, self.found, self.lost, self.twice, self.digests, self.refused, self.remark)
+        return (self.fault, self.recovery, self.acknowledged, self.found, self.lost, self.twice, self.digests, self.refused, self.flags and self.flags.cell(), self.remark)
 
     def not_run(self, reason):
         self.recovery, self.remark, self.skipped = "not run", reason, True
@@ -75,12 +77,12 @@ def count(run, into):
     node = run.source.choice(cluster.alive())
     acknowledged = load.acknowledged_ids | Probe.acknowledged_of(run.row)
     began = time.monotonic()
-    ids = found(node, run.row)
+    ids, answered = found(node, run.row)
     missing = acknowledged - ids.keys()
     while missing and time.monotonic() - began < 30:
         # A node may not have heard of what another one wrote; but what is in the log is found in time.
         time.sleep(0.5)
-        ids = found(node, run.row)
+        ids, answered = found(node, run.row)
         if acknowledged <= ids.keys():
             into.late = f"{len(missing)} facts were found on {node.name} only {time.monotonic() - began:.1f} s later"
         missing = acknowledged - ids.keys()
@@ -88,6 +90,7 @@ def count(run, into):
     into.lost, into.twice = len(missing), sum(ids.values()) - len(ids)
     into.digests = digests_agree(cluster)
     check(not missing or run.loses, f"not found on {node.name}: {sorted(missing)[:20]}")
+    load.flags.verify(answered, complete=not run.loses)
 
 
 def one_row(cluster, name, inject, arguments, number):
@@ -107,7 +110,7 @@ def one_row(cluster, name, inject, arguments, number):
                 cluster.wait_whole()
                 time.sleep(0.3)
         row.refused = f"{load.unanswered} of {load.queries}"
-        row.loses = run.loses
+        row.flags, row.loses = load.flags, run.loses
         if run.damaged:
             row.acknowledged = load.acknowledged
             check(run.loses, "it should go on")
@@ -115,6 +118,7 @@ def one_row(cluster, name, inject, arguments, number):
             count(run, row)
             row.remark = f"{row.remark}; {row.late}".strip("; ") if row.late else row.remark
             check(row.twice == 0 and row.digests == "equal" and (row.lost == 0 or run.loses), "")
+        check(not run.log_was_away or load.flags.last_known, "no answer with flags said that they are the last known, though the log was away")
         check(not run.must_tell or "told:" in row.remark.replace("NOT told", ""), "nothing in the node's log names the damage")
     except Skipped as reason:
         row.not_run(str(reason))
@@ -132,7 +136,7 @@ def kill_loop(cluster, kafka, wanted, arguments, progress):
     run = Run(cluster, f"kills-{'kafka' if kafka else 'embedded'}", random.Random(f"{arguments.seed} kills {kafka}"), arguments.quick)
     try:
         with Load(cluster, run.row, f"{arguments.seed} kills {kafka}", pause_s=0.1) as load:
-            run.load = load
+            run.load, kills.flags = load, load.flags
             for number in range(wanted):
                 progress.step(f"kill {number + 1} of {wanted}", 1)
                 check(time.monotonic() < arguments.deadline, "the time given was over")

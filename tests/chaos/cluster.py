@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "clients"))
 from support import Broker, Failure, Node, binary, check, eventually, free_port  # noqa: E402
 
 PARTITIONS = 8
-PROJECTIONS = ("customers", "revenue")
+PROJECTIONS = ("customers", "revenue", "flags")
 
 
 class Member(Node):
@@ -57,18 +57,25 @@ class Member(Node):
     def stop(self):
         if self.stopped and self.runs():
             self.freeze(False)
+        # From here on it may turn clients away.
+        self.stopped = True
         super().stop()
+        self.stopped = False
 
     def send(self, method, path, body=None, content_type="application/json", timeout=15):
         """Status and JSON; (None, reason) when nobody answers."""
+        return self.exchange(method, path, body, content_type, timeout)[:2]
+
+    def exchange(self, method, path, body=None, content_type="application/json", timeout=15):
+        """Status, JSON and headers."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         try:
             connection.request(method, path, body, {"content-type": content_type} if body is not None else {})
             answer = connection.getresponse()
             text = answer.read()
-            return answer.status, json.loads(text or b"null")
+            return answer.status, json.loads(text or b"null"), answer.headers
         except (OSError, http.client.HTTPException, ValueError) as error:
-            return None, str(error)
+            return None, str(error), {}
         finally:
             connection.close()
 

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from urllib.parse import quote
 
 from cluster import PARTITIONS, check
+from flags import ANSWERS, Flags
 
 BATCH = 20
 CUSTOMERS = 400
@@ -28,7 +29,7 @@ def order(row, number, customer):
 
 
 class Load:
-    """Publishers that send a batch again, to any node, until it is acknowledged; and a reader that asks for rows all the while."""
+    """Publishers that send a batch again, to any node, until it is acknowledged; readers that ask for rows and flags all the while."""
 
     def __init__(self, cluster, row, seed, publishers=3, pause_s=0.02):
         self.cluster, self.row, self.pause_s = cluster, row, pause_s
@@ -37,7 +38,9 @@ class Load:
         self.acknowledged_ids = set()
         self.problems = Counter()
         self.threads = [threading.Thread(target=self.publish, args=(random.Random(f"{seed} {number}"), number), daemon=True) for number in range(publishers)]
-        self.threads.append(threading.Thread(target=self.query, args=(random.Random(f"{seed} query"),), daemon=True))
+        self.flags = Flags(self)
+        others = {"query": self.query, "flags": self.flags.write, "evaluate": self.flags.read}
+        self.threads += [threading.Thread(target=target, args=(random.Random(f"{seed} {name}"),), daemon=True) for name, target in others.items()]
 
     def __enter__(self):
         for thread in self.threads:
@@ -56,17 +59,22 @@ class Load:
         while not self.ending.is_set():
             batch = [order(self.row, f"{publisher}-{number + offset}", source.randrange(CUSTOMERS)) for offset in range(BATCH)]
             number += BATCH
-            with self.lock:
-                self.sent += BATCH
-            until = None
-            while not self.offer(source, batch):
-                # What was begun is brought to its end, so that every fact sent is one acknowledged.
-                if self.ending.is_set():
-                    until = until or time.monotonic() + 90
-                    if time.monotonic() > until:
-                        return
-                time.sleep(0.05)
+            if not self.offer_until_taken(source, batch):
+                return
             time.sleep(self.pause_s)
+
+    def offer_until_taken(self, source, batch):
+        """What was begun is brought to its end, so that every fact sent is one acknowledged; whether it was."""
+        with self.lock:
+            self.sent += len(batch)
+        until = None
+        while not self.offer(source, batch):
+            if self.ending.is_set():
+                until = until or time.monotonic() + 90
+                if time.monotonic() > until:
+                    return False
+            time.sleep(0.05)
+        return True
 
     def offer(self, source, batch):
         nodes = self.cluster.alive()
@@ -152,8 +160,8 @@ class Probe:
 
 
 def found(node, row):
-    """Ids of the row's facts in the log, with how often each is there."""
-    ids, cursor, until = Counter(), "", time.monotonic() + 30
+    """Ids of the row's facts in the log, with how often each is there; and of its requests about flags, how often each was answered."""
+    ids, answered, cursor, until = Counter(), Counter(), "", time.monotonic() + 30
     while True:
         status, page = node.send("GET", f"/events?correlation={quote(row)}&limit=500{cursor}", timeout=120)
         if status == 503 and time.monotonic() < until:
@@ -161,6 +169,7 @@ def found(node, row):
             continue
         check(status == 200, f"GET /events answered {status}: {page}")
         ids.update(item["id"] for item in page["items"] if item["source"] == SOURCE)
+        answered.update(item.get("causationid") for item in page["items"] if item["type"] in ANSWERS)
         if not page.get("next_cursor"):
-            return ids
+            return ids, answered
         cursor = "&cursor=" + quote(page["next_cursor"], safe="")

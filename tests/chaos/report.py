@@ -15,11 +15,13 @@ BEGIN, END = "<!-- scripts/chaos: begin -->", "<!-- scripts/chaos: end -->"
 EMBEDDED_P99_S, TAKEOVER_P99_S = 5.0, 15.0
 LOGS = {True: "Three nodes on one Apache Kafka", False: "One node on the embedded log"}
 EXPLAINED = """\
-Written by `scripts/chaos --kills 100 --report docs/reliability.md`, which does these things to real nodes, a real Apache Kafka and a real disk while three publishers and a reader go on.
+Written by `scripts/chaos --kills 100 --report docs/reliability.md`, which does these things to real nodes, a real Apache Kafka and a real disk while publishers and readers go on.
 
 - A publisher sends a batch again, to any node, with the same ids, until it is acknowledged. **Recovery** is the time from the fault until every partition acknowledges a fact again.
 - **Found**, **lost** and **twice** count the row's facts in the log after everything has settled, by id.
-- **Digests** are those of the customers and revenue projections: on all nodes of a cluster; on a single node, as served and after a rebuild from the log.
+- **Digests** are those of the customers, revenue and flags projections: on all nodes of a cluster; on a single node, as served and after a rebuild from the log.
+- **Flags**: a writer changes and kills flags, a reader asks every node for all of them by OFREP. A process that has served flags once must not refuse while it runs, also while the broker is away
+  (then it says that they are the last known), and never serves an older value after a newer one. After all has settled every node serves the last change that was acknowledged, and each request was answered by one event.
 - **Queries refused** count those to a node that was down or starting, too: nobody chose another node for them."""
 
 
@@ -34,7 +36,7 @@ class Kills:
         self.kafka, self.wanted, self.times = kafka, wanted, []
         self.acknowledged = self.found = self.lost = self.twice = 0
         self.digests = self.late = ""
-        self.problem = None
+        self.problem = self.flags = None
 
     def target(self):
         return TAKEOVER_P99_S if self.kafka else EMBEDDED_P99_S
@@ -53,19 +55,20 @@ class Kills:
 
     def cells(self):
         p50, p99, worst = self.percentiles()
-        return (self.name(), f"{len(self.times)} of {self.wanted}", p50, p99, f"< {self.target():.0f} s", worst, self.acknowledged, self.found, self.lost, self.twice, self.digests)
+        return (self.name(), f"{len(self.times)} of {self.wanted}", p50, p99, f"< {self.target():.0f} s", worst, self.acknowledged, self.found, self.lost, self.twice, self.digests, self.flags and self.flags.cell())
 
 
 class Table:
     """The rows so far."""
 
-    HEADER = ("fault", "recovery", "acknowledged", "found", "lost", "twice", "digests", "queries refused", "remarks")
-    KILLS = ("", "kills", "recovery p50", "p99", "target", "worst", "acknowledged", "found", "lost", "twice", "digests")
+    HEADER = ("fault", "recovery", "acknowledged", "found", "lost", "twice", "digests", "queries refused", "flags", "remarks")
+    KILLS = ("", "kills", "recovery p50", "p99", "target", "worst", "acknowledged", "found", "lost", "twice", "digests", "flags")
 
     def __init__(self):
         self.rows, self.kills = {True: [], False: []}, []
         self.failed = self.count = self.skipped = 0
         self.acknowledged = self.lost = self.twice = 0
+        self.flags_asked = self.flags_refused = 0
         self.started = time.monotonic()
 
     def add(self, kafka, name, row):
@@ -75,6 +78,7 @@ class Table:
         self.acknowledged += row.acknowledged or 0
         self.twice += row.twice or 0
         self.lost += 0 if row.loses else row.lost or 0
+        self.add_flags(row.flags)
         cells = row.cells()
         self.rows[kafka].append(cells if row.ok else (cells[0], *cells[1:-1], f"**not as it should be** {cells[-1]}"))
         self.say(row.ok, name, self.HEADER[1:], cells[1:], row.seconds)
@@ -85,11 +89,17 @@ class Table:
         self.acknowledged += kills.acknowledged
         self.lost += kills.lost
         self.twice += kills.twice
+        self.add_flags(kills.flags)
         self.kills.append(kills)
         self.say(kills.ok(), "kills", self.KILLS[1:], kills.cells()[1:], 0)
         for note in (kills.problem, kills.late):
             if note:
                 print(f"        {note}", flush=True)
+
+    def add_flags(self, flags):
+        if flags:
+            self.flags_asked += flags.asked
+            self.flags_refused += flags.refused
 
     @staticmethod
     def say(ok, name, titles, cells, seconds):
@@ -102,6 +112,7 @@ class Table:
         lines = ["| | measured | target |", "|---|---|---|"]
         lines.append(f"| acknowledged facts lost | {self.lost} of {self.acknowledged:,} | 0 |")
         lines.append(f"| facts twice | {self.twice} of {self.acknowledged:,} | 0 |")
+        lines.append(f"| flags refused by a node that runs and has served them | {self.flags_refused} of {self.flags_asked:,} | 0 |")
         for kills in self.kills:
             p50, p99, worst = kills.percentiles()
             lines.append(f"| {kills.name()}, {len(kills.times)} times `kill -9` | p50 {p50}, p99 {p99}, worst {worst} | p99 < {kills.target():.0f} s |")

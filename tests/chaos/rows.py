@@ -85,6 +85,7 @@ def broker_killed(run):
     run.cluster.broker.command("crash")
     probe = Probe(run.cluster, run.row)
     run.cluster.broker.command("up")
+    run.log_was_away = True
     return probe.all(), "the broker's own start included"
 
 
