@@ -125,7 +125,9 @@ impl Set {
             }
             Self::GrowthBook(set) => {
                 let given = object(context)?;
-                let context = of_sdk(&given);
+                let context = growthbook::Context::of_sdk(&given);
+                let overridden = given.get("overrides").and_then(Value::as_object).map(|overrides| set.overridden(overrides));
+                let set = overridden.as_ref().unwrap_or(set);
                 Ok(flags.iter().map(|name| of_growthbook(&set.evaluate(name, &context))).collect())
             }
             Self::Flagd(set) => {
@@ -141,22 +143,6 @@ fn object(json: &str) -> Result<Value<'_>, Error> {
     match Value::parse(json).map_err(Error::Context)? {
         found @ Value::Object(_) => Ok(found),
         _ => Err(Error::Context(serde::de::Error::custom("expected an object"))),
-    }
-}
-
-/// GrowthBook's attributes, or what its SDKs call the context: an object that has them beside what is forced.
-fn of_sdk<'a>(given: &'a Value<'a>) -> growthbook::Context<'a> {
-    let object = |name: &str| given.get(name).and_then(Value::as_object).cloned();
-    let Some(attributes @ Value::Object(_)) = given.get("attributes") else { return growthbook::Context::new(given.clone()) };
-    growthbook::Context {
-        url: given.get("url").and_then(Value::as_str).unwrap_or_default(),
-        enabled: given.get("enabled") != Some(&Value::Bool(false)),
-        qa_mode: given.get("qaMode") == Some(&Value::Bool(true)),
-        forced_variations: object("forcedVariations"),
-        forced_features: object("forcedFeatureValues"),
-        groups: object("groups"),
-        sticky: object("stickyBucketAssignmentDocs"),
-        ..growthbook::Context::new(attributes.clone())
     }
 }
 

@@ -122,13 +122,7 @@ fn growthbooks_feature_cases_hold_after_import_and_export() {
             let features = growthbook::Features::from_json(&definitions.to_string()).unwrap();
             let text = source.to_string();
             let parsed = value::Value::parse(&text).unwrap();
-            let object = |name: &str| parsed.get(name).and_then(value::Value::as_object).cloned();
-            let context = growthbook::Context {
-                forced_variations: object("forcedVariations"),
-                forced_features: object("forcedFeatureValues"),
-                sticky: object("stickyBucketAssignmentDocs"),
-                ..growthbook::Context::new(parsed.get("attributes").cloned().unwrap_or(value::Value::Object(Default::default())))
-            };
+            let context = growthbook::Context::of_sdk(&parsed);
             let found: Value = serde_json::from_str(&features.evaluate(key, &context).report().to_json()).unwrap();
             for (field, wanted) in expected.as_object().unwrap() {
                 let number = |value: &Value| value.as_f64().map_or_else(|| value.clone(), Value::from);

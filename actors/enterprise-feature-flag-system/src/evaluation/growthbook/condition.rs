@@ -155,11 +155,23 @@ pub(super) struct Scope<'s> {
     pub(super) visited: SmallVec<[&'s str; 4]>,
 }
 
+impl<'s> Scope<'s> {
+    pub(super) fn new(groups: &'s Groups) -> Self {
+        Self { groups, visited: SmallVec::new() }
+    }
+}
+
 impl Condition {
     /// Compiles a condition. What is not understood holds for nobody.
     pub fn compile(source: &Value<'_>) -> Self {
-        let Value::Object(source) = source else { return Self::default() };
-        Self(source.iter().map(|(key, value)| Clause::compile(key, value)).collect())
+        let of_list = |items: &[Value<'_>]| Self(items.iter().enumerate().map(|(place, item)| Clause::compile(&place.to_string(), item)).collect());
+        match source {
+            Value::Object(source) => Self(source.iter().map(|(key, value)| Clause::compile(key, value)).collect()),
+            // Lists and texts have their places for keys.
+            Value::Array(items) => of_list(items),
+            Value::String(text) => of_list(&characters(text)),
+            _ => Self::default(),
+        }
     }
 
     pub(super) fn holds<'s>(&'s self, attributes: &Value<'_>, scope: &mut Scope<'s>) -> bool {
@@ -169,7 +181,10 @@ impl Condition {
 
 impl Clause {
     fn compile(key: &str, value: &Value<'_>) -> Self {
-        let conditions = || value.as_array().unwrap_or_default().iter().map(Condition::compile).collect();
+        let conditions = || match value {
+            Value::String(text) => characters(text).iter().map(Condition::compile).collect(),
+            value => value.as_array().unwrap_or_default().iter().map(Condition::compile).collect(),
+        };
         match key {
             "$or" => Self::Or(conditions()),
             "$nor" => Self::Nor(conditions()),
@@ -197,6 +212,11 @@ impl Clause {
             Self::Attribute(path, test) => with(attributes, path, |value| test.holds(value, scope)),
         }
     }
+}
+
+/// A text's UTF-16 units, which JavaScript takes for its items.
+fn characters(text: &str) -> Vec<Value<'static>> {
+    text.encode_utf16().map(|unit| Value::String(String::from_utf16_lossy(&[unit]).into())).collect()
 }
 
 /// A dotted path.

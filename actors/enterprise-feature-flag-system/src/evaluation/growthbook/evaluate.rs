@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::experiment::{Experiment, Filter, Leaf};
+use super::experiment::{Experiment, Filter, Leaf, index};
 use super::hash::{choose_variation, hash, in_namespace, in_range, query_string_override};
 use super::js::text_in;
 use super::{Context, Features, Kind, Part, Rollout};
@@ -153,7 +153,7 @@ impl Features {
                 if found.source == Source::CyclicPrerequisite {
                     return result(&NULL, Source::CyclicPrerequisite);
                 }
-                if !self.value_satisfies(found.value, &parent.condition) {
+                if !self.value_satisfies(found.value, &parent.condition, context) {
                     if parent.gate {
                         return result(&NULL, Source::Prerequisite);
                     }
@@ -166,7 +166,7 @@ impl Features {
             match &rule.kind {
                 Kind::Nothing => {}
                 Kind::Force { value, condition, rollout } => {
-                    let holds = condition.as_ref().is_none_or(|condition| condition.holds(&context.attributes, &mut self.scope()));
+                    let holds = condition.as_ref().is_none_or(|condition| condition.holds(&context.attributes, &mut self.scope(context)));
                     if holds && rollout.as_ref().is_none_or(|rollout| rollout.reaches(context)) {
                         return FeatureResult { value, source: Source::Force, rule_id: &rule.id, experiment: None };
                     }
@@ -183,10 +183,10 @@ impl Features {
     }
 
     /// Whether `{"value": value}` satisfies a condition.
-    fn value_satisfies(&self, value: &Value<'_>, condition: &super::Condition) -> bool {
+    fn value_satisfies(&self, value: &Value<'_>, condition: &super::Condition, context: &Context<'_>) -> bool {
         // The only place that builds a value: a prerequisite's condition speaks of the attribute `value`.
         let attributes = Value::Object(Object::new(vec![(Cow::Borrowed("value"), value.clone())]));
-        condition.holds(&attributes, &mut self.scope())
+        condition.holds(&attributes, &mut self.scope(context))
     }
 
     fn experiment<'a>(
@@ -238,7 +238,7 @@ impl Features {
         let mut buffer = ryu_js::Buffer::new();
         let hash_text = text_in(hash_value, &mut buffer);
         let (assigned, blocked) = match sticky {
-            Some((documents, sticky)) => earlier(documents, sticky, experiment, context),
+            Some((documents, sticky)) => earlier(documents, assignments, sticky, experiment, context),
             None => (None, false),
         };
         let found_sticky = assigned.is_some();
@@ -248,12 +248,12 @@ impl Features {
                 (None, Some((name, range))) => !in_namespace(&hash_text, name, *range),
                 (None, None) => false,
             };
-            if filtered || experiment.condition.as_ref().is_some_and(|condition| !condition.holds(&context.attributes, &mut self.scope())) {
+            if filtered || experiment.condition.as_ref().is_some_and(|condition| !condition.holds(&context.attributes, &mut self.scope(context))) {
                 return outside();
             }
             for parent in &experiment.parents {
                 let found = self.feature(&parent.id, context, stack, assignments);
-                if found.source == Source::CyclicPrerequisite || !self.value_satisfies(found.value, &parent.condition) {
+                if found.source == Source::CyclicPrerequisite || !self.value_satisfies(found.value, &parent.condition, context) {
                     return outside();
                 }
             }
@@ -269,7 +269,7 @@ impl Features {
             return outside();
         };
         let leaf = experiment.bandit.as_ref().map(|bandit| {
-            let chosen = bandit.leaves.iter().find(|leaf| leaf.condition.holds(&context.attributes, &mut self.scope()));
+            let chosen = bandit.leaves.iter().find(|leaf| leaf.condition.holds(&context.attributes, &mut self.scope(context)));
             (chosen.unwrap_or(&bandit.fallback), bandit.version.as_ref())
         });
         let ranges = leaf.map_or(&experiment.ranges, |(leaf, _)| &leaf.ranges);
@@ -301,12 +301,6 @@ impl Features {
         }
         found
     }
-}
-
-/// A variation's number; what is none stands for none.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-fn index(value: &Value<'_>) -> Option<usize> {
-    value.as_number().filter(|number| *number >= 0.0 && number.fract() == 0.0).map(|number| number as usize)
 }
 
 /// The attribute to hash and its value, if that is there.
@@ -363,16 +357,30 @@ fn document<'d>(documents: &'d Object<'_>, attribute: &str, value: &str) -> Opti
     documents.get(&format!("{attribute}||{value}"))?.get("assignments")
 }
 
-/// The variation of an earlier assignment, and whether an earlier version blocks the person.
-fn earlier(documents: &Object<'_>, sticky: &super::experiment::Sticky, experiment: &Experiment, context: &Context<'_>) -> (Option<usize>, bool) {
-    let own = document(documents, &experiment.hash_attribute, &sticky_value(context, &experiment.hash_attribute));
+/// The variation of an earlier assignment, of this evaluation or before it, and whether an earlier version blocks the person.
+fn earlier(
+    documents: &Object<'_>,
+    assignments: &[Assignment],
+    sticky: &super::experiment::Sticky,
+    experiment: &Experiment,
+    context: &Context<'_>,
+) -> (Option<usize>, bool) {
     // Without a fallback attribute the SDKs look under `id`.
-    let fallback = experiment.fallback_attribute.as_deref().unwrap_or("id");
-    let other = Some(sticky_value(context, fallback)).filter(|value| !value.is_empty()).and_then(|value| document(documents, fallback, &value));
-    let kept = |assignment: &str| [own, other].into_iter().flatten().find_map(|assignments| assignments.get(assignment));
+    let attributes = [experiment.hash_attribute.as_ref(), experiment.fallback_attribute.as_deref().unwrap_or("id")];
+    let values = attributes.map(|attribute| sticky_value(context, attribute));
+    let kept = |assignment: &str| {
+        let of = |place: usize| {
+            let (attribute, value) = (attributes[place], values[place].as_ref());
+            let now = assignments.iter().rev().find(|known| known.attribute == attribute && known.value == value && known.experiment == assignment);
+            let before = || document(documents, attribute, value).and_then(|known| known.get(assignment));
+            now.map(|known| Cow::Owned(Value::String(known.variation.as_str().into()))).or_else(|| before().map(Cow::Borrowed))
+        };
+        of(0).or_else(|| if values[1].is_empty() { None } else { of(1) })
+    };
     if sticky.blocked.iter().any(|assignment| kept(assignment).is_some()) {
         return (None, true);
     }
-    let key = kept(&sticky.assignment).and_then(Value::as_str);
+    let found = kept(&sticky.assignment);
+    let key = found.as_deref().and_then(Value::as_str);
     (key.and_then(|key| experiment.meta.iter().position(|meta| meta.given && meta.key.as_ref() == key)), false)
 }

@@ -1,8 +1,10 @@
 //! Compiled experiments: who is in, and with which variation.
 
-use super::condition::Condition;
+use std::borrow::Cow;
 
+use super::condition::Condition;
 use super::hash::{Range, bucket_ranges, equal_weights};
+use super::js::{to_number, to_text};
 use super::url::{OldTarget, Targets};
 use crate::evaluation::value::{Object, Value};
 
@@ -119,30 +121,24 @@ impl Experiment {
     /// Compiles an experiment that is run by itself. `None` if it has no variations.
     pub fn compile(source: &Value<'_>) -> Option<Self> {
         let source = source.as_object()?;
-        Self::new(source, source.get("variations")?, source.get("key").and_then(Value::as_str).unwrap_or_default(), true, None)
+        Self::new(source, source.get("variations")?, &text(source, "key").unwrap_or_default(), true, None)
     }
 
     /// Compiles a feature's rule. `None` if it has no variations.
     pub(super) fn of_rule(rule: &Object<'_>, feature: &str, bandits: &Value<'_>) -> Option<Self> {
         let variations = [rule.get("contextualVariations"), rule.get("variations")].into_iter().flatten().find(|found| **found != Value::Null)?;
-        let key = rule.get("key").and_then(Value::as_str).filter(|key| !key.is_empty()).unwrap_or(feature);
+        let key = text(rule, "key").unwrap_or(Cow::Borrowed(feature));
         let bandit = rule.get("contextualBanditRef").and_then(Value::as_str).and_then(|name| bandits.get(name)).filter(|bandit| bandit.is_truthy());
-        Self::new(rule, variations, key, false, bandit)
+        Self::new(rule, variations, &key, false, bandit)
     }
 
     fn new(source: &Object<'_>, variations: &Value<'_>, key: &str, alone: bool, bandit: Option<&Value<'_>>) -> Option<Self> {
         let variations: Box<[Value<'static>]> = variations.as_array()?.iter().map(|value| value.clone().into_owned()).collect();
-        let text = |name: &str| source.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
-        let coverage = source.get("coverage").map_or(1.0, |coverage| coverage.as_number().unwrap_or(0.0));
-        let weights = numbers(source.get("weights"));
-        let ranges = match source.get("ranges").and_then(Value::as_array) {
-            Some(ranges) => ranges.iter().map(range).collect(),
-            None => bucket_ranges(variations.len(), coverage, weights.as_deref()),
-        };
-        let number = |name: &str| source.get(name).and_then(Value::as_number).unwrap_or(0.0);
+        let coverage = source.get("coverage").map_or(1.0, to_number);
+        let ranges = given_ranges(source).unwrap_or_else(|| bucket_ranges(variations.len(), coverage, numbers(source.get("weights")).as_deref()).into());
         let sticky = (!source.get("disableStickyBucketing").is_some_and(Value::is_truthy)).then(|| Sticky {
-            assignment: format!("{key}__{}", super::js::to_text(&Value::Number(number("bucketVersion")))).into(),
-            blocked: versions(number("minBucketVersion")).map(|version| format!("{key}__{version}").into()).collect(),
+            assignment: format!("{key}__{}", text(source, "bucketVersion").unwrap_or(Cow::Borrowed("0"))).into(),
+            blocked: versions(source.get("minBucketVersion").map_or(0.0, to_number)).map(|version| format!("{key}__{version}").into()).collect(),
         });
         let status = source.get("status").and_then(Value::as_str).filter(|_| alone);
         let mut definition: Vec<_> = vec![("variations".into(), Value::Array(variations.to_vec())), ("key".into(), Value::String(key.to_owned().into()))];
@@ -153,21 +149,20 @@ impl Experiment {
         }
         Some(Self {
             meta: meta(source.get("meta"), variations.len()),
-            ranges: ranges.into(),
-            hash_attribute: text("hashAttribute").unwrap_or("id").into(),
-            fallback_attribute: text("fallbackAttribute").map(Box::from),
-            seed: text("seed").unwrap_or(key).into(),
+            ranges,
+            hash_attribute: text(source, "hashAttribute").unwrap_or(Cow::Borrowed("id")).into(),
+            fallback_attribute: text(source, "fallbackAttribute").map(Box::from),
+            seed: text(source, "seed").unwrap_or(Cow::Borrowed(key)).into(),
             hash_version: hash_version(source, 1.0),
             filters: filters(source),
-            namespace: source.get("namespace").and_then(Value::as_array).and_then(|parts| match parts {
-                [Value::String(name), Value::Number(start), Value::Number(end), ..] => Some((name.as_ref().into(), (*start, *end))),
-                _ => None,
+            namespace: source.get("namespace").filter(|namespace| namespace.is_truthy()).map(|namespace| {
+                let name = namespace.as_array().and_then(|parts| parts.first()).map_or(Cow::Borrowed("undefined"), to_text);
+                (name.into(), (item(namespace, 1), item(namespace, 2)))
             }),
             condition: source.get("condition").filter(|condition| condition.is_truthy()).map(Condition::compile),
             parents: if alone { parents(source) } else { Box::default() },
             sticky,
-            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-            force: source.get("force").filter(|_| alone).map(|force| force.as_number().filter(|number| *number >= 0.0).map(|number| number as usize)),
+            force: source.get("force").filter(|_| alone).map(index),
             inactive: status == Some("draft") || (alone && source.get("active") == Some(&Value::Bool(false))),
             stopped: status == Some("stopped"),
             targets: Targets::compile(source.get("urlPatterns").filter(|_| alone)),
@@ -186,6 +181,26 @@ impl Experiment {
     /// Its key.
     pub fn key(&self) -> &str {
         &self.key
+    }
+
+    /// The experiment with fields changed by a context's `overrides`. Its key and what is reported of it stay.
+    pub(super) fn overridden(&self, over: &Object<'_>) -> Self {
+        let entries = self.definition.iter().chain(over.iter()).map(|(name, value)| (Cow::Owned(name.to_owned()), value.clone()));
+        let merged = Object::new(entries.collect());
+        let Some(changed) = merged.get("variations").and_then(|variations| Self::new(&merged, variations, &self.key, true, None)) else { return self.clone() };
+        let coverage = merged.get("coverage").map_or(1.0, to_number);
+        let rebased = |leaf: &Leaf| {
+            let weights =
+                over.get("weights").filter(|weights| weights.is_truthy()).map_or_else(|| leaf.weights.clone(), |weights| weights.clone().into_owned());
+            let ranges = given_ranges(&merged).unwrap_or_else(|| bucket_ranges(changed.variations.len(), coverage, numbers(Some(&weights)).as_deref()).into());
+            Leaf { weights, ranges, ..leaf.clone() }
+        };
+        let bandit = self.bandit.as_ref().map(|bandit| Bandit {
+            leaves: bandit.leaves.iter().map(rebased).collect(),
+            fallback: rebased(&bandit.fallback),
+            version: bandit.version.clone(),
+        });
+        Self { definition: self.definition.clone(), bandit, ..changed }
     }
 
     /// As SDKs report it; with the leaf that a contextual bandit chose.
@@ -213,10 +228,7 @@ impl Bandit {
                 .filter(|weights| weights.is_truthy())
                 .map_or_else(|| Value::Array(equal_weights(count).into_iter().map(Value::Number).collect()), |weights| weights.clone().into_owned()),
             // A rule's own ranges win over weights, whoever sets those.
-            ranges: match rule.get("ranges").and_then(Value::as_array) {
-                Some(ranges) => ranges.iter().map(range).collect(),
-                None => bucket_ranges(count, coverage, numbers(weights).as_deref()).into(),
-            },
+            ranges: given_ranges(rule).unwrap_or_else(|| bucket_ranges(count, coverage, numbers(weights).as_deref()).into()),
             reported,
         };
         let contexts = source.get("contexts").and_then(Value::as_array).unwrap_or_default();
@@ -239,15 +251,31 @@ fn meta(source: Option<&Value<'_>>, count: usize) -> Box<[Meta]> {
     (0..count)
         .map(|index| {
             let meta = source.get(index);
-            let text = |name: &str| meta.and_then(|meta| meta.get(name)).and_then(Value::as_str).filter(|text| !text.is_empty());
+            let text = |name: &str| meta.and_then(|meta| meta.get(name)).filter(|text| text.is_truthy()).map(to_text);
             Meta {
                 key: text("key").map_or_else(|| index.to_string().into(), Box::from),
-                given: text("key").is_some(),
+                given: matches!(meta.and_then(|meta| meta.get("key")), Some(Value::String(_))),
                 name: text("name").map(Box::from),
                 passthrough: meta.and_then(|meta| meta.get("passthrough")).is_some_and(Value::is_truthy),
             }
         })
         .collect()
+}
+
+/// A field as a text; none if it is not there or JavaScript takes it for false.
+pub(super) fn text<'v>(source: &'v Object<'_>, name: &str) -> Option<Cow<'v, str>> {
+    source.get(name).filter(|value| value.is_truthy()).map(to_text)
+}
+
+/// A variation's number; what is none stands for none.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+pub(super) fn index(value: &Value<'_>) -> Option<usize> {
+    match value {
+        Value::Number(number) if *number >= 0.0 && number.fract() == 0.0 => Some(*number as usize),
+        // A key of an array, as JavaScript sees it.
+        Value::String(text) => text.parse().ok().filter(|number: &usize| number.to_string() == *text),
+        _ => None,
+    }
 }
 
 /// The version of the hash; 0 and what is no number stand for the default.
@@ -259,16 +287,26 @@ pub(super) fn hash_version(source: &Object<'_>, default: f64) -> f64 {
     }
 }
 
-/// A pair of numbers; what is none lets nobody in.
-pub(super) fn range(source: &Value<'_>) -> Range {
-    match source.as_array() {
-        Some([Value::Number(start), Value::Number(end), ..]) => (*start, *end),
-        _ => (0.0, 0.0),
-    }
+/// The number at a place of a list. What is missing compares with nothing.
+fn item(source: &Value<'_>, place: usize) -> f64 {
+    source.as_array().and_then(|items| items.get(place)).map_or(f64::NAN, to_number)
 }
 
+/// A pair of numbers, which are compared as JavaScript compares; what is none lets nobody in.
+pub(super) fn range(source: &Value<'_>) -> Range {
+    (item(source, 0), item(source, 1))
+}
+
+/// The ranges that a rule has of its own. What is no list has none for anybody.
+fn given_ranges(source: &Object<'_>) -> Option<Box<[Range]>> {
+    let ranges = source.get("ranges").filter(|ranges| ranges.is_truthy())?;
+    Some(ranges.as_array().unwrap_or_default().iter().map(range).collect())
+}
+
+/// Weights; `None` where equal ones are taken instead.
 fn numbers(source: Option<&Value<'_>>) -> Option<Vec<f64>> {
-    source?.as_array()?.iter().map(Value::as_number).collect()
+    let number = |item: &Value<'_>| matches!(item, Value::Number(_) | Value::Null | Value::Bool(_)).then(|| to_number(item));
+    source?.as_array()?.iter().map(number).collect()
 }
 
 /// The filters of a rule or an experiment; `None` if it has none, where its namespace counts.
@@ -277,8 +315,8 @@ pub(super) fn filters(source: &Object<'_>) -> Option<Box<[Filter]>> {
     Some(
         filters
             .map(|filter| Filter {
-                attribute: filter.get("attribute").and_then(Value::as_str).filter(|name| !name.is_empty()).unwrap_or("id").into(),
-                seed: filter.get("seed").map(|seed| super::js::to_text(seed).into_owned()).unwrap_or_else(|| "undefined".to_owned()).into(),
+                attribute: text(filter, "attribute").unwrap_or(Cow::Borrowed("id")).into(),
+                seed: filter.get("seed").map_or(Cow::Borrowed("undefined"), to_text).into(),
                 hash_version: hash_version(filter, 2.0),
                 ranges: filter.get("ranges").and_then(Value::as_array).unwrap_or_default().iter().map(range).collect(),
             })

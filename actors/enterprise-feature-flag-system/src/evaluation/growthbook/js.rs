@@ -71,7 +71,7 @@ pub(crate) fn text_to_number(text: &str) -> f64 {
 }
 
 /// How two texts compare: by UTF-16 units, which is not by code points beyond the basic plane.
-pub(super) fn compare_texts(a: &str, b: &str) -> Ordering {
+pub(crate) fn compare_texts(a: &str, b: &str) -> Ordering {
     if a.is_ascii() || b.is_ascii() { a.cmp(b) } else { a.encode_utf16().cmp(b.encode_utf16()) }
 }
 

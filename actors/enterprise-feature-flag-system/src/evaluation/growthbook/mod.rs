@@ -17,10 +17,11 @@ mod regex;
 mod report;
 mod url;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use self::condition::Scope;
-use self::experiment::{Filter, Parent, filters, hash_version, parents, range};
+use self::experiment::{Filter, Parent, filters, hash_version, parents, range, text};
 use self::groups::Groups;
 use self::hash::Range;
 use super::keyed::Keyed;
@@ -30,7 +31,7 @@ pub use self::condition::Condition;
 pub use self::context::Context;
 pub use self::evaluate::{Assignment, ExperimentResult, FeatureResult, Source};
 pub use self::experiment::Experiment;
-pub(crate) use self::js::text_to_number;
+pub(crate) use self::js::{compare_texts, text_to_number};
 
 /// A compiled set of features.
 #[derive(Clone, Debug, Default)]
@@ -137,11 +138,33 @@ impl Features {
 
     /// Whether a condition holds for attributes, with the groups of this set.
     pub fn condition_holds(&self, condition: &Condition, attributes: &Value<'_>) -> bool {
-        condition.holds(attributes, &mut self.scope())
+        condition.holds(attributes, &mut Scope::new(&self.groups))
     }
 
-    fn scope(&self) -> Scope<'_> {
-        Scope { groups: &self.groups, visited: smallvec::SmallVec::new() }
+    /// The groups of the context win over those of the set.
+    fn scope<'s>(&'s self, context: &'s Context<'_>) -> Scope<'s> {
+        Scope::new(context.saved_groups.as_ref().unwrap_or(&self.groups))
+    }
+
+    /// These features with their experiments changed by key, as a context's `overrides` change them.
+    pub fn overridden(&self, overrides: &Object<'_>) -> Self {
+        let mut changed = Vec::new();
+        for (key, feature) in self.features.iter() {
+            let mut feature = feature.clone();
+            let mut found = false;
+            for rule in &mut feature.rules {
+                let Kind::Experiment(experiment) = &mut rule.kind else { continue };
+                let Some(over) = overrides.get(experiment.key()).filter(|over| over.is_truthy()).and_then(Value::as_object) else { continue };
+                **experiment = experiment.overridden(over);
+                found = true;
+            }
+            if found {
+                changed.push((Arc::from(key), Some(feature)));
+            }
+        }
+        let mut features = self.clone();
+        features.features.set(changed);
+        features
     }
 }
 
@@ -172,7 +195,6 @@ impl Rule {
 impl Rollout {
     /// `None` if everyone is reached.
     fn compile(source: &Object<'_>, feature: &str) -> Option<Self> {
-        let text = |name: &str| source.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
         let part = match (source.get("range").filter(|range| range.is_truthy()), source.get("coverage")) {
             (Some(source), _) => Part::Range(range(source)),
             (None, Some(Value::Number(0.0))) => Part::Nobody,
@@ -180,9 +202,9 @@ impl Rollout {
             (None, None) => return None,
         };
         Some(Self {
-            seed: text("seed").unwrap_or(feature).into(),
-            attribute: text("hashAttribute").unwrap_or("id").into(),
-            fallback: text("fallbackAttribute").map(Box::from),
+            seed: text(source, "seed").unwrap_or(Cow::Borrowed(feature)).into(),
+            attribute: text(source, "hashAttribute").unwrap_or(Cow::Borrowed("id")).into(),
+            fallback: text(source, "fallbackAttribute").map(Box::from),
             sticky: !source.get("disableStickyBucketing").is_some_and(Value::is_truthy),
             hash_version: hash_version(source, 1.0),
             part,

@@ -21,26 +21,9 @@ impl Case {
         Self { features: Features::compile(&value(&features), &value(&groups), &value(&bandits)), context: context.to_string() }
     }
 
-    fn context(&self) -> Context<'_> {
-        let Value::Object(source) = Value::parse(&self.context).unwrap() else { panic!("an object") };
-        let object = |name: &str| source.get(name).and_then(Value::as_object).cloned();
-        Context {
-            enabled: source.get("enabled") != Some(&Value::Bool(false)),
-            qa_mode: source.get("qaMode").is_some_and(Value::is_truthy),
-            forced_variations: object("forcedVariations"),
-            forced_features: object("forcedFeatureValues"),
-            groups: object("groups"),
-            sticky: object("stickyBucketAssignmentDocs"),
-            url: match source.get("url") {
-                Some(Value::String(std::borrow::Cow::Borrowed(url))) => url,
-                _ => "",
-            },
-            ..Context::new(source.get("attributes").cloned().unwrap_or(Value::Object(Object::default())))
-        }
-    }
-
     fn evaluate(&self, key: &str) -> Json {
-        let context = self.context();
+        let given = Value::parse(&self.context).unwrap();
+        let context = Context::of_sdk(&given);
         serde_json::from_str(&self.features.evaluate(key, &context).report().to_json()).unwrap()
     }
 }
@@ -119,7 +102,8 @@ fn an_earlier_assignment_is_kept_and_a_blocked_one_leaves_out() {
     let documents = |version: u32| json!({"id||7": {"attributeName": "id", "attributeValue": "7", "assignments": {format!("exp__{version}"): "1"}}});
     let run = |extra: Json, documents: Json| {
         let case = Case::new(&json!({"attributes": {"id": "7"}, "features": rule(extra), "stickyBucketAssignmentDocs": documents}));
-        let context = case.context();
+        let given = Value::parse(&case.context).unwrap();
+        let context = Context::of_sdk(&given);
         let mut assignments = Vec::new();
         let found = case.features.evaluate_sticky("f", &context, &mut assignments);
         let (value, sticky) = (found.value.as_str().unwrap().to_owned(), found.experiment.as_ref().is_some_and(|(_, result)| result.sticky_used));
@@ -133,6 +117,90 @@ fn an_earlier_assignment_is_kept_and_a_blocked_one_leaves_out() {
     assert!(!sticky && value != "no");
     let variation = if value == "a" { "0" } else { "1" };
     assert_eq!(assignments, [Assignment { attribute: "id".into(), value: "7".into(), experiment: "exp__1".into(), variation: variation.into() }]);
+}
+
+/// What `@growthbook/growthbook` 1.8.0 answers to the same.
+#[test]
+fn fields_of_another_form_are_taken_as_javascript_takes_them() {
+    let experiment = |extra: Json| {
+        let mut rule = json!({"variations": ["a", "b"]});
+        rule.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        rule
+    };
+    for (rule, expected) in [
+        (experiment(json!({"coverage": "1"})), "b"),
+        (experiment(json!({"coverage": "abc"})), "no"),
+        (experiment(json!({"coverage": null})), "no"),
+        (experiment(json!({"weights": [null, true]})), "b"),
+        (experiment(json!({"weights": []})), "b"),
+        (experiment(json!({"ranges": [["0", "0"], ["0", 1]]})), "b"),
+        (experiment(json!({"ranges": [[0.5], [null, 1]]})), "b"),
+        (experiment(json!({"ranges": 5})), "no"),
+        (experiment(json!({"namespace": ["ns", 0]})), "no"),
+        (experiment(json!({"namespace": ["ns", null, "1"]})), "b"),
+        (experiment(json!({"namespace": []})), "no"),
+        (experiment(json!({"condition": "abc"})), "no"),
+        (experiment(json!({"condition": []})), "b"),
+        (experiment(json!({"hashAttribute": 5})), "a"),
+        (json!({"force": "yes", "condition": {"$or": "  "}}), "no"),
+        (json!({"force": "yes", "condition": {"$or": ""}}), "yes"),
+        (json!({"force": "yes", "range": ["0", "1"]}), "yes"),
+        (json!({"force": "yes", "range": [null]}), "no"),
+        (json!({"force": "yes", "coverage": true}), "yes"),
+        (json!({"force": "yes", "filters": [{"seed": "f", "ranges": [[null, "1"]]}]}), "yes"),
+    ] {
+        let case = Case::new(&json!({"attributes": {"id": "1", "5": "3"}, "features": {"f": {"defaultValue": "no", "rules": [rule]}}}));
+        assert_eq!(case.evaluate("f")["value"], expected, "{rule}");
+    }
+    let meta = experiment(json!({"meta": [{"key": 5, "name": 1}, {"key": 5, "name": 1}]}));
+    let case = Case::new(&json!({"attributes": {"id": "1"}, "features": {"f": {"rules": [meta]}}}));
+    assert_eq!(case.evaluate("f")["experimentResult"]["key"], "5");
+}
+
+#[test]
+fn a_context_overrides_attributes_groups_and_experiments() {
+    let features =
+        json!({"f": {"defaultValue": "no", "rules": [{"force": "listed", "condition": {"id": {"$inGroup": "g"}}}, {"key": "e", "variations": ["a", "b"]}]}});
+    let text = json!({"features": features, "savedGroups": {"g": ["2"]}}).to_string();
+    let features = Features::from_json(&text).unwrap();
+    for (context, expected) in [
+        (json!({"id": "2"}), "listed"),
+        (json!({"attributes": {"id": "1"}}), "a"),
+        (json!({"attributes": {"id": "1"}, "attributeOverrides": {"id": "2"}}), "listed"),
+        (json!({"attributeOverrides": {"id": "2"}}), "listed"),
+        (json!({"attributes": {"id": "1"}, "savedGroups": {"g": ["1"]}}), "listed"),
+        (json!({"attributes": {"id": "1"}, "forcedVariations": {"e": 1}}), "b"),
+        (json!({"attributes": {"id": "1"}, "forcedVariations": {"e": "1"}}), "b"),
+        (json!({"attributes": {"id": "1"}, "forcedFeatures": [["f", "x"], ["g", 1]]}), "x"),
+        (json!({"attributes": {"id": "1"}, "forcedFeatureValues": {"f": "x"}}), "x"),
+        (json!({"attributes": {"id": "1"}, "url": "https://example.com/?e=1"}), "b"),
+        (json!({"attributes": {"id": "1"}, "overrides": {"e": {"weights": [0, 1]}}}), "b"),
+        (json!({"attributes": {"id": "1"}, "overrides": {"e": {"force": 1}}}), "b"),
+        (json!({"attributes": {"id": "1"}, "overrides": {"e": {"status": "draft"}}}), "no"),
+        (json!({"attributes": {"id": "1"}, "overrides": {"e": {"condition": {"id": "7"}}}}), "no"),
+        (json!({"attributes": {"id": "1"}, "overrides": {"e": {"groups": ["beta"]}}}), "no"),
+        (json!({"attributes": {"id": "1"}, "groups": {"beta": true}, "overrides": {"e": {"groups": ["beta"]}}}), "a"),
+        (json!({"attributes": {"id": "1"}, "overrides": {"e": {"url": "^/shop"}}}), "no"),
+        (json!({"attributes": {"id": "1"}, "url": "https://example.com/shop", "overrides": {"e": {"url": "^/shop"}}}), "a"),
+        (json!({"attributes": {"id": "1"}, "overrides": {"e": {"url": "("}}}), "a"),
+        (json!({"attributes": {"id": "1"}, "overrides": {"other": {"status": "draft"}}}), "a"),
+    ] {
+        let text = context.to_string();
+        let given = Value::parse(&text).unwrap();
+        let changed = given.get("overrides").and_then(Value::as_object).map(|overrides| features.overridden(overrides));
+        let context = Context::of_sdk(&given);
+        assert_eq!(changed.as_ref().unwrap_or(&features).evaluate("f", &context).value.as_str(), Some(expected), "{text}");
+    }
+}
+
+#[test]
+fn a_variation_passed_through_is_kept_for_the_next_rule_of_the_same_experiment() {
+    let meta = json!([{"key": "0", "passthrough": true}, {"key": "1", "passthrough": true}]);
+    let rules = json!([{"key": "e", "variations": ["a", "b"], "meta": meta}, {"key": "e", "variations": ["c", "d"], "coverage": 0, "meta": [{"key": "0"}, {"key": "1"}]}]);
+    let features = json!({"f": {"defaultValue": "no", "rules": rules}});
+    let value = |context: Json| Case::new(&context).evaluate("f")["value"].clone();
+    assert_eq!(value(json!({"attributes": {"id": "1"}, "features": features})), "no");
+    assert_eq!(value(json!({"attributes": {"id": "1"}, "features": features, "stickyBucketAssignmentDocs": {}})), "c");
 }
 
 /// All cases of the SDK specification, where the data is.
@@ -163,7 +231,8 @@ fn conforms_to_growthbooks_sdk_cases() {
                     let set = Case::new(&case[1]);
                     let experiment = case[2].to_string();
                     let experiment = Experiment::compile(&Value::parse(&experiment).unwrap()).unwrap();
-                    let context = set.context();
+                    let given = Value::parse(&set.context).unwrap();
+                    let context = Context::of_sdk(&given);
                     let found = set.features.run(&experiment, &context, &mut Vec::new());
                     let value: Json = serde_json::from_str(&found.value.to_json()).unwrap();
                     (normal(&json!([value, found.in_experiment, found.hash_used])), normal(&json!([case[3], case[4], case[5]])))

@@ -150,20 +150,19 @@ fn part(pattern: &str, is_path: bool) -> Option<Regex> {
 
 /// The older `url`: a regular expression that the address or its path must match.
 #[derive(Clone, Debug)]
-pub(super) struct OldTarget(Option<Regex>);
+pub(super) struct OldTarget(Regex);
 
 impl OldTarget {
-    /// `None` where pages make no difference.
+    /// `None` where pages make no difference, or the expression is none: SDKs say so in their log and go on.
     pub(super) fn compile(source: &Object<'_>) -> Option<Self> {
-        let pattern = source.get("url").filter(|url| url.is_truthy())?;
-        Some(Self(pattern.as_str().and_then(|pattern| compile(pattern, false))))
+        compile(source.get("url")?.as_str().filter(|url| !url.is_empty())?, false).map(Self)
     }
 
     /// Whether the experiment runs on this page.
     pub(super) fn matches_page(&self, page: &str) -> bool {
         let without_scheme = page.strip_prefix("https://").or(page.strip_prefix("http://")).unwrap_or(page);
         let path = without_scheme.split_once('/').map_or_else(|| without_scheme.to_owned(), |(_, rest)| format!("/{rest}"));
-        !page.is_empty() && self.0.as_ref().is_some_and(|regex| regex.is_match(&units(page)) || regex.is_match(&units(&path)))
+        !page.is_empty() && (self.0.is_match(&units(page)) || self.0.is_match(&units(&path)))
     }
 }
 
