@@ -1,8 +1,9 @@
 //! flagd's semantics: flags whose targeting is JSONLogic with a few operators more.
 //!
-//! * `operators` — `fractional`, `sem_ver`, `starts_with`, `ends_with`
+//! * `operators` — `fractional`, `sem_ver`, `starts_with`, `ends_with`; `logic` — JSONLogic's operators as flagd's JavaScript core has them
 //! * [`Flags`] — a compiled set; [`Scratch`] — memory that evaluations use again
 
+mod logic;
 mod operators;
 
 use std::borrow::Cow;
@@ -262,7 +263,7 @@ impl Flag {
         let targeting = match source.get("targeting") {
             None | Some(Value::Null) => Targeting::None,
             Some(Value::Object(rule)) if rule.is_empty() => Targeting::None,
-            Some(rule) => match resolved(rule, evaluators, DEPTH).and_then(|rule| engine.compile(rule.to_json().as_str()).ok()) {
+            Some(rule) => match resolved(rule, evaluators, DEPTH, logic::Mode::Compiled).and_then(|rule| engine.compile(rule.to_json().as_str()).ok()) {
                 Some(logic) => Targeting::Logic(Box::new(logic)),
                 None => Targeting::Broken,
             },
@@ -277,37 +278,42 @@ impl Flag {
         self.variants.get(position as usize).map(|(name, value)| (name.as_ref(), value))
     }
 
-    /// The variant that targeting chose; booleans and numbers are taken as text.
+    /// The variant that targeting chose; what is no text is written as JavaScript writes it.
     fn variant(&self, chosen: &DataValue<'_>) -> Option<u32> {
         let mut buffer = ryu_js::Buffer::new();
+        let written;
         #[allow(clippy::cast_precision_loss)]
         let name = match chosen {
             DataValue::String(name) => name,
-            DataValue::Bool(true) => "true",
-            DataValue::Bool(false) => "false",
             DataValue::Number(NumberValue::Integer(number)) => buffer.format(*number as f64),
             DataValue::Number(NumberValue::Float(number)) => buffer.format(*number),
-            _ => return None,
+            chosen => {
+                written = logic::text(chosen);
+                written.as_ref()
+            }
         };
         self.variants.iter().zip(0..).find(|((variant, _), _)| variant.as_ref() == name).map(|(_, position)| position)
     }
 }
 
 /// A rule as the engine takes it: references to shared rules are replaced. `None` if those refer to each other or an operator is not known.
-fn resolved<'v>(rule: &Value<'v>, evaluators: &Object<'v>, depth: u32) -> Option<Value<'v>> {
+fn resolved<'v>(rule: &Value<'v>, evaluators: &Object<'v>, depth: u32, mode: logic::Mode) -> Option<Value<'v>> {
     Some(match rule {
         Value::Object(object) => {
             if let (1, Some(Value::String(name))) = (object.len(), object.get("$ref")) {
-                return resolved(evaluators.get(name)?, evaluators, depth.checked_sub(1)?);
+                return resolved(evaluators.get(name)?, evaluators, depth.checked_sub(1)?, mode);
             }
             let known = |(key, _): &(&str, &Value<'_>)| operators::KNOWN.contains(key);
             if !object.iter().all(|entry| known(&entry)) {
                 return None;
             }
-            let entries = object.iter().map(|(key, value)| Some((Cow::Owned(operators::engine_name(key).to_owned()), resolved(value, evaluators, depth)?)));
-            Value::Object(Object::new(entries.collect::<Option<_>>()?))
+            let entry = |(key, value): (&str, &Value<'v>)| {
+                let mode = mode.within(key, value);
+                Some(logic::as_operation(key, resolved(value, evaluators, depth, mode)?, mode))
+            };
+            Value::Object(Object::new(object.iter().map(entry).collect::<Option<_>>()?))
         }
-        Value::Array(items) => Value::Array(items.iter().map(|item| resolved(item, evaluators, depth)).collect::<Option<_>>()?),
+        Value::Array(items) => Value::Array(items.iter().map(|item| resolved(item, evaluators, depth, mode)).collect::<Option<_>>()?),
         other => other.clone(),
     })
 }

@@ -9,59 +9,14 @@ use datalogic_rs::operator::EvalContext;
 use datalogic_rs::{ArenaExt, CustomOperator, DataValue, Engine};
 use semver::Version;
 
-use crate::evaluation::growthbook::text_to_number;
-
 /// JSONLogic with flagd's operators.
 pub(super) fn engine() -> Engine {
-    Engine::builder()
-        .add_operator(EQUAL, Loose(true))
-        .add_operator(NOT_EQUAL, Loose(false))
+    super::logic::with_operators(Engine::builder())
         .add_operator("fractional", Fractional)
         .add_operator("sem_ver", SemVer)
         .add_operator("starts_with", Affix(|text, affix| text.starts_with(affix)))
         .add_operator("ends_with", Affix(|text, affix| text.ends_with(affix)))
         .build()
-}
-
-/// What `==` and `!=` are written as for the engine, whose own ones take null for 0 and "", and fail on texts that are no numbers.
-const EQUAL: &str = "loose_equal";
-const NOT_EQUAL: &str = "loose_not_equal";
-
-/// The engine's name of an operator.
-pub(super) fn engine_name(operator: &str) -> &str {
-    match operator {
-        "==" => EQUAL,
-        "!=" => NOT_EQUAL,
-        other => other,
-    }
-}
-
-struct Loose(bool);
-
-impl CustomOperator for Loose {
-    fn evaluate<'a>(&self, args: &[&'a DataValue<'a>], _context: &mut EvalContext<'_, 'a>, arena: &'a Bump) -> datalogic_rs::Result<&'a DataValue<'a>> {
-        let value = |index: usize| args.get(index).copied().unwrap_or(&DataValue::Null);
-        Ok(arena.bool(loosely_equal(value(0), value(1)) == self.0))
-    }
-}
-
-/// JavaScript's `==`, which JSONLogic names.
-fn loosely_equal(a: &DataValue<'_>, b: &DataValue<'_>) -> bool {
-    fn number(value: &DataValue<'_>) -> f64 {
-        match value {
-            #[allow(clippy::cast_precision_loss)]
-            DataValue::Number(NumberValue::Integer(number)) => *number as f64,
-            DataValue::Number(NumberValue::Float(number)) => *number,
-            DataValue::Bool(bool) => f64::from(u8::from(*bool)),
-            DataValue::String(text) => text_to_number(text),
-            _ => f64::NAN,
-        }
-    }
-    match (a, b) {
-        (DataValue::Null, DataValue::Null) => true,
-        (DataValue::String(a), DataValue::String(b)) => a == b,
-        _ => number(a) == number(b),
-    }
 }
 
 /// What flagd's schema of targeting allows. JSONLogic's engine notices an unknown operator only when it gets there.

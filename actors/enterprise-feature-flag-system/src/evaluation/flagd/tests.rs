@@ -102,22 +102,74 @@ fn fractions_are_split_by_hash_and_weight() {
     assert_eq!(evaluate(&flag(json!({"fractional": ["x", ["on", 2_147_483_647]]})), "f", &json!({})).0.as_deref(), Some("on"));
 }
 
+/// What `@openfeature/flagd-core` 4.0.1 answers to the same: `on` if the condition holds, `off` if not, or an error.
 #[test]
-fn loose_equality_is_javascripts() {
-    for (a, b, expected) in [
-        (json!("1"), json!(1), true),
-        (json!(""), json!(null), false),
-        (json!(0), json!(null), false),
-        (json!(null), json!({"var": "missing"}), true),
-        (json!(true), json!(1), true),
-        (json!("pro"), json!(1), false),
-        (json!(""), json!(0), true),
+fn comparisons_are_those_of_flagds_core() {
+    let var = |name: &str| json!({"var": name});
+    for (rule, expected) in [
+        (json!({"==": ["1", 1]}), Some(true)),
+        (json!({"==": ["", null]}), Some(false)),
+        (json!({"==": [0, null]}), Some(true)),
+        (json!({"==": [null, var("missing")]}), Some(true)),
+        (json!({"==": [true, 1]}), Some(true)),
+        (json!({"==": ["", 0]}), Some(true)),
+        (json!({"==": [var("plan"), 1]}), None),
+        (json!({"==": [1, var("plan")]}), Some(false)),
+        (json!({"==": [var("list"), 1]}), None),
+        (json!({"==": [0, var("missing")]}), Some(false)),
+        (json!({"==": [var("missing"), 0]}), Some(true)),
+        (json!({"!=": [var("plan"), "pro"]}), Some(false)),
+        (json!({"<": [var("plan"), "q"]}), Some(true)),
+        (json!({">": [var("plan"), "q"]}), Some(false)),
+        (json!({">": [var("plan"), 5]}), None),
+        (json!({">": [5, var("plan")]}), Some(false)),
+        (json!({"<": [1, var("age"), 30]}), Some(true)),
+        (json!({">=": [var("age"), null]}), Some(true)),
+        (json!({"<": [var("age")]}), None),
+        (json!({"===": [var("list"), var("list")]}), Some(true)),
+        (json!({"===": [var("age"), 18.0]}), Some(true)),
+        (json!({"===": [var("age"), "18"]}), Some(false)),
+        (json!({"in": [var("missing"), ["a", null]]}), Some(true)),
+        (json!({"in": [1, "a1"]}), Some(true)),
+        (json!({"in": ["a", var("missing")]}), Some(false)),
+        (json!({"in": ["a", var("age")]}), None),
+        (json!({"all": [var("missing"), false]}), Some(true)),
+        (json!({"some": [var("missing"), true]}), Some(false)),
+        (json!({"some": [var("age"), true]}), None),
+        (json!({"/": [var("age"), 0]}), None),
+        (json!({"+": [var("plan"), 1]}), None),
+        (json!({"max": [var("plan"), 1]}), None),
     ] {
-        let rule = json!({"if": [{"==": [a, b]}, "on", "off"]});
-        assert_eq!(evaluate(&flag(rule.clone()), "f", &json!({})).0.as_deref(), Some(if expected { "on" } else { "off" }), "{rule}");
-        let rule = json!({"if": [{"!=": [a, b]}, "on", "off"]});
-        assert_eq!(evaluate(&flag(rule.clone()), "f", &json!({})).0.as_deref(), Some(if expected { "off" } else { "on" }), "{rule}");
+        let found = evaluate(&flag(json!({"if": [rule, "on", "off"]})), "f", &json!({"plan": "pro", "age": 18, "list": [1]})).0;
+        assert_eq!(found.as_deref(), expected.map(|holds| if holds { "on" } else { "off" }), "{rule}");
     }
+}
+
+#[test]
+fn results_are_written_as_flagds_core_writes_them() {
+    let mut file = flag(json!(null));
+    for (rule, expected) in [
+        (json!({"cat": ["a", {"var": "missing"}, 1.50, true, [1, null, "b"]]}), "anull1.5true1,,b"),
+        // An `if` without an `else` is walked through, where null is left out.
+        (json!({"if": [true, {"cat": ["a", {"var": "missing"}]}]}), "a"),
+        (json!({"var": ["none", "d"]}), "d"),
+        (json!({"var": ["null", "d"]}), "d"),
+        (json!({"merge": [{"var": "list"}, {"var": "missing"}]}), "1,"),
+        (json!({"missing": ["list", "a", "b"]}), "a,b"),
+        (json!({"map": [{"var": "list"}, {"+": [{"var": ""}, 1]}]}), "2"),
+        (json!({"-": [{"var": "list.0"}]}), "-1"),
+        (json!({"%": [-7, 3]}), "-1"),
+        (json!({"/": [4]}), "0.25"),
+        (json!({"min": [3, {"var": "list.0"}]}), "1"),
+        (json!({"substr": ["onward", -4, -2]}), "wa"),
+        (json!({"substr": ["onward", 2]}), "ward"),
+        (json!({"reduce": [{"var": "missing"}, {"var": "current"}, "none"]}), "none"),
+    ] {
+        file["flags"]["f"] = json!({"state": "ENABLED", "variants": {expected: 1}, "targeting": rule});
+        assert_eq!(evaluate(&file, "f", &json!({"list": [1], "null": null})).0.as_deref(), Some(expected), "{rule}");
+    }
+    file["flags"]["f"]["targeting"] = json!({"if": [true, {"var": ["null", "d"]}]});
+    assert_eq!(evaluate(&file, "f", &json!({"null": null})).1, "DEFAULT", "walked through, null is no missing value");
 }
 
 #[test]
