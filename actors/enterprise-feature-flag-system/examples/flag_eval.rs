@@ -1,10 +1,12 @@
 //! Evaluates flags for scripts: reads lines of `{"format", "definitions", "contexts", "flags"}`, writes for each a line with the answers, one list
-//! a context. Definitions that are left out are those of the line before. `scripts/flag-differences` compares the answers with the SDKs'.
+//! a context. Definitions that are left out are those of the line before; with `"imported": true` they go through import and export first, as they do in a
+//! node. `scripts/flag-differences` compares the answers with the SDKs'.
 
 use std::io::{BufRead, Write};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tol_enterprise_feature_flag_system::definition::{Flags, Mode};
 use tol_enterprise_feature_flag_system::evaluation::{Error, Format, Set};
 
 #[derive(Deserialize)]
@@ -15,6 +17,15 @@ struct Line<'a> {
     #[serde(borrow)]
     contexts: Vec<&'a RawValue>,
     flags: Vec<String>,
+    #[serde(default)]
+    imported: bool,
+}
+
+/// Definitions as a node gives them back.
+fn through_import(format: Format, definitions: &str) -> Result<String, Box<dyn std::error::Error>> {
+    let mut flags = Flags::default();
+    flags.import(format, definitions, Mode::Replace, "production")?;
+    Ok(flags.export(format, "production").definitions.to_string())
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -25,7 +36,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let text = text?;
         let line: Line<'_> = serde_json::from_str(&text)?;
         if let Some(definitions) = line.definitions {
-            set = line.format.parse::<Format>().and_then(|format| Set::compile(format, definitions.get()));
+            let format = line.format.parse::<Format>()?;
+            let exported = if line.imported { through_import(format, definitions.get())? } else { definitions.get().to_owned() };
+            set = Set::compile(format, &exported);
         }
         match &set {
             Ok(set) => {

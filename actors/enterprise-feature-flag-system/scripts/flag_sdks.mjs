@@ -6,18 +6,30 @@ const require = createRequire(process.env.FLAG_SDKS + "/");
 
 function growthbook({ definitions, contexts, flags }) {
   const { GrowthBook } = require("@growthbook/growthbook");
-  return contexts.map((attributes) => {
-    const sdk = new GrowthBook({ features: definitions.features, savedGroups: definitions.savedGroups, attributes });
+  return contexts.map((given) => {
+    // What has `attributes` is an SDK's context, anything else the attributes themselves.
+    const isContext = given.attributes !== null && typeof given.attributes === "object" && !Array.isArray(given.attributes);
+    const make = () => {
+      const { forcedFeatureValues, ...context } = structuredClone(isContext ? given : { attributes: given });
+      const sdk = new GrowthBook({ features: definitions.features, savedGroups: definitions.savedGroups, ...context, ...(context.stickyBucketAssignmentDocs && { stickyBucketService }) });
+      if (forcedFeatureValues) sdk.setForcedFeatures(new Map(Object.entries(forcedFeatureValues)));
+      return sdk;
+    };
+    const shared = given.stickyBucketAssignmentDocs ? null : make();
     return flags.map((flag) => {
       try {
-        const found = sdk.evalFeature(flag);
-        return [found.on, found.value ?? null, found.experimentResult?.key ?? null, found.source];
+        // An evaluation keeps its assignments in the SDK, so each has one of its own.
+        const found = (shared ?? make()).evalFeature(flag);
+        const key = found.experimentResult?.key ?? null;
+        return [found.on, found.value ?? null, key === null ? null : String(key), found.source];
       } catch {
         return "threw";
       }
     });
   });
 }
+
+const stickyBucketService = { getAllAssignments: async () => ({}), getAssignments: async () => null, saveAssignments: async () => {}, getKey: () => "" };
 
 function unleash({ definitions, contexts, flags }) {
   const Client = require("unleash-client/lib/client").default;
@@ -48,7 +60,7 @@ function flagd({ definitions, contexts, flags }) {
       if (!stored) return [null, null, "ERROR"];
       if (stored.state === "DISABLED") return [null, null, "DISABLED"];
       const found = stored.evaluate(context, silent);
-      return [found.value ?? null, found.value === undefined ? null : found.variant, found.reason];
+      return [found.value ?? null, found.value === undefined ? null : found.variant, found.errorCode === "PARSE_ERROR" ? "REFUSED" : found.reason];
     }),
   );
 }
