@@ -69,6 +69,15 @@ fn node(folder: &Path, behaviour: &Arc<Behaviour>) -> (TestNode, Http) {
     (node, http)
 }
 
+/// A folder with nothing but the log and the keys of another.
+fn moved(folder: &Path) -> tempfile::TempDir {
+    let moved = tempfile::tempdir().unwrap();
+    for part in ["log", "keys"] {
+        assert!(std::process::Command::new("cp").arg("-r").args([folder.join(part), moved.path().join(part)]).status().unwrap().success());
+    }
+    moved
+}
+
 #[test]
 fn no_effect_starts_after_the_answer_and_the_stop_outlives_the_node() {
     let sink = Sink::default();
@@ -109,10 +118,7 @@ fn no_effect_starts_after_the_answer_and_the_stop_outlives_the_node() {
 
     // Another node with nothing but the log: still stopped; released, it does what is left, each with its own key.
     let called = sink.count();
-    let moved = tempfile::tempdir().unwrap();
-    for part in ["log", "keys"] {
-        assert!(std::process::Command::new("cp").arg("-r").args([folder.path().join(part), moved.path().join(part)]).status().unwrap().success());
-    }
+    let moved = moved(folder.path());
     let (second, http) = node(moved.path(), &behaviour);
     let state = http.get("/emergency-stop").ok();
     assert_eq!((&state["engaged"], &state["reason"]), (&json!(true), &json!("round 3")));
@@ -121,5 +127,32 @@ fn no_effect_starts_after_the_answer_and_the_stop_outlives_the_node() {
     assert_eq!(sink.count(), called);
     http.post("/emergency-stop/release", &json!({"reason": "all is well"})).ok();
     wait("a call an order", || (sink.calls.lock().unwrap().len() == orders).then_some(()));
+    second.stop().unwrap();
+}
+
+#[test]
+fn a_paused_system_decides_nothing_also_on_a_node_that_starts_later_until_it_is_resumed() {
+    const SYSTEM: &str = "/systems/test-caller";
+    let behaviour = Arc::new(Behaviour::default());
+    let folder = tempfile::tempdir().unwrap();
+    let decided = || behaviour.decided.load(Ordering::SeqCst);
+    let state = |http: &Http| http.get(SYSTEM).ok()["state"].clone();
+    let (first, http) = node(folder.path(), &behaviour);
+    http.publish(&[order("before", "c1", 1)]).ok();
+    wait("the first decision", || (decided() == 1).then_some(()));
+    assert_eq!(http.post(&format!("{SYSTEM}/resume"), &json!({})).problem(), "wrong-state");
+    assert_eq!(http.post(&format!("{SYSTEM}/pause"), &json!({})).ok()["state"], "paused");
+    http.publish(&[order("while-paused", "c1", 1)]).ok();
+    let said = wait("the pause among the events", || http.events("type=tree.system_paused.v1").pop());
+    assert_eq!((&said["subject"], &said["data"]["by"]), (&json!("system/test-caller"), &json!("local")));
+    first.stop().unwrap();
+
+    let moved = moved(folder.path());
+    let (second, http) = node(moved.path(), &behaviour);
+    http.publish(&[order("later", "c2", 1)]).ok();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert_eq!((state(&http), decided()), (json!("paused"), 1));
+    assert_eq!(http.post(&format!("{SYSTEM}/resume"), &json!({})).ok()["state"], "running");
+    wait("what was left is decided", || (decided() == 3).then_some(()));
     second.stop().unwrap();
 }

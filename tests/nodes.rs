@@ -118,8 +118,14 @@ fn a_node_passes_on_what_another_owns_and_partitions_move_with_the_nodes() {
     operators_reach_the_owner(&a, &b, &behaviour, &theirs);
 
     // A third node takes its share; the owners of what moves have changed, the answers have not.
+    let place = |order: &str| format!("/systems/{SYSTEM}/{order}");
+    let state = |node: &Member| node.http.get(&format!("/systems/{SYSTEM}")).ok()["state"].clone();
+    a.http.post(&place("pause"), &json!({})).ok();
     let c = member(&broker.address(), "c", &behaviour, |_| {});
     shared(&[&a, &b, &c]);
+    wait("the node that started later to know of the pause", || (state(&c) == "paused").then_some(()));
+    c.http.post(&place("resume"), &json!({})).ok();
+    assert_eq!([&a, &b, &c].map(state), ["running", "running", "running"]);
     for (number, node) in [&a, &b, &c].into_iter().enumerate() {
         assert_eq!(node.http.publish(&orders(&format!("three-{number}"), 40)).ok()["accepted"], 40);
         assert_eq!(node.http.publish(&orders("both", 40)).ok()["duplicates"], 40);
@@ -198,6 +204,7 @@ fn operators_reach_the_owner(a: &Member, b: &Member, behaviour: &Behaviour, thei
     let state = |http: &Http| http.get(&format!("/systems/{SYSTEM}")).ok()["state"].clone();
     a.http.post(&format!("/systems/{SYSTEM}/pause"), &json!({})).ok();
     assert_eq!((state(&a.http), state(&b.http)), (json!("paused"), json!("paused")));
+    assert_eq!(a.http.post(&format!("/systems/{SYSTEM}/pause"), &json!({})).status, 409);
     b.http.post(&format!("/systems/{SYSTEM}/resume"), &json!({})).ok();
     assert_eq!((state(&a.http), state(&b.http)), (json!("running"), json!("running")));
 

@@ -168,7 +168,7 @@ macro_rules! known_types {
 }
 
 /// All known types, sorted by type (a test checks it): the lookup is a binary search.
-static KNOWN: [KnownType; 59] = known_types![
+static KNOWN: [KnownType; 61] = known_types![
     billing::PaymentFailed,
     billing::PaymentSucceeded,
     billing::RefundIssued,
@@ -223,8 +223,10 @@ static KNOWN: [KnownType; 59] = known_types![
     tree::EmergencyStopReleased,
     tree::SystemDegraded,
     tree::SystemFailed,
+    tree::SystemPaused,
     tree::SystemRecovered,
     tree::SystemRestarted,
+    tree::SystemResumed,
     tree::SystemStarted,
     tree::SystemStopped,
     usage::FeatureUsed,

@@ -28,6 +28,10 @@ pub const INBOX_GAP: &str = "tol.inbox_gap.v1";
 pub const STOP_ENGAGED: &str = "tree.emergency_stop_engaged.v1";
 /// The emergency stop was released (topic `control`).
 pub const STOP_RELEASED: &str = "tree.emergency_stop_released.v1";
+/// A system was paused (topic `control`).
+pub const SYSTEM_PAUSED: &str = "tree.system_paused.v1";
+/// A paused system goes on (topic `control`).
+pub const SYSTEM_RESUMED: &str = "tree.system_resumed.v1";
 
 /// Data of [`OWNER_CLAIMED`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

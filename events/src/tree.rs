@@ -119,6 +119,36 @@ domain_event!(SystemStopped, "tree.system_stopped.v1", "system" / system, |this|
     filled("node", &this.node)?;
 });
 
+/// `tree.system_paused.v1`: an operator wants a system to decide nothing until it is resumed, on every node, also on those that start later.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SystemPaused<'a> {
+    /// The system.
+    #[serde(borrow)]
+    pub system: Cow<'a, str>,
+    /// Who: the name of the API key, or `local`.
+    #[serde(borrow)]
+    pub by: Cow<'a, str>,
+}
+
+domain_event!(SystemPaused, "tree.system_paused.v1", "system" / system, |this| {
+    filled("by", &this.by)?;
+});
+
+/// `tree.system_resumed.v1`: a paused system goes on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SystemResumed<'a> {
+    /// The system.
+    #[serde(borrow)]
+    pub system: Cow<'a, str>,
+    /// Who: the name of the API key, or `local`.
+    #[serde(borrow)]
+    pub by: Cow<'a, str>,
+}
+
+domain_event!(SystemResumed, "tree.system_resumed.v1", "system" / system, |this| {
+    filled("by", &this.by)?;
+});
+
 /// Subject of the emergency stop's events.
 pub const EMERGENCY_STOP_SUBJECT: &str = "control/emergency-stop";
 
@@ -128,7 +158,7 @@ pub struct EmergencyStopEngaged<'a> {
     /// Why, as the operator puts it.
     #[serde(borrow)]
     pub reason: Cow<'a, str>,
-    /// Who: the name of the API key, or `loopback`.
+    /// Who: the name of the API key, or `local`.
     #[serde(borrow)]
     pub by: Cow<'a, str>,
 }
@@ -153,7 +183,7 @@ pub struct EmergencyStopReleased<'a> {
     /// Why, as the operator puts it.
     #[serde(borrow)]
     pub reason: Cow<'a, str>,
-    /// Who: the name of the API key, or `loopback`.
+    /// Who: the name of the API key, or `local`.
     #[serde(borrow)]
     pub by: Cow<'a, str>,
 }

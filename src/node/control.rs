@@ -34,6 +34,11 @@ impl ControlLine {
         self.line.engage(uuid::Uuid::new_v4().to_string(), reason, by, chrono::Utc::now().into(), done);
     }
 
+    /// Appends that a system is paused, or goes on; each node follows when it reads it.
+    pub(crate) fn pause(&self, system: &str, paused: bool, by: &str, done: Done) {
+        self.line.pause(uuid::Uuid::new_v4().to_string(), system, paused, by, chrono::Utc::now().into(), done);
+    }
+
     /// Appends the release; the stop ends on each node when it reads it.
     pub(crate) fn release(&self, reason: &str, by: &str, done: Done) {
         self.line.release(uuid::Uuid::new_v4().to_string(), reason, by, chrono::Utc::now().into(), done);

@@ -1,4 +1,4 @@
-//! The `control` topic: stops and releases, which any node may append and every node reads. No thread and no clock of its own.
+//! The `control` topic: stops and releases, pauses and resumptions, which any node may append and every node reads. No thread and no clock of its own.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -70,6 +70,19 @@ impl ControlLine {
         }
     }
 
+    /// Appends that a system is paused, or goes on; each node follows when it reads it.
+    pub fn pause(&self, id: String, system: &str, paused: bool, by: &str, now: EventTime, done: Done) {
+        let event = if paused {
+            tree::SystemPaused { system: system.into(), by: by.into() }.to_event(id, self.source.clone())
+        } else {
+            tree::SystemResumed { system: system.into(), by: by.into() }.to_event(id, self.source.clone())
+        };
+        match event {
+            Ok(event) => self.append(record(event, now), None, done),
+            Err(error) => done(Err(error.to_string())),
+        }
+    }
+
     fn append(&self, record: Record, failed: Option<Arc<AtomicBool>>, done: Done) {
         let append = Append { to: topic(), expected: None, records: vec![record] };
         let answered = move |answer: Result<_, tol_kafka::Error>| {
@@ -111,6 +124,10 @@ impl ControlLine {
                 let read = reader.read(&batch, &mut |delivery| {
                     if let Delivery::Group { events, .. } = delivery {
                         for (_, event) in events {
+                            if StopGate::is_of_a_system(event) {
+                                self.gate.fold(*event);
+                                continue;
+                            }
                             let mut awaited = lock(&self.awaited);
                             if awaited.as_ref().is_some_and(|awaited| awaited.id != event.id()) && !breaks(Mutation::StaleRelease) {
                                 continue;
@@ -138,6 +155,36 @@ fn record(event: Event, now: EventTime) -> Record {
 mod tests {
     use super::*;
     use tol_kafka::{Faults, MemoryLog, TopicSpec};
+
+    #[test]
+    fn a_pause_is_known_to_nodes_that_start_later_until_the_system_is_resumed() {
+        let log = MemoryLog::new(1, Faults { auto: true, ..Faults::default() });
+        log.ensure_topics(&[TopicSpec { name: "control".into(), partitions: 1, retention: None }]).unwrap();
+        let node = |name: &str| {
+            let gate = StopGate::default();
+            (ControlLine::new(log.client(name), gate.clone(), name), gate)
+        };
+        let say = |line: &ControlLine, id: &str, system: &str, paused| {
+            line.pause(id.into(), system, paused, "ann", EventTime::from_secs(1), Box::new(|recorded| recorded.unwrap()));
+        };
+        let (line, gate) = node("a");
+        say(&line, "1", "revenue", true);
+        say(&line, "2", "hub", true);
+        assert!(!gate.is_paused("revenue"), "only what the log has counts");
+        // A stop that is not recorded yet hides older stops, not pauses.
+        log.set_reachable(false);
+        line.engage("s".into(), "fire", "ann", EventTime::from_secs(2), Box::new(|recorded| assert!(recorded.is_err())));
+        log.set_reachable(true);
+        line.read(0, 500).unwrap();
+        assert!(gate.is_paused("revenue") && gate.is_paused("hub") && gate.is_closed());
+        say(&line, "3", "hub", false);
+        let (later_line, later) = node("b");
+        later_line.read(0, 500).unwrap();
+        assert!(later.is_paused("revenue") && !later.is_paused("hub"));
+        say(&later_line, "4", "revenue", false);
+        line.read(0, 500).unwrap();
+        assert!(!gate.is_paused("revenue") && !gate.is_paused("hub"));
+    }
 
     #[test]
     fn a_stop_that_the_log_refused_is_recorded_when_the_log_is_back() {

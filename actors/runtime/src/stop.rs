@@ -1,4 +1,4 @@
-//! The emergency stop of this node: engaged at once where it was asked for, and wherever `control` says so.
+//! The emergency stop of this node: engaged at once where it was asked for, and wherever `control` says so. Also which systems are paused.
 //! Effects start only under a short lease, renewed by reading the end of `control`.
 
 use std::collections::BTreeSet;
@@ -41,6 +41,9 @@ struct Inner {
     /// The seats of owners that may still decide: also of those whose thread was given up.
     places: Mutex<Vec<Weak<Place>>>,
     state: Mutex<StopState>,
+    paused: Mutex<BTreeSet<String>>,
+    /// Whether any system is: asked before each decision.
+    any_paused: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -64,9 +67,9 @@ impl Seat {
         Taken(self.place.clone())
     }
 
-    /// Whether nothing may be decided now.
+    /// Whether its system may decide nothing now.
     pub(crate) fn is_closed(&self) -> bool {
-        self.gate.is_closed()
+        self.gate.is_closed() || self.gate.is_paused(&self.place.system)
     }
 }
 
@@ -103,6 +106,8 @@ impl Default for StopGate {
                 effects: AtomicU64::new(0),
                 places: Mutex::default(),
                 state: Mutex::new(state),
+                paused: Mutex::default(),
+                any_paused: AtomicBool::new(false),
             }),
         }
     }
@@ -170,20 +175,44 @@ impl StopGate {
         self.inner.engaged.store(false, Ordering::SeqCst);
     }
 
+    /// Whether an operator wants this system to decide nothing. What it may outside is another matter: effects it asked for go on.
+    pub fn is_paused(&self, system: &str) -> bool {
+        self.inner.any_paused.load(Ordering::SeqCst) && self.paused().contains(system)
+    }
+
+    fn pause(&self, system: String, paused: bool) {
+        let mut all = self.paused();
+        if paused {
+            all.insert(system);
+        } else {
+            all.remove(&system);
+        }
+        self.inner.any_paused.store(!all.is_empty(), Ordering::SeqCst);
+    }
+
+    /// Whether the event is about one system, and says nothing of the emergency stop.
+    pub(crate) fn is_of_a_system(event: &EventView<'_>) -> bool {
+        matches!(event.event_type(), reserved::SYSTEM_PAUSED | reserved::SYSTEM_RESUMED)
+    }
+
     /// Folds one record of `control`.
     pub fn fold(&self, event: EventView<'_>) {
-        #[derive(Deserialize)]
+        #[derive(Default, Deserialize)]
         struct Said {
             #[serde(default)]
             reason: String,
             #[serde(default)]
             by: String,
+            #[serde(default)]
+            system: String,
         }
-        let said = event.data_as().unwrap_or(Said { reason: String::new(), by: String::new() });
+        let said: Said = event.data_as().unwrap_or_default();
         let time = event.time().unwrap_or_default();
         match event.event_type() {
             reserved::STOP_ENGAGED => self.engage(&said.reason, &said.by, time),
             reserved::STOP_RELEASED => self.release(&said.reason, &said.by, time),
+            reserved::SYSTEM_PAUSED => self.pause(said.system, true),
+            reserved::SYSTEM_RESUMED => self.pause(said.system, false),
             _ => {}
         }
     }
@@ -191,6 +220,10 @@ impl StopGate {
     /// For people.
     pub fn state(&self) -> StopState {
         self.lock().clone()
+    }
+
+    fn paused(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
+        self.inner.paused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, StopState> {

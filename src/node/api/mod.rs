@@ -117,10 +117,7 @@ impl NodeApi for Node {
     }
 
     fn control(&self, name: &str, control: Control, by: &str) -> Answer<'_, SystemStatus> {
-        match self.opened() {
-            Ok(open) => Box::pin(peer::control(open, name.to_owned(), control, by.to_owned())),
-            Err(problem) => ready(Err(problem)),
-        }
+        Box::pin(peer::control(self, name.to_owned(), control, by.to_owned()))
     }
 
     fn dead_letters(&self, query: &DeadLetterQuery) -> Result<DeadLetterPage, Problem> {

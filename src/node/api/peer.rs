@@ -137,16 +137,14 @@ fn gave_up(whole: &mut Redriven, problem: String) {
 }
 
 /// Pauses, resumes or restarts a system on every node.
-pub(super) async fn control(open: &Open, name: String, control: Control, by: String) -> Result<SystemStatus, Problem> {
-    let others = ask_others(open, |_| Ask::Control { system: name.clone(), control, by: by.clone() }, PATIENCE);
-    let (here, others) = futures_util::future::join(systems::control(open, name.clone(), control, by.clone()), others).await;
+pub(super) async fn control(node: &Node, name: String, control: Control, by: String) -> Result<SystemStatus, Problem> {
+    let open = node.opened()?;
+    systems::record(open, &name, control, &by).await?;
+    let others = ask_others::<Value>(open, |_| Ask::Control { system: name.clone(), control, by: by.clone() }, PATIENCE);
+    let (here, others) = futures_util::future::join(systems::follow(open, &node.gate, name.clone(), control, by.clone()), others).await;
     for (url, answer) in others {
-        match answer {
-            // Already as it should be.
-            Ok(Value::Null) => {}
-            Ok(_) => {}
-            Err(problem) if problem.kind == Kind::WrongState => {}
-            Err(problem) => return Err(partly(&url, "order", problem)),
+        if let Err(problem) = answer {
+            return Err(partly(&url, "order", problem));
         }
     }
     here
@@ -208,7 +206,7 @@ pub(super) async fn answer(node: &Node, question: Vec<u8>) -> Result<Value, Prob
         }
         Ask::RedriveAll { id, filter, by } => answered(dead_letters::redrive_here(node, id, filter, by).await),
         Ask::RedriveStatus { id } => answered(Ok(open.redrives.known(&id).map(|known| known.part))),
-        Ask::Control { system, control, by } => answered(systems::control(&open, system, control, by).await),
+        Ask::Control { system, control, by } => answered(systems::follow(&open, &node.gate, system, control, by).await),
         Ask::Covering { system, partition, position, timeout_ms } => {
             if !open.routing.own().contains(&partition.partition) {
                 return Err(facts::not_owner());

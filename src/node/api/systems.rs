@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tol_events::EventTime;
 use tol_kafka::TopicPartition;
+use tol_runtime::stop::StopGate;
 use tol_runtime::supervision::actor::Question;
 use tol_runtime::supervision::machine::State;
 use tol_runtime::supervision::{Command, root};
@@ -132,31 +133,48 @@ pub(super) fn one(open: &Open, name: &str, subject: Option<&str>) -> Result<Opti
     Ok(Some(SystemDetail { status: status(open, &found), details }))
 }
 
-pub(super) async fn control(open: &Open, name: String, control: Control, by: String) -> Result<SystemStatus, Problem> {
-    let find = || open.root.statuses().into_iter().find(|found| found.description.name == name);
-    let found = find().ok_or_else(|| Problem::unknown_system(&name))?;
-    let (order, allowed) = match control {
-        Control::Pause => (root::Order::Pause, !found.paused),
-        Control::Resume => (root::Order::Resume, found.paused),
-        Control::Restart => (root::Order::Restart, true),
+fn found(open: &Open, name: &str) -> Result<root::SystemStatus, Problem> {
+    open.root.statuses().into_iter().find(|found| found.description.name == name).ok_or_else(|| Problem::unknown_system(name))
+}
+
+/// Writes to `control` what all nodes are to follow: a pause holds also for those that start later. A restart is no record, it is over at once.
+pub(super) async fn record(open: &Open, name: &str, control: Control, by: &str) -> Result<(), Problem> {
+    let found = found(open, name)?;
+    let paused = match control {
+        Control::Pause => true,
+        Control::Resume => false,
+        Control::Restart => return Ok(()),
     };
-    if !allowed {
+    if found.paused == paused {
         return Err(Problem::new(Kind::WrongState, format!("{name} is {} already", state_of(&found))));
     }
+    let (sender, answer) = oneshot::channel();
+    open.control.pause(name, paused, by, Box::new(move |recorded| drop(sender.send(recorded))));
+    match tokio::time::timeout(Duration::from_secs(5), answer).await {
+        Ok(Ok(Ok(()))) => Ok(()),
+        Ok(Ok(Err(problem))) => Err(Problem::unavailable(format!("it could not be recorded, {name} is {} as before: {problem}", state_of(&found)), 1)),
+        _ => Err(Problem::unavailable(format!("it was not recorded in time; GET /systems/{name} tells where {name} stands"), 1)),
+    }
+}
+
+/// Does on this node what an operator wants: carries a restart out, or waits until a recorded pause or resumption holds.
+pub(super) async fn follow(open: &Open, gate: &StopGate, name: String, control: Control, by: String) -> Result<SystemStatus, Problem> {
+    let before = found(open, &name)?;
     tracing::info!(system = name, ?control, by, "an operator steps in");
-    if !open.root.order(&name, order) {
+    if control == Control::Restart && !open.root.order(&name, root::Order::Restart) {
         return Err(Problem::unavailable("the root of supervision is busy", 1));
     }
-    // The root takes orders in turn; wait until this one shows.
+    // `control` is read, and the root takes orders, in their own time; wait until it shows.
     for _ in 0..200 {
         tokio::time::sleep(Duration::from_millis(10)).await;
-        let Some(now) = find() else { break };
+        let Ok(now) = found(open, &name) else { break };
         let shows = match control {
-            Control::Pause => now.paused,
+            Control::Pause => now.paused && !gate.deciding().contains(&name),
             Control::Resume => !now.paused,
-            Control::Restart => now.state == State::Running && now.restarts > found.restarts,
+            Control::Restart => now.state == State::Running && now.restarts > before.restarts,
         };
         if shows {
+            open.root.wake_all();
             return Ok(status_without_questions(&now));
         }
     }

@@ -54,8 +54,6 @@ pub struct SystemShared {
     recipient: Mutex<Option<Recipient<Wake>>>,
     /// The last snapshot.
     pub partitions: Mutex<Vec<PartitionSnapshot>>,
-    /// Paused by an operator.
-    pub paused: AtomicBool,
     /// Why it ended, if it did.
     pub failed: Mutex<Option<String>>,
 }
@@ -113,8 +111,6 @@ pub type Reply<T> = Box<dyn FnOnce(T) + Send>;
 pub enum Command {
     /// These partition numbers are this node's now.
     Assign(BTreeSet<u32>),
-    /// Decide nothing until resumed.
-    Pause(bool),
     /// Decide these parked inputs of this partition again.
     Redrive(u32, Vec<Redrive>, Reply<Result<Answered, String>>),
     /// Give up a dead letter.
@@ -236,6 +232,8 @@ impl SystemActor {
     fn turn(&mut self) -> Result<bool, String> {
         let until = Instant::now() + TURN;
         crate::store::check_current(self.session.as_ref()).map_err(|error| error.to_string())?;
+        let paused = self.environment.gate.is_paused(self.description.name);
+        self.drivers.iter_mut().for_each(|driver| driver.owner_mut().pause(paused));
         loop {
             let pending = std::mem::take(&mut *lock(&self.shared.pending));
             let wanted = |driver: &Driver| pending.all || pending.some.contains(&driver.owner().partition());
@@ -367,10 +365,6 @@ impl Handler<Command> for SystemActor {
                     let assigned = partitions.contains(&driver.owner().partition());
                     driver.owner_mut().assign(assigned);
                 }
-            }
-            Command::Pause(paused) => {
-                self.shared.paused.store(paused, Ordering::Release);
-                self.drivers.iter_mut().for_each(|driver| driver.owner_mut().pause(paused));
             }
             Command::Redrive(partition, subjects, reply) => {
                 let ticket = self.ticket(reply);

@@ -92,7 +92,6 @@ struct Child {
     shared: Arc<SystemShared>,
     address: Option<Addr<SystemActor>>,
     arbiter: Option<Arbiter>,
-    paused: bool,
     /// Where the constructor's thread leaves what it made.
     starting: Option<Arc<Mutex<Option<Made>>>>,
 }
@@ -174,10 +173,6 @@ impl RootHandle {
 /// What an operator wants of a system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// Decide nothing, keep the state.
-    Pause,
-    /// Decide again.
-    Resume,
     /// End it and start it anew, forgiving its failures.
     Restart,
     /// End it; planned.
@@ -214,7 +209,7 @@ impl Root {
             .enumerate()
             .map(|(index, registered)| {
                 let machine = Machine::new(options.limits.clone(), 0x9e37_79b9_7f4a_7c15 ^ index as u64);
-                let child = Child { machine, shared: Arc::default(), address: None, arbiter: None, paused: false, starting: None, registered };
+                let child = Child { machine, shared: Arc::default(), address: None, arbiter: None, starting: None, registered };
                 (child.registered.description.name.to_owned(), child)
             })
             .collect();
@@ -327,7 +322,7 @@ impl Root {
         let arbiter = Arbiter::new();
         let address = SystemActor::start_in_arbiter(&arbiter.handle(), move |_| actor);
         child.arbiter = Some(arbiter);
-        let sent = address.try_send(Command::Assign(self.assigned.clone())).is_ok() && (!child.paused || address.try_send(Command::Pause(true)).is_ok());
+        let sent = address.try_send(Command::Assign(self.assigned.clone())).is_ok();
         child.address = Some(address.clone());
         let topics = topics_of(&child.registered.description);
         lock(&self.board.addresses).insert(name.to_owned(), address);
@@ -348,7 +343,7 @@ impl Root {
             let status = SystemStatus {
                 description: child.registered.description.clone(),
                 state,
-                paused: child.paused,
+                paused: self.environment.gate.is_paused(name),
                 restarts: child.machine.restarts(),
                 abandoned: child.machine.abandoned(),
                 last_error: child.machine.last_error().map(str::to_owned),
@@ -407,12 +402,6 @@ impl Handler<Ordered> for Root {
             self.board.forget(&system);
         }
         match order {
-            Order::Pause | Order::Resume => {
-                child.paused = order == Order::Pause;
-                if let Some(address) = &child.address {
-                    address.do_send(Command::Pause(child.paused));
-                }
-            }
             Order::Restart => {
                 end(child);
                 child.machine.restart(now_ms);
