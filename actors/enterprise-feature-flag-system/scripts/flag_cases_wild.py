@@ -361,9 +361,9 @@ def fd_rule(rng, depth=2):
     if kind in ("!", "!!"):
         return {kind: rng.choice([[argument()], fd_variable(rng)])}
     if kind == "in":
-        return {kind: [argument(), rng.choice([["pro", "free", 1, None], "approve", {"var": "email"}, {"var": "tags"}, argument()])]}
+        return {kind: [argument(), rng.choice([["pro", "free", 1, None], "approve", {"var": "email"}, {"var": "tags"}, {"merge": [{"var": "tags"}, {"var": "plan"}]}, fd_variable(rng)])]}
     if kind == "cat":
-        # Its compiled `and` and `or` have no parentheses there.
+        # Its compiled `and` and `or` have no parentheses there, nor below `in`.
         return {kind: [rng.choice([fd_variable(rng), scalar(rng), "-", {"if": [fd_variable(rng), "a", "b"]}, {"+": [{"var": "seats"}, 1]}]) for _ in range(rng.randint(1, 3))]}
     if kind == "substr":
         return {kind: [rng.choice([{"var": "email"}, {"var": "plan"}, {"var": "age"}, "onward", "😀é"]), rng.choice([0, 1, -1, -2, 5]), *([rng.choice([2, 0, -1, 3])] if rng.random() < 0.6 else [])]}

@@ -39,9 +39,7 @@ const OPERATIONS: [(&str, &str, Operation); 20] = [
     ("/", "js_divide", |args, arena| reckoned(args, arena, 1, divided)),
     ("%", "js_remainder", |args, arena| reckoned(args, arena, 2, |numbers| Ok(folded(numbers, |a, b| a % b)))),
     ("cat", "js_cat", |args, arena| Ok(arena.string(&args.iter().map(|value| text(value)).collect::<String>()))),
-    ("", "js_cat_without_null", |args, arena| {
-        Ok(arena.string(&args.iter().filter(|value| !matches!(value, DataValue::Null)).map(|value| text(value)).collect::<String>()))
-    }),
+    ("", "js_cat_without_null", |args, arena| Ok(arena.string(&walked_cat(args)?))),
     ("in", "js_in", |args, arena| Ok(arena.bool(is_in(args)?))),
     ("max", "js_max", |args, arena| reckoned(only_numbers(args)?, arena, 1, |numbers| Ok(folded(numbers, f64::max)))),
     ("min", "js_min", |args, arena| reckoned(only_numbers(args)?, arena, 1, |numbers| Ok(folded(numbers, f64::min)))),
@@ -326,6 +324,16 @@ pub(super) fn text<'v>(value: &'v DataValue<'_>) -> Cow<'v, str> {
             Cow::Owned(items.join(","))
         }
         _ => Cow::Borrowed("[object Object]"),
+    }
+}
+
+/// `cat` where rules are walked through: null is left out, and one argument stands for itself.
+fn walked_cat(args: &[&DataValue<'_>]) -> Result<String> {
+    let written = |value: &DataValue<'_>| if matches!(value, DataValue::Null) { String::new() } else { text(value).into_owned() };
+    match args {
+        [DataValue::Null] => Err(Error::type_error("nothing to write")),
+        [DataValue::Array(items)] => Ok(items.iter().map(written).collect()),
+        args => Ok(args.iter().map(|value| written(value)).collect()),
     }
 }
 

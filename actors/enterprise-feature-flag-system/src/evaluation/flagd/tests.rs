@@ -152,6 +152,7 @@ fn results_are_written_as_flagds_core_writes_them() {
         (json!({"cat": ["a", {"var": "missing"}, 1.50, true, [1, null, "b"]]}), "anull1.5true1,,b"),
         // An `if` without an `else` is walked through, where null is left out.
         (json!({"if": [true, {"cat": ["a", {"var": "missing"}]}]}), "a"),
+        (json!({"if": [true, {"cat": [{"var": "list"}]}]}), "1"),
         (json!({"var": ["none", "d"]}), "d"),
         (json!({"var": ["null", "d"]}), "d"),
         (json!({"merge": [{"var": "list"}, {"var": "missing"}]}), "1,"),
@@ -170,6 +171,8 @@ fn results_are_written_as_flagds_core_writes_them() {
     }
     file["flags"]["f"]["targeting"] = json!({"if": [true, {"var": ["null", "d"]}]});
     assert_eq!(evaluate(&file, "f", &json!({"null": null})).1, "DEFAULT", "walked through, null is no missing value");
+    file["flags"]["f"]["targeting"] = json!({"if": [true, {"cat": [{"var": "missing"}]}]});
+    assert_eq!(evaluate(&file, "f", &json!({})).1, "ERROR", "walked through, null alone has no text");
 }
 
 #[test]
