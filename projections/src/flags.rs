@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tol_events::flags::{
-    ExperimentConcluded, ExperimentStarted, FlagChanged, FlagKilled, FlagStale, Object, RequestRefused, RolloutAdvanced, RolloutHeld, RolloutRolledBack,
-    SampleRatioMismatchDetected, SharedChanged,
+    BanditAllocated, ExperimentConcluded, ExperimentObserved, ExperimentStarted, FlagChanged, FlagKilled, FlagStale, Object, RequestRefused, RolloutAdvanced,
+    RolloutHeld, RolloutRolledBack, SampleRatioMismatchDetected, SharedChanged,
 };
 use tol_events::{DomainEvent, EventTime, EventView};
 
@@ -76,11 +76,38 @@ pub struct Rollout {
 /// An experiment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Experiment {
-    /// What is asked, then what was learned.
+    /// What is asked.
     pub statement: String,
-    /// Whether it is over.
-    pub concluded: bool,
-    /// What it began with, then its results, as JSON.
+    /// Variations and metrics, as JSON.
+    pub details: String,
+    /// The definition's number it began on.
+    pub version: u64,
+    /// When it began, microseconds.
+    pub began_at: i64,
+    /// Who began it.
+    pub by: String,
+    /// What was counted since, as JSON; its results follow from this alone.
+    pub counted: Option<String>,
+    /// Subjects that each variation was meant to get, where a bandit changed the weights, as JSON.
+    pub expected: Option<String>,
+    /// What a bandit serves, as JSON.
+    pub propensities: Option<String>,
+    /// The probability of its split, where that was found broken, as JSON.
+    pub mismatch: Option<String>,
+    /// How it ended.
+    pub conclusion: Option<Conclusion>,
+}
+
+/// How an experiment ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conclusion {
+    /// What was learned.
+    pub statement: String,
+    /// When, microseconds.
+    pub at: i64,
+    /// Who.
+    pub by: String,
+    /// Its results as they were then, and what its author added, as JSON.
     pub details: String,
 }
 
@@ -130,6 +157,10 @@ impl FlagRow {
         keep(&mut self.changes, Change { version, at, what, by: by.to_owned(), reason: reason.to_owned(), event: event.id().to_owned() }, HISTORY);
     }
 
+    fn experiment(&mut self, id: &str) -> Option<&mut Experiment> {
+        self.experiments.get_mut(id)
+    }
+
     fn rollout(&mut self, id: &str) -> Option<&mut Rollout> {
         self.rollout.as_mut().filter(|rollout| rollout.id == id)
     }
@@ -152,7 +183,7 @@ impl FlagRow {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Flags;
 
-const KNOWN: [&str; 11] = [
+const KNOWN: [&str; 13] = [
     FlagChanged::TYPE,
     FlagKilled::TYPE,
     FlagStale::TYPE,
@@ -162,6 +193,8 @@ const KNOWN: [&str; 11] = [
     RolloutRolledBack::TYPE,
     SampleRatioMismatchDetected::TYPE,
     ExperimentStarted::TYPE,
+    ExperimentObserved::TYPE,
+    BanditAllocated::TYPE,
     ExperimentConcluded::TYPE,
     SharedChanged::TYPE,
 ];
@@ -169,7 +202,7 @@ const KNOWN: [&str; 11] = [
 impl Projection for Flags {
     type Row = FlagRow;
     const NAME: &'static str = "flags";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const TOPIC: &'static str = "enterprise-feature-flag-system.events";
     const ROW_BYTES: usize = 4 << 10;
 
@@ -217,22 +250,46 @@ impl Projection for Flags {
             }
             SampleRatioMismatchDetected::TYPE => {
                 let detected: SampleRatioMismatchDetected<'_> = event.data_as().map_err(read)?;
-                // One about an experiment has none.
-                if let Some(id) = &detected.rollout_id
-                    && let Some(rollout) = rows.get_mut(subject)?.rollout(id)
-                {
-                    rollout.mismatch = Some(json!(detected.p_value).to_string());
+                let (row, p_value) = (rows.get_mut(subject)?, Some(json!(detected.p_value).to_string()));
+                if let Some(rollout) = detected.rollout_id.as_ref().and_then(|id| row.rollout(id)) {
+                    rollout.mismatch.clone_from(&p_value);
+                }
+                if let Some(experiment) = detected.experiment_id.as_ref().and_then(|id| row.experiment(id)) {
+                    experiment.mismatch = p_value;
                 }
             }
             ExperimentStarted::TYPE => {
                 let started: ExperimentStarted<'_> = event.data_as().map_err(read)?;
-                let experiment = Experiment { statement: started.statement.into_owned(), concluded: false, details: text(&started.details) };
+                let experiment = Experiment {
+                    statement: started.statement.into_owned(),
+                    details: text(&started.details),
+                    version: started.version,
+                    began_at: event.time().map_or(0, EventTime::as_micros),
+                    by: started.by.into_owned(),
+                    ..Experiment::default()
+                };
                 rows.get_mut(subject)?.experiments.insert(started.experiment_id.into_owned(), experiment);
+            }
+            ExperimentObserved::TYPE => {
+                let observed: ExperimentObserved<'_> = event.data_as().map_err(read)?;
+                if let Some(experiment) = rows.get_mut(subject)?.experiment(&observed.experiment_id) {
+                    experiment.counted = Some(text(&observed.counted));
+                    experiment.expected = Some(observed.expected).filter(|expected| !expected.is_empty()).map(|expected| json!(expected).to_string());
+                }
+            }
+            BanditAllocated::TYPE => {
+                let allocated: BanditAllocated<'_> = event.data_as().map_err(read)?;
+                if let Some(experiment) = rows.get_mut(subject)?.experiment(&allocated.experiment_id) {
+                    experiment.propensities = Some(json!(allocated.propensities).to_string());
+                }
             }
             ExperimentConcluded::TYPE => {
                 let concluded: ExperimentConcluded<'_> = event.data_as().map_err(read)?;
-                let experiment = Experiment { statement: concluded.statement.into_owned(), concluded: true, details: text(&concluded.details) };
-                rows.get_mut(subject)?.experiments.insert(concluded.experiment_id.into_owned(), experiment);
+                if let Some(experiment) = rows.get_mut(subject)?.experiment(&concluded.experiment_id) {
+                    let at = event.time().map_or(0, EventTime::as_micros);
+                    let (statement, by) = (concluded.statement.into_owned(), concluded.by.into_owned());
+                    experiment.conclusion = Some(Conclusion { statement, at, by, details: text(&concluded.details) });
+                }
             }
             SharedChanged::TYPE => {
                 let changed: SharedChanged<'_> = event.data_as().map_err(read)?;
@@ -291,7 +348,17 @@ impl Projection for Flags {
                 "held": rollout.held.as_ref().map(parsed), "evidence": rollout.evidence.as_ref().map(parsed), "mismatch": rollout.mismatch.as_ref().map(parsed),
             })
         });
-        let experiment = |one: &Experiment| json!({"statement": one.statement, "state": if one.concluded { "concluded" } else { "running" }, "details": parsed(&one.details)});
+        let optional = |text: &Option<String>| text.as_ref().map(parsed);
+        let experiment = |one: &Experiment| {
+            let conclusion = one.conclusion.as_ref().map(|conclusion| {
+                json!({"statement": conclusion.statement, "at": moment(conclusion.at), "by": conclusion.by, "details": parsed(&conclusion.details)})
+            });
+            json!({
+                "statement": one.statement, "state": if one.conclusion.is_some() { "concluded" } else { "running" }, "details": parsed(&one.details),
+                "version": one.version, "began_at": moment(one.began_at), "by": one.by, "counted": optional(&one.counted), "expected": optional(&one.expected),
+                "propensities": optional(&one.propensities), "mismatch": optional(&one.mismatch), "conclusion": conclusion,
+            })
+        };
         value["experiments"] = row.experiments.iter().map(|(id, one)| (id.clone(), experiment(one))).collect::<serde_json::Map<_, _>>().into();
         value["refused"] = row.refused.iter().map(|refused| json!({"request": refused.request, "problem": refused.problem})).collect::<Vec<_>>().into();
         value
@@ -343,7 +410,8 @@ mod tests {
     #[test]
     fn every_event_of_the_flag_system_is_in_its_row() {
         let names = ["flag_changed", "request_refused", "flag_stale", "rollout_advanced", "rollout_held", "sample_ratio_mismatch_detected"];
-        let more = ["rollout_rolled_back", "experiment_started", "flag_killed", "shared_changed"];
+        let more =
+            ["rollout_rolled_back", "experiment_started", "experiment_observed", "bandit_allocated", "experiment_concluded", "flag_killed", "shared_changed"];
         let events: Vec<Event> = names.iter().chain(&more).map(|name| golden(&format!("flags.{name}.v1"))).collect();
         let rows = folded(&events);
         assert_eq!(rows.keys().collect::<Vec<_>>(), ["flag-set/production", "flag/new-checkout"]);
@@ -354,7 +422,12 @@ mod tests {
         let rollout = &flag["rollout"];
         assert!(rollout["state"] == "rolled_back" && rollout["treatment"] == 0 && rollout["held"].is_object() && rollout["mismatch"].is_number(), "{rollout}");
         assert_eq!(flag["refused"].as_array().unwrap().len(), 1);
-        assert_eq!(flag["experiments"].as_object().unwrap().len(), 1);
+        let experiment = &flag["experiments"]["e-1"];
+        let asked = (&experiment["statement"], &experiment["state"], &experiment["began_at"], &experiment["version"]);
+        assert_eq!(asked, (&json!("people buy more with one page"), &json!("concluded"), &json!("2026-01-31T12:00:00Z"), &json!(2)));
+        assert_eq!((&experiment["counted"]["exposures"]["enabled"], &experiment["expected"]), (&json!(1000), &json!([500.0, 500.0])));
+        assert_eq!((&experiment["conclusion"]["statement"], &experiment["conclusion"]["details"]), (&json!("they do"), &json!({"lift": 0.04})));
+        assert!(experiment["propensities"][0]["probability"].is_number(), "{experiment}");
         assert!(rows["flag-set/production"]["shared"]["unleash"]["segments"].is_array());
         assert!(erase(Flags).overlay().fold(Event::new("1", "/s", "flags.flag_changed.v2", "flag/a").encode().view(), &Stored::default()).is_err());
     }

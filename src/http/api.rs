@@ -316,7 +316,7 @@ pub use control::{
     Topic, Uptime, Version,
 };
 pub use flags::{
-    ChangeFlag, ChangeShared, EvaluateFlags, Flag, FlagEnvironment, FlagHistoryEntry, FlagInShort, FlagPage, FlagProblem, FlagsImported, FlagsPending,
-    InEnvironment, ScheduleFlag, ScheduledChange, StartRollout,
+    ChangeFlag, ChangeShared, EvaluateFlags, Flag, FlagEnvironment, FlagExperiment, FlagExperimentPage, FlagHistoryEntry, FlagInShort, FlagPage, FlagProblem,
+    FlagsImported, FlagsPending, InEnvironment, ScheduleFlag, ScheduledChange, StartExperiment, StartRollout,
 };
 pub use projections::{Digest, Folded, Item, Past, ProjectionStatus, RebuildState, RebuildStatus, Row, RowPage, RowsQuery, Running};

@@ -28,7 +28,7 @@ pub fn filled(path: &str) -> String {
         ("{subject}", "customer/42"),
     ];
     let path = values.iter().fold(path.to_owned(), |path, (name, value)| path.replace(name, value));
-    ["{id}", "{correlation}", "{key}", "{query}"].iter().fold(path, |path, name| path.replace(name, "42"))
+    ["{id}", "{correlation}", "{key}", "{query}", "{experiment}"].iter().fold(path, |path, name| path.replace(name, "42"))
 }
 
 #[test]
@@ -51,6 +51,10 @@ fn each_documented_operation_is_served_by_what_it_names() {
             "archiveFlag" => server.send(&method, &format!("{}?reason=test", filled(&path)), &[], b""),
             "scheduleFlag" => server.post_json(&filled(&path), r#"{"environment":"production","schedule":[],"reason":"test"}"#),
             "startRollout" => server.post_json(&filled(&path), r#"{"environment":"production","plan":{},"reason":"test"}"#),
+            "startExperiment" => server.post_json(
+                &filled(&path),
+                r#"{"experiment_id":"42","statement":"people buy more","details":{"variations":["disabled","enabled"],"metrics":["purchases"],"environment":"production"}}"#,
+            ),
             _ if method == "POST" => server.post_json(&filled(&path), if operation["requestBody"].is_object() { r#"{"reason":"test"}"# } else { "" }),
             _ if path.contains("/queries/") => server.get(&format!("{}?subject=customer/42", filled(&path))),
             _ => server.send(&method, &filled(&path), &[], b""),
@@ -65,7 +69,10 @@ fn each_documented_operation_is_served_by_what_it_names() {
             "importFlags" | "changeFlag" | "archiveFlag" | "killFlag" | "restoreFlag" | "scheduleFlag" | "startRollout" | "stopRollout" | "changeShared" => {
                 "publish"
             }
-            "flag" | "flagHistory" | "rollout" => "row",
+            "concludeExperiment" => "publish",
+            "flagExperiments" => "rows",
+            // An experiment that was begun already is shown.
+            "flag" | "flagHistory" | "rollout" | "experiments" | "experiment" | "startExperiment" => "row",
             _ => id,
         };
         let asked = calls.iter().any(|call| call.split(' ').next() == Some(asks));

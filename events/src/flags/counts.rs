@@ -110,6 +110,9 @@ pub struct ExperimentObserved<'a> {
     pub experiment_id: Cow<'a, str>,
     /// Cumulated since it began.
     pub counted: Object,
+    /// Subjects that each variation was meant to get since then, in the order of the experiment, where a bandit changed the weights meanwhile.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub expected: Vec<f64>,
 }
 
 domain_event!(ExperimentObserved, "flags.experiment_observed.v1", "flag" / key, |this| {

@@ -180,6 +180,72 @@ pub struct StartRollout {
     pub reason: String,
 }
 
+/// An experiment that is to begin.
+#[derive(Clone, Debug, PartialEq, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StartExperiment {
+    /// Its id, unique in its flag; one is made where it is absent.
+    #[serde(default)]
+    #[schema(min_length = 1, max_length = 200)]
+    pub experiment_id: Option<String>,
+    /// What is asked; it is recorded.
+    #[schema(min_length = 1, max_length = 4096, pattern = "\\S", example = "people buy more with one page")]
+    pub statement: String,
+    /// Variations with their weights (the first is compared with) and metrics, of which one decides; `alpha`, `difference`, `correction`, `prior`,
+    /// `minimum_subjects`, and a `bandit`.
+    #[schema(value_type = Object, example = json!({"variations": ["disabled", "enabled"], "metrics": [{"name": "purchases", "goal": "increase"}]}))]
+    pub details: Map<String, Value>,
+}
+
+/// An experiment.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct FlagExperiment {
+    /// Its id.
+    #[schema(example = "e-1")]
+    pub experiment_id: String,
+    /// The flag.
+    #[schema(example = "new-checkout")]
+    pub flag: String,
+    /// `running` or `concluded`.
+    #[schema(example = "running")]
+    pub state: String,
+    /// What is asked.
+    pub statement: String,
+    /// Where it runs; everywhere if null.
+    #[schema(required = true)]
+    pub environment: Option<String>,
+    /// The number of the flag's definition that it began on.
+    pub version: u64,
+    /// When it began.
+    #[schema(format = DateTime)]
+    pub began_at: String,
+    /// Who began it.
+    pub by: String,
+    /// What it was asked for with.
+    #[schema(value_type = Object)]
+    pub details: Value,
+    /// How it ended: what was learned (`statement`), `at`, `by`, and `details`; null while it runs.
+    #[schema(value_type = Option<Object>, required = true)]
+    pub conclusion: Value,
+    /// The probability with which a bandit serves each variation; null without one.
+    #[schema(value_type = Option<Vec<Object>>, required = true)]
+    pub propensities: Value,
+    /// Subjects, sample ratio, each metric in each variation (fixed-horizon, sequential, Bayesian, by segment), and what follows. In lists, null; also of an
+    /// experiment without variations.
+    #[schema(value_type = Option<Object>, required = true)]
+    pub results: Value,
+}
+
+/// A page of experiments.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct FlagExperimentPage {
+    /// The experiments, by flag and id, without their results.
+    pub items: Vec<FlagExperiment>,
+    /// Where the next page begins; null at the end.
+    #[schema(required = true)]
+    pub next_cursor: Option<String>,
+}
+
 /// What was asked for is recorded, and is not served yet.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct FlagsPending {

@@ -34,6 +34,9 @@ pub(super) static TYPE_PATH: Parameter = path("type", "A known type with its ver
 
 pub(super) static FLAG_KEY: Parameter = path("key", "The flag's key; percent-encode a slash.", "new-checkout");
 
+pub(super) static EXPERIMENT: Parameter = path("experiment", "The experiment's id; percent-encode a slash.", "e-1");
+pub(super) static EXPERIMENT_STATE: Parameter = query("state", Shape::Word(&["running", "concluded"]), "Only those that run, or that are over.", "running");
+
 pub(super) static ENVIRONMENT_PATH: Parameter = path("environment", "The environment.", "production");
 pub(super) static FORMAT_PATH: Parameter = path("format", "`unleash`, `growthbook` or `flagd`.", "unleash");
 

@@ -22,6 +22,18 @@ const fn pending() -> Reply {
 const CHANGING: &[Kind] =
     &[Kind::UnknownFlag, Kind::VersionConflict, Kind::RequestRefused, Kind::InvalidData, Kind::UnknownProjection, Kind::Unavailable, Kind::DiskFull];
 
+/// The same of an experiment that there may not be.
+const CONCLUDING: &[Kind] = &[
+    Kind::UnknownFlag,
+    Kind::NotFound,
+    Kind::VersionConflict,
+    Kind::RequestRefused,
+    Kind::InvalidData,
+    Kind::UnknownProjection,
+    Kind::Unavailable,
+    Kind::DiskFull,
+];
+
 const EVENTS: &str = "events";
 const PROJECTIONS: &str = "projections";
 const SYSTEMS: &str = "systems";
@@ -300,6 +312,43 @@ pub(crate) static ROUTES: &[Route] = &[
         answers: &[ok("It is rolled back.", Content::Json("Flag")), pending()],
         problems: CHANGING,
         ..post(Operation::StopRollout, "/flags/{key}/rollout/stop", FLAGS, "Rolls a rollout back")
+    },
+    Route {
+        description: "Without their results.",
+        parameters: &[&FLAG_KEY, &EXPERIMENT_STATE, &AS_OF, &KNOWN_AT],
+        answers: &[ok("The experiments, by id.", Content::List("FlagExperiment"))],
+        problems: &[Kind::UnknownFlag, Kind::UnknownProjection, Kind::WholeProjectionOnly],
+        ..get(Operation::Experiments, "/flags/{key}/experiments", FLAGS, "Lists a flag's experiments")
+    },
+    Route {
+        description: "What SDKs and analytics count from now on is added to it. Asked for again with the same id and content, it answers with the experiment; with other content it is refused.",
+        parameters: &[&FLAG_KEY],
+        body: Body::Json("StartExperiment"),
+        answers: &[ok("It runs.", Content::Json("FlagExperiment")), pending()],
+        problems: CHANGING,
+        ..post(Operation::StartExperiment, "/flags/{key}/experiments", FLAGS, "Starts an experiment")
+    },
+    Route {
+        description: "Fixed-horizon, sequential and Bayesian results from what was counted until now, or until then; decisions rest on the sequential ones, corrected. Effects by segment are exploratory.",
+        parameters: &[&FLAG_KEY, &EXPERIMENT, &AS_OF, &KNOWN_AT],
+        answers: &[ok("The experiment.", Content::Json("FlagExperiment"))],
+        problems: &[Kind::UnknownFlag, Kind::NotFound, Kind::UnknownProjection, Kind::WholeProjectionOnly],
+        ..get(Operation::Experiment, "/flags/{key}/experiments/{experiment}", FLAGS, "Shows an experiment with its results")
+    },
+    Route {
+        description: "`reason` is what was learned; it is recorded with the results as they are then.",
+        parameters: &[&FLAG_KEY, &EXPERIMENT],
+        body: Body::Reason,
+        answers: &[ok("It is over.", Content::Json("FlagExperiment")), pending()],
+        problems: CONCLUDING,
+        ..post(Operation::ConcludeExperiment, "/flags/{key}/experiments/{experiment}/conclude", FLAGS, "Concludes an experiment")
+    },
+    Route {
+        description: "By flag and id, without their results.",
+        parameters: &[&IN_ENVIRONMENT, &EXPERIMENT_STATE, &LIMIT, &CURSOR, &AS_OF, &KNOWN_AT],
+        answers: &[ok("A page of experiments.", Content::Json("FlagExperimentPage")), running("The flags as of then are being folded; ask again.")],
+        problems: &[Kind::InvalidCursor, Kind::JobRunning, Kind::UnknownProjection],
+        ..get(Operation::FlagExperiments, "/flag-experiments", FLAGS, "Lists the experiments of all flags")
     },
     Route {
         parameters: &[&AS_OF, &KNOWN_AT],

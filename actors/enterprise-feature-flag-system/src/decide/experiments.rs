@@ -9,7 +9,7 @@ use tol_events::flags::{
 use tol_system::{Decision, Error};
 
 use super::{SYSTEM, bounded, object, refused};
-use crate::experiments::{Spec, allocation, results};
+use crate::experiments::{Spec, allocation, results, sample_ratio};
 use crate::state::{Experiment, Flag};
 use crate::statistics::sample_ratio::SampleRatio;
 use crate::{BANDIT_ALLOCATED, EXPERIMENT_CONCLUDED, EXPERIMENT_OBSERVED, EXPERIMENT_STARTED, FLAG_CHANGED, MISMATCH};
@@ -76,11 +76,12 @@ pub(super) fn counted(state: &Flag, report: &CountsReported<'_>, decision: &mut 
             continue;
         }
         let next = experiment.after(&sum);
-        let broken = match results(spec, &sum, &next.expected).sample_ratio {
+        let broken = match sample_ratio(spec, &sum, &next.expected) {
             SampleRatio::Mismatch { p_value } if !experiment.mismatch_told => Some(p_value),
             _ => None,
         };
-        decision.emit(EXPERIMENT_OBSERVED, &ExperimentObserved { key: report.key.as_ref().into(), experiment_id: id.into(), counted: object(&sum) });
+        let observed = ExperimentObserved { key: report.key.as_ref().into(), experiment_id: id.into(), counted: object(&sum), expected: next.expected };
+        decision.emit(EXPERIMENT_OBSERVED, &observed);
         if let Some(p_value) = broken {
             let detected = SampleRatioMismatchDetected { key: report.key.as_ref().into(), rollout_id: None, experiment_id: Some(id.into()), p_value };
             decision.emit(MISMATCH, &detected);

@@ -8,5 +8,5 @@ pub mod allocation;
 mod results;
 mod spec;
 
-pub use results::{Decided, MetricResult, Results, VariationResult, results, subjects};
+pub use results::{Decided, MetricResult, Results, VariationResult, results, sample_ratio, subjects};
 pub use spec::{Bandit, Goal, MetricSpec, Spec, Variation};

@@ -98,10 +98,8 @@ pub enum Decided {
 /// The results of what was counted. `expected` are the subjects each variation was meant to get, where a bandit changed the weights meanwhile; by the
 /// weights of the experiment if empty.
 pub fn results(spec: &Spec, counted: &Counted, expected: &[f64]) -> Results {
+    let sample_ratio = self::sample_ratio(spec, counted, expected);
     let subjects: Vec<u64> = spec.variations.iter().map(|variation| subjects(counted, &variation.name)).collect();
-    let weights: Vec<f64> = if expected.is_empty() { spec.variations.iter().map(|variation| variation.weight).collect() } else { expected.to_vec() };
-    // A spec that was accepted has weights above 0, one for each.
-    let sample_ratio = sample_ratio::check(&subjects, &weights, spec.split_threshold).unwrap_or(SampleRatio::TooFew { least_expected: 0.0 });
     let mut metrics: Vec<MetricResult> = spec.metrics.iter().map(|metric| compare(spec, metric, counted)).collect();
     let flat = |metrics: &[MetricResult]| -> Vec<f64> {
         metrics.iter().flat_map(|metric| &metric.variations).filter_map(|variation| Some(variation.sequential?.p_value)).collect()
@@ -113,6 +111,14 @@ pub fn results(spec: &Spec, counted: &Counted, expected: &[f64]) -> Results {
     let decision = decide(spec, &subjects, &sample_ratio, &metrics);
     let names = spec.variations.iter().map(|variation| variation.name.clone());
     Results { subjects: names.zip(subjects).collect(), sample_ratio, metrics, decision }
+}
+
+/// Whether the variations got the traffic they were meant to get; `expected` as for [`results`].
+pub fn sample_ratio(spec: &Spec, counted: &Counted, expected: &[f64]) -> SampleRatio {
+    let subjects: Vec<u64> = spec.variations.iter().map(|variation| subjects(counted, &variation.name)).collect();
+    let weights: Vec<f64> = if expected.is_empty() { spec.variations.iter().map(|variation| variation.weight).collect() } else { expected.to_vec() };
+    // A spec that was accepted has weights above 0, one for each.
+    sample_ratio::check(&subjects, &weights, spec.split_threshold).unwrap_or(SampleRatio::TooFew { least_expected: 0.0 })
 }
 
 /// Those who were served a variation.

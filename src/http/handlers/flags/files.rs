@@ -7,6 +7,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::web::{self, Payload};
 use actix_web::{HttpRequest, HttpResponse};
+use serde_json::Value;
 use tol_enterprise_feature_flag_system::definition::{Error, Mode, Problem as FormatProblem};
 use tol_enterprise_feature_flag_system::evaluation::{self, Format};
 use tol_enterprise_feature_flag_system::served::FlagSet;
@@ -34,14 +35,26 @@ const FORMATS: &[&str] = &["unleash", "growthbook", "flagd"];
 /// The flags as they are, or as they were.
 pub(super) async fn set_at(state: &State, past: Option<Past>) -> Result<Folded<Arc<FlagSet>>, Problem> {
     let Some(past) = past else { return Ok(Folded::Done(state.api.flags().current())) };
+    Ok(match rows_at(state, Some(past), |key, value| Some((key, value))).await? {
+        Folded::Running { progress } => Folded::Running { progress },
+        Folded::Done(rows) => Folded::Done(Arc::new(set_of(rows))),
+    })
+}
+
+/// What `pick` takes of every row, as they are or as they were.
+pub(super) async fn rows_at<T: Send + 'static>(
+    state: &State,
+    past: Option<Past>,
+    pick: impl Fn(String, Value) -> Option<T> + Send + 'static,
+) -> Result<Folded<Vec<T>>, Problem> {
     let folded = ask(state, move |node| {
         let mut rows = Vec::new();
         let mut cursor = None;
         loop {
-            match node.rows(PROJECTION, &RowsQuery { limit: PAGE, cursor: cursor.take(), past: Some(past) })? {
+            match node.rows(PROJECTION, &RowsQuery { limit: PAGE, cursor: cursor.take(), past })? {
                 Folded::Running { progress } => return Ok(Folded::Running { progress }),
                 Folded::Done(page) => {
-                    rows.extend(page.items.into_iter().map(|item| (item.key, item.value)));
+                    rows.extend(page.items.into_iter().filter_map(|item| pick(item.key, item.value)));
                     cursor = page.next_cursor;
                 }
             }
@@ -50,10 +63,7 @@ pub(super) async fn set_at(state: &State, past: Option<Past>) -> Result<Folded<A
             }
         }
     });
-    Ok(match folded.await? {
-        Folded::Running { progress } => Folded::Running { progress },
-        Folded::Done(rows) => Folded::Done(Arc::new(set_of(rows))),
-    })
+    folded.await
 }
 
 /// The past is being folded.

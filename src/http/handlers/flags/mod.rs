@@ -1,9 +1,11 @@
 //! Flags for people: listing, changing, killing, scheduling, rolling out.
 //!
 //! * `files` — import, export and evaluation
+//! * `experiments` — experiments and their results
 //! * `sets` — environments, and what their flags share
 //! * `requests` — a request's way to what is served
 
+pub(crate) mod experiments;
 mod files;
 mod requests;
 pub(crate) mod sets;
@@ -112,11 +114,16 @@ fn reason(text: &str) -> Result<String, Problem> {
 /// How long a request is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Has a request decided, and answers with the flag.
-async fn settle(state: &State, key: &str, base: Option<u64>, request: &impl DomainEvent) -> Outcome {
+/// Has a request decided.
+async fn ask_for(state: &State, key: &str, base: Option<u64>, request: &impl DomainEvent) -> Result<requests::Outcome, Problem> {
     request.validate().map_err(|error| Problem::new(Kind::InvalidBody, error.to_string()))?;
     let event = request.to_event(new_id(), SOURCE).map_err(|error| Problem::internal(error.to_string()))?;
-    match decide(state, key, base, event.at(chrono::Utc::now().into()), PATIENCE).await? {
+    decide(state, key, base, event.at(chrono::Utc::now().into()), PATIENCE).await
+}
+
+/// Has a request decided, and answers with the flag.
+async fn settle(state: &State, key: &str, base: Option<u64>, request: &impl DomainEvent) -> Outcome {
+    match ask_for(state, key, base, request).await? {
         requests::Outcome::Served(flag) => json(&flag),
         requests::Outcome::Pending(pending) => json_with(StatusCode::ACCEPTED, &pending),
     }

@@ -1,0 +1,185 @@
+//! Experiments: of a flag or of all, one with its results, begun and concluded.
+
+use actix_web::HttpRequest;
+use actix_web::http::StatusCode;
+use actix_web::web::{Path, Payload};
+use serde_json::{Map, Value, json as object};
+use tol_enterprise_feature_flag_system::experiments::{Spec, results};
+use tol_events::flags::{ExperimentAction, ExperimentRequested};
+
+use super::requests::Outcome as Decided;
+use super::{Outcome, State, ask_for, caller, files, json, json_with, reason, row, served};
+use crate::flags::import::new_id;
+use crate::http::api::{FlagExperiment, FlagExperimentPage, Folded, StartExperiment};
+use crate::http::parameters::{Query, json_body_within};
+use crate::http::problem::{Kind, Problem};
+
+/// Longest id, characters.
+const ID_MAX: usize = 200;
+
+/// Results from what the row has: all of them follow from the counts.
+fn results_of(one: &Value) -> Value {
+    // Of one that is over, as they were then.
+    if let Some(then) = one["conclusion"]["details"].get("results") {
+        return then.clone();
+    }
+    let spec = one["details"].as_object().and_then(|details| Spec::of(details).ok()).flatten();
+    let counted = match &one["counted"] {
+        Value::Null => Some(Default::default()),
+        counted => serde_json::from_value(counted.clone()).ok(),
+    };
+    let expected: Vec<f64> = serde_json::from_value(one["expected"].clone()).unwrap_or_default();
+    spec.zip(counted).map_or(Value::Null, |(spec, counted)| object!(results(&spec, &counted, &expected)))
+}
+
+/// An experiment as people see it.
+fn shown(flag: &str, id: &str, one: &Value, with_results: bool) -> FlagExperiment {
+    let text = |name: &str| one[name].as_str().unwrap_or_default().to_owned();
+    FlagExperiment {
+        experiment_id: id.to_owned(),
+        flag: flag.to_owned(),
+        state: text("state"),
+        statement: text("statement"),
+        environment: one["details"]["environment"].as_str().map(str::to_owned),
+        version: one["version"].as_u64().unwrap_or_default(),
+        began_at: text("began_at"),
+        by: text("by"),
+        details: one["details"].clone(),
+        conclusion: if with_results || one["conclusion"].is_null() {
+            one["conclusion"].clone()
+        } else {
+            object!({"statement": one["conclusion"]["statement"], "at": one["conclusion"]["at"], "by": one["conclusion"]["by"]})
+        },
+        propensities: one["propensities"].clone(),
+        results: if with_results { results_of(one) } else { Value::Null },
+    }
+}
+
+/// Which are asked for.
+struct Wanted {
+    state: Option<String>,
+    environment: Option<String>,
+}
+
+impl Wanted {
+    fn has(&self, one: &FlagExperiment) -> bool {
+        // One that names no environment runs in all.
+        let there = |wanted: &String| one.environment.as_ref().is_none_or(|environment| environment == wanted);
+        self.state.as_ref().is_none_or(|state| *state == one.state) && self.environment.as_ref().is_none_or(there)
+    }
+
+    fn of(&self, flag: &str, experiments: &Value) -> Vec<FlagExperiment> {
+        let all = experiments.as_object().into_iter().flatten().map(|(id, one)| shown(flag, id, one, false));
+        all.filter(|one| self.has(one)).collect()
+    }
+}
+
+pub(crate) async fn of_flag(state: State, request: HttpRequest, key: Path<String>) -> Outcome {
+    let query = Query::of(&request)?;
+    let wanted = Wanted { state: query.one_of("state", &["running", "concluded"])?, environment: None };
+    let flag = row(&state, &key, query.past()?).await?;
+    json(&wanted.of(&flag.key, &flag.experiments))
+}
+
+pub(crate) async fn all(state: State, request: HttpRequest) -> Outcome {
+    let query = Query::of(&request)?;
+    let (limit, past) = (query.limit()?, query.past()?);
+    let wanted = Wanted { state: query.one_of("state", &["running", "concluded"])?, environment: query.text("environment") };
+    let after = match query.text("cursor").filter(|cursor| !cursor.is_empty()) {
+        None => None,
+        Some(cursor) => Some(position(&cursor).ok_or_else(|| Problem::new(Kind::InvalidCursor, "it is none of this list; leave it out to begin anew"))?),
+    };
+    let found = files::rows_at(&state, past, move |subject, value| {
+        let of_one = wanted.of(subject.strip_prefix("flag/")?, &value["experiments"]);
+        (!of_one.is_empty()).then_some(of_one)
+    });
+    let mut items: Vec<FlagExperiment> = match found.await? {
+        Folded::Done(found) => found.into_iter().flatten().collect(),
+        Folded::Running { progress } => return files::running(progress),
+    };
+    let place = |one: &FlagExperiment| (one.flag.clone(), one.experiment_id.clone());
+    items.sort_by_key(place);
+    items.retain(|one| after.as_ref().is_none_or(|after| place(one) > *after));
+    let more = items.len() > limit;
+    items.truncate(limit);
+    let next_cursor = items.last().filter(|_| more).map(|last| object!([last.flag, last.experiment_id]).to_string());
+    json(&FlagExperimentPage { items, next_cursor })
+}
+
+/// Flag and id of a cursor.
+fn position(cursor: &str) -> Option<(String, String)> {
+    serde_json::from_str(cursor).ok()
+}
+
+/// The experiment in a flag's row.
+fn found<'v>(flag: &str, experiments: &'v Value, id: &str) -> Result<&'v Value, Problem> {
+    experiments.get(id).ok_or_else(|| Problem::new(Kind::NotFound, format!("flag \"{flag}\" has no experiment \"{id}\"")).with("flag", flag))
+}
+
+pub(crate) async fn one(state: State, request: HttpRequest, place: Path<(String, String)>) -> Outcome {
+    let ((key, id), past) = (place.into_inner(), Query::of(&request)?.past()?);
+    let flag = row(&state, &key, past).await?;
+    json(&shown(&key, &id, found(&key, &flag.experiments, &id)?, true))
+}
+
+/// Has a request decided, and answers with the experiment.
+async fn settle(state: &State, request: &ExperimentRequested<'_>) -> Outcome {
+    match ask_for(state, &request.key, None, request).await? {
+        Decided::Served(flag) => {
+            let one = flag
+                .experiments
+                .get(request.experiment_id.as_ref())
+                .ok_or_else(|| Problem::internal("an experiment that was begun is not in its flag's row"))?;
+            json(&shown(&request.key, &request.experiment_id, one, true))
+        }
+        Decided::Pending(pending) => json_with(StatusCode::ACCEPTED, &pending),
+    }
+}
+
+fn refused(key: &str, detail: String) -> Problem {
+    Problem::new(Kind::RequestRefused, detail).with("flag", key)
+}
+
+pub(crate) async fn start(state: State, request: HttpRequest, key: Path<String>, payload: Payload) -> Outcome {
+    let asked: StartExperiment = json_body_within(&request, payload, state.body_limit).await?;
+    let statement =
+        reason(&asked.statement).map_err(|_| Problem::new(Kind::InvalidBody, "statement is empty or too long; say what is asked, it is recorded"))?;
+    if asked.experiment_id.as_ref().is_some_and(|id| id.trim().is_empty() || id.chars().count() > ID_MAX) {
+        return Err(Problem::new(Kind::InvalidBody, format!("experiment_id must be 1 to {ID_MAX} characters, or be left out")));
+    }
+    served(&state, &key)?;
+    let id = asked.experiment_id.unwrap_or_else(new_id);
+    if let Some(known) = row(&state, &key, None).await?.experiments.get(&id) {
+        if known["statement"] == statement.as_str() && known["details"].as_object() == Some(&asked.details) {
+            return json(&shown(&key, &id, known, true));
+        }
+        return Err(refused(&key, format!("flag \"{}\" has an experiment \"{id}\" that asks something else; give this one another id", *key)));
+    }
+    let start = ExperimentRequested {
+        key: key.as_str().into(),
+        experiment_id: id.into(),
+        action: ExperimentAction::Start,
+        statement: statement.into(),
+        details: asked.details,
+        by: caller(&request).into(),
+    };
+    settle(&state, &start).await
+}
+
+pub(crate) async fn conclude(state: State, request: HttpRequest, place: Path<(String, String)>, payload: Payload) -> Outcome {
+    let asked: super::super::control::Reason = json_body_within(&request, payload, state.body_limit).await?;
+    let ((key, id), learned) = (place.into_inner(), reason(&asked.reason)?);
+    let flag = row(&state, &key, None).await?;
+    if found(&key, &flag.experiments, &id)?["state"] != "running" {
+        return Err(refused(&key, format!("experiment \"{id}\" of flag \"{key}\" is over")));
+    }
+    let conclude = ExperimentRequested {
+        key: key.as_str().into(),
+        experiment_id: id.into(),
+        action: ExperimentAction::Conclude,
+        statement: learned.into(),
+        details: Map::new(),
+        by: caller(&request).into(),
+    };
+    settle(&state, &conclude).await
+}
