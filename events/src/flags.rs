@@ -1,5 +1,5 @@
 //! `flags.*`: what people and SDKs tell the flag system, and what it decides. Subject: `flag/{key}`; of what an environment's flags share,
-//! `flag-set/{environment}`.
+//! `flag-set/{environment}`; of who met a flag, `customer/{customer_id}`; of what a flag's service went through, `service/{service}`.
 //!
 //! A definition, a plan and evidence are objects whose shape is the flag system's own (its folder says which); they are kept whole.
 
@@ -12,10 +12,15 @@ use serde_json::{Map, Value};
 use crate::domain::{FieldError, domain_event, filled, filled_if_present};
 use crate::time::EventTime;
 
+mod attribution;
 mod counts;
 mod impact;
 mod requests;
 
+pub use attribution::{
+    DeploymentAttributed, Exclusion, ExposureFollowed, ExposureForgotten, ExposureObserved, LONGEST_WINDOW_MILLIS, Outcome, OutcomeAttributed, OutcomeCounted,
+    OutcomeNoted, ServiceFollowed, ServiceNamed,
+};
 pub use counts::{
     ArmCount, ArmMeasure, BanditAllocated, CountsReported, DeploymentEvent, DeploymentNoted, DeploymentObserved, ExperimentObserved, Propensity, Unit,
 };

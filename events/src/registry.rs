@@ -168,7 +168,7 @@ macro_rules! known_types {
 }
 
 /// All known types, sorted by type (a test checks it): the lookup is a binary search.
-static KNOWN: [KnownType; 61] = known_types![
+static KNOWN: [KnownType; 70] = known_types![
     billing::PaymentFailed,
     billing::PaymentSucceeded,
     billing::RefundIssued,
@@ -188,18 +188,25 @@ static KNOWN: [KnownType; 61] = known_types![
     flags::BanditAllocated,
     flags::ChangeRequested,
     flags::CountsReported,
+    flags::DeploymentAttributed,
     flags::DeploymentNoted,
     flags::DeploymentObserved,
     flags::ExperimentConcluded,
     flags::ExperimentObserved,
     flags::ExperimentRequested,
     flags::ExperimentStarted,
+    flags::ExposureFollowed,
+    flags::ExposureForgotten,
+    flags::ExposureObserved,
     flags::FlagChanged,
     flags::FlagKilled,
     flags::FlagStale,
     flags::KillRequested,
     flags::MetricReported,
     flags::MetricsObserved,
+    flags::OutcomeAttributed,
+    flags::OutcomeCounted,
+    flags::OutcomeNoted,
     flags::RequestRefused,
     flags::RollbackRequested,
     flags::RolloutAdvanced,
@@ -208,6 +215,8 @@ static KNOWN: [KnownType; 61] = known_types![
     flags::RolloutRequested,
     flags::RolloutRolledBack,
     flags::SampleRatioMismatchDetected,
+    flags::ServiceFollowed,
+    flags::ServiceNamed,
     flags::SharedChangeRequested,
     flags::SharedChanged,
     revenue::MrrMoved,
