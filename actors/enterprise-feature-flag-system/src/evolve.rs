@@ -2,21 +2,21 @@
 
 use serde_json::Value;
 use tol_events::flags::{
-    BanditAllocated, DeploymentNoted, ExperimentConcluded, ExperimentObserved, ExperimentStarted, FlagChanged, FlagKilled, FlagStale, Object, RequestRefused,
-    RolloutAdvanced, RolloutHeld, RolloutObserved, RolloutRolledBack, SampleRatioMismatchDetected, SharedChanged,
+    BanditAllocated, DeploymentNoted, ExperimentConcluded, ExperimentObserved, ExperimentStarted, FlagChanged, FlagKilled, FlagStale, Object, OutcomeCounted,
+    RequestRefused, RolloutAdvanced, RolloutHeld, RolloutObserved, RolloutRolledBack, SampleRatioMismatchDetected, ServiceNamed, SharedChanged,
 };
 use tol_events::{EventTime, EventView};
 use tol_system::{Error, Evolution, read};
 
 use crate::counts::Counted;
-use crate::decide::{BANDIT_TIMER, SCHEDULE_TIMER, STALE_TIMER, STEP_TIMER, bounded, millis};
+use crate::decide::{BANDIT_TIMER, LOOK_AGAIN_MICROS, LOOK_TIMER, SCHEDULE_TIMER, STALE_TIMER, STEP_TIMER, bounded, millis};
 use crate::definition::Definition;
 use crate::experiments::Spec;
 use crate::rollout::{self, Rollout};
 use crate::state::{Change, Experiment, Flag, HISTORY, Ramp};
 use crate::{
     BANDIT_ALLOCATED, DEPLOYMENT_NOTED, EXPERIMENT_CONCLUDED, EXPERIMENT_OBSERVED, EXPERIMENT_STARTED, FLAG_CHANGED, FLAG_KILLED, FLAG_STALE, MISMATCH,
-    REQUEST_REFUSED, ROLLOUT_ADVANCED, ROLLOUT_HELD, ROLLOUT_OBSERVED, ROLLOUT_ROLLED_BACK, SHARED_CHANGED,
+    OUTCOME_COUNTED, REQUEST_REFUSED, ROLLOUT_ADVANCED, ROLLOUT_HELD, ROLLOUT_OBSERVED, ROLLOUT_ROLLED_BACK, SERVICE_NAMED, SHARED_CHANGED,
 };
 
 pub(crate) fn evolve(state: &mut Flag, event: &EventView<'_>, evolution: &mut Evolution) -> Result<(), Error> {
@@ -64,7 +64,8 @@ pub(crate) fn evolve(state: &mut Flag, event: &EventView<'_>, evolution: &mut Ev
             let counted = observed.counted.as_ref().map(|counted| typed(event, counted, "counted")).transpose()?;
             fold(state, event, &observed.rollout_id, &rollout::Event::Observed(observation))?;
             if let Some(counted) = counted {
-                ramp(state, event, &observed.rollout_id)?.counted = counted;
+                let ramp = ramp(state, event, &observed.rollout_id)?;
+                (ramp.counted, ramp.waiting) = (counted, Counted::default());
             }
             Ok(())
         }
@@ -93,6 +94,11 @@ pub(crate) fn evolve(state: &mut Flag, event: &EventView<'_>, evolution: &mut Ev
             }
             Ok(())
         }
+        OUTCOME_COUNTED => outcome(state, event, &read(event)?, evolution),
+        SERVICE_NAMED => {
+            let _: ServiceNamed<'_> = read(event)?;
+            Ok(())
+        }
         DEPLOYMENT_NOTED => {
             let noted: DeploymentNoted<'_> = read(event)?;
             let troubles = &mut ramp(state, event, &noted.rollout_id)?.troubles;
@@ -118,6 +124,8 @@ pub(crate) fn evolve(state: &mut Flag, event: &EventView<'_>, evolution: &mut Ev
                 spec,
                 began,
                 counted: Counted::default(),
+                waiting: Counted::default(),
+                excluded: Default::default(),
                 mismatch_told: false,
                 propensities: Vec::new(),
                 expected: Vec::new(),
@@ -159,6 +167,37 @@ pub(crate) fn evolve(state: &mut Flag, event: &EventView<'_>, evolution: &mut Ev
         }
         unknown => Err(Error::UnknownOwnEvent(unknown.to_owned())),
     }
+}
+
+/// Adds an outcome to those that wait for a look; the first of them sets the time of the look.
+fn outcome(state: &mut Flag, event: &EventView<'_>, seen: &OutcomeCounted<'_>, evolution: &mut Evolution) -> Result<(), Error> {
+    let malformed = |problem: String| Error::malformed(event, problem);
+    let (kind, id) = seen.trial.split_once('/').unwrap_or_default();
+    let (excluded, waiting) = if kind == "rollout" {
+        let ramp = ramp(state, event, id)?;
+        let mut waiting = std::mem::take(&mut ramp.waiting);
+        if seen.excluded.is_none() {
+            ramp.add_outcome(&mut waiting, &seen.arm, &seen.values).map_err(malformed)?;
+        }
+        ramp.waiting = waiting;
+        (&mut ramp.excluded, &ramp.waiting)
+    } else {
+        let experiment = experiment(state, event, id)?;
+        let mut waiting = std::mem::take(&mut experiment.waiting);
+        if seen.excluded.is_none() {
+            experiment.add_outcome(&mut waiting, &seen.arm, &seen.values).map_err(malformed)?;
+        }
+        experiment.waiting = waiting;
+        (&mut experiment.excluded, &experiment.waiting)
+    };
+    match seen.excluded {
+        Some(why) => *excluded.entry(why).or_default() += 1,
+        None if waiting.subjects() == 1 => {
+            evolution.set_timer(format!("{LOOK_TIMER}{}", seen.trial), bounded(event.time().unwrap_or_default().plus_micros(LOOK_AGAIN_MICROS)));
+        }
+        None => {}
+    }
+    Ok(())
 }
 
 fn typed<T: serde::de::DeserializeOwned>(event: &EventView<'_>, source: &Object, what: &str) -> Result<T, Error> {

@@ -16,7 +16,7 @@ fn definition(description: &str) -> Value {
     let constraint = json!({"attribute": "plan", "operator": "in", "values": ["pro", "team"]});
     let share = json!({"part": 100, "by": "userId", "salt": "new-checkout"});
     json!({
-        "key": "new-checkout", "type": "boolean", "family": "unleash", "description": description, "owner": "payments", "tags": ["checkout"],
+        "key": "new-checkout", "type": "boolean", "family": "unleash", "description": description, "owner": "payments", "tags": ["checkout"], "services": ["web"],
         "environments": {"production": {"enabled": true, "schedule": [{"at": "2026-03-01T00:00:00Z", "enabled": false}], "rules": [
             {"kind": "targeted", "constraints": [constraint], "share": share, "serve": {"serve": "on"}}]}}
     })
@@ -66,6 +66,14 @@ fn shared(id: &str, hour: i64) -> Event {
     event
 }
 
+/// What `flag-attribution` sends about a customer.
+fn outcome(id: &str, hour: i64, trial: &str) -> Event {
+    let data = json!({"customer_id": "42", "environment": "production", "trial": trial, "arm": "enabled", "exposed_at": "2026-01-02T11:00:00Z", "values": {"purchases": 1}});
+    let mut event = fact("flags.outcome_attributed.v1", id, hour, data);
+    event.set(Attribute::Subject, "customer/42").set(Attribute::Target, "flag/new-checkout");
+    event
+}
+
 pub(crate) fn examples() -> Vec<Event> {
     vec![
         change("f01", 0, "One page instead of four"),
@@ -84,6 +92,7 @@ pub(crate) fn examples() -> Vec<Event> {
         experiment("f12", 35, "start", "people buy more"),
         counted("f17", 36, (1_000, 120), (1_000, 100)),
         counted("f18", 38, (3_000, 360), (1_000, 100)),
+        outcome("f20", 39, "experiment/e-1"),
         experiment("f13", 40, "conclude", "they do"),
         fact("flags.kill_requested.v1", "f14", 41, json!({"by": "ada@example.com", "reason": "payments fail"})),
         shared("f15", 42),

@@ -2,6 +2,7 @@
 //!
 //! * [`definition`] — the one definition of a flag behind the three formats; import and export
 //! * [`evaluation`] — compiled flags and their evaluation with Unleash's, GrowthBook's and flagd's semantics; no I/O, no allocation on the hot path
+//! * [`attribution`] — the second system: customers' payments and usage joined with the arms they met
 //! * [`counts`] — what SDKs and analytics count, added up, and as a rollout reads it
 //! * [`experiments`] — what an experiment asks, its results, and what a bandit serves next
 //! * [`objections`] — what speaks against a definition among the others: circles, unknown segments
@@ -12,6 +13,7 @@
 //! * `decide` — the business rules, from `flags.*` requests and observations
 //! * `evolve` — the fold of its own `flags.*` events
 
+pub mod attribution;
 pub mod counts;
 mod decide;
 pub mod definition;
@@ -27,12 +29,13 @@ pub mod state;
 pub mod statistics;
 
 use tol_events::flags::{
-    BanditAllocated, DeploymentNoted, ExperimentConcluded, ExperimentObserved, ExperimentStarted, FlagChanged, FlagKilled, FlagStale, RequestRefused,
-    RolloutAdvanced, RolloutHeld, RolloutObserved, RolloutRolledBack, SampleRatioMismatchDetected, SharedChanged,
+    BanditAllocated, DeploymentNoted, ExperimentConcluded, ExperimentObserved, ExperimentStarted, FlagChanged, FlagKilled, FlagStale, OutcomeCounted,
+    RequestRefused, RolloutAdvanced, RolloutHeld, RolloutObserved, RolloutRolledBack, SampleRatioMismatchDetected, ServiceNamed, SharedChanged,
 };
 use tol_events::{DomainEvent, Event, EventView};
 use tol_system::{Decision, Description, Error, Evolution, Input, InputSpec, Parameters, QueryError, QueryParameter, QuerySpec, System};
 
+pub use attribution::FlagAttribution;
 pub use state::Flag;
 
 pub(crate) const FLAG_CHANGED: &str = FlagChanged::<'static>::TYPE;
@@ -49,6 +52,8 @@ pub(crate) const EXPERIMENT_STARTED: &str = ExperimentStarted::<'static>::TYPE;
 pub(crate) const EXPERIMENT_OBSERVED: &str = ExperimentObserved::<'static>::TYPE;
 pub(crate) const DEPLOYMENT_NOTED: &str = DeploymentNoted::<'static>::TYPE;
 pub(crate) const BANDIT_ALLOCATED: &str = BanditAllocated::<'static>::TYPE;
+pub(crate) const OUTCOME_COUNTED: &str = OutcomeCounted::<'static>::TYPE;
+pub(crate) const SERVICE_NAMED: &str = ServiceNamed::<'static>::TYPE;
 pub(crate) const EXPERIMENT_CONCLUDED: &str = ExperimentConcluded::<'static>::TYPE;
 
 const DEFINITION: QuerySpec = QuerySpec {
@@ -80,9 +85,12 @@ impl System for EnterpriseFeatureFlagSystem {
             name: "enterprise-feature-flag-system",
             tier: 3,
             code_version: env!("CARGO_PKG_VERSION"),
-            state_version: 2,
+            state_version: 3,
             about: "Keeps every flag's definition, kills flags at once, and advances, holds or rolls back rollouts from their metrics",
-            inputs: vec![InputSpec { topic: "facts.flag", types: &["flags."] }],
+            inputs: vec![
+                InputSpec { topic: "facts.flag", types: &["flags."] },
+                InputSpec { topic: "flag-attribution.events", types: &[attribution::OUTCOME_ATTRIBUTED, attribution::DEPLOYMENT_ATTRIBUTED] },
+            ],
             emits: &[
                 FLAG_CHANGED,
                 FLAG_KILLED,
@@ -99,6 +107,8 @@ impl System for EnterpriseFeatureFlagSystem {
                 DEPLOYMENT_NOTED,
                 EXPERIMENT_CONCLUDED,
                 SHARED_CHANGED,
+                OUTCOME_COUNTED,
+                SERVICE_NAMED,
             ],
             depends_on: &["tree-of-life-system"],
             uptime_target: 0.9999,

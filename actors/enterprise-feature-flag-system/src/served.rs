@@ -196,6 +196,7 @@ mod tests {
             project: None,
             purpose: None,
             tags: BTreeSet::new(),
+            services: BTreeSet::new(),
             variants: BTreeMap::new(),
             environments: BTreeMap::from([("production".to_owned(), Environment::default())]),
         };

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tol_events::EventTime;
-use tol_events::flags::{Object, Propensity};
+use tol_events::flags::{Exclusion, Object, Propensity};
 
-use crate::counts::Counted;
+use crate::counts::{Counted, Measured};
 use crate::definition::Definition;
 use crate::experiments::{Spec, Variation, results, subjects};
-use crate::rollout::{HoldReason, Rollout};
+use crate::rollout::{HoldReason, Kind, Rollout};
 
 /// Changes kept for people; the log has all of them.
 pub(crate) const HISTORY: usize = 50;
@@ -66,6 +66,12 @@ pub struct Ramp {
     /// What SDKs and pipelines reported since it began.
     #[serde(default)]
     pub counted: Counted,
+    /// Customers' outcomes that are not looked at yet.
+    #[serde(default)]
+    pub waiting: Counted,
+    /// Customers who do not count, by why.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub excluded: BTreeMap<Exclusion, u64>,
     /// Services it waits for, and why.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub troubles: BTreeMap<String, String>,
@@ -89,6 +95,12 @@ pub struct Experiment {
     /// What was counted since.
     #[serde(default)]
     pub counted: Counted,
+    /// Customers' outcomes that are not looked at yet.
+    #[serde(default)]
+    pub waiting: Counted,
+    /// Customers who do not count, by why.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub excluded: BTreeMap<Exclusion, u64>,
     /// Whether a broken split was told.
     #[serde(default)]
     pub mismatch_told: bool,
@@ -104,9 +116,20 @@ pub struct Experiment {
 }
 
 impl Experiment {
+    /// Adds a customer's outcome to `counted`.
+    pub(crate) fn add_outcome(&self, counted: &mut Counted, arm: &str, values: &BTreeMap<String, i64>) -> Result<(), String> {
+        let metrics = self.spec.as_ref().map_or(&[][..], |spec| &spec.metrics);
+        counted.add_outcome(arm, values, &|name| metrics.iter().any(|metric| metric.name == name && metric.above.is_none()).then(|| Measured::of(name)))
+    }
+
+    /// Whether people meet it there.
+    pub(crate) fn runs_in(&self, environment: &str) -> bool {
+        self.spec.as_ref().is_some_and(|spec| spec.environment.as_ref().is_none_or(|own| own == environment))
+    }
+
     /// It with these counts: who came since was allocated by what is served now.
     pub(crate) fn after(&self, counted: &Counted) -> Self {
-        let mut next = Self { counted: counted.clone(), ..self.clone() };
+        let mut next = Self { counted: counted.clone(), waiting: Counted::default(), ..self.clone() };
         let Some(spec) = self.spec.as_ref().filter(|spec| spec.bandit.is_some()) else { return next };
         let all = |counted: &Counted| spec.variations.iter().map(|variation| subjects(counted, &variation.name)).sum::<u64>();
         let new = all(counted).saturating_sub(all(&self.counted)) as f64;
@@ -144,7 +167,7 @@ impl Flag {
             json!({
                 "experiment_id": id, "statement": experiment.statement, "began": experiment.began, "version": experiment.version,
                 "concluded": experiment.concluded, "variations": experiment.spec.as_ref().map(|spec| &spec.variations),
-                "propensities": experiment.propensities, "results": experiment.results.clone().or(now),
+                "propensities": experiment.propensities, "waiting": experiment.waiting.subjects(), "excluded": experiment.excluded, "results": experiment.results.clone().or(now),
             })
         });
         let rollout = self.rollout.as_ref().filter(|_| only.is_none()).map(|ramp| {
@@ -152,7 +175,7 @@ impl Flag {
             json!({
                 "rollout_id": ramp.id, "environment": ramp.environment, "rule": ramp.rule, "phase": ramp.rollout.phase(), "step": ramp.rollout.step(),
                 "treatment": ramp.rollout.treatment(), "control_subjects": subjects.0, "treatment_subjects": subjects.1, "metrics": metrics,
-                "held": ramp.held, "evidence": ramp.rollout.evidence(),
+                "held": ramp.held, "waiting": ramp.waiting.subjects(), "excluded": ramp.excluded, "evidence": ramp.rollout.evidence(),
             })
         });
         json!({"version": self.version, "rollout": rollout, "experiments": experiments.collect::<Vec<_>>()})
@@ -165,9 +188,34 @@ impl Flag {
 }
 
 impl Ramp {
+    /// Adds a customer's outcome to `counted`, as the plan's guards measure it.
+    pub(crate) fn add_outcome(&self, counted: &mut Counted, arm: &str, values: &BTreeMap<String, i64>) -> Result<(), String> {
+        let guards = &self.rollout.plan().guards;
+        let measured = |name: &str| {
+            let guard = guards.iter().find(|guard| guard.metric == name && guard.above.is_none())?;
+            Some(match guard.kind {
+                Kind::Proportion { .. } => Measured::Happened,
+                Kind::Rate { .. } => Measured::Times,
+                Kind::Mean { .. } => Measured::Number,
+            })
+        };
+        counted.add_outcome(arm, values, &measured)
+    }
+
     /// One at its first step, that has seen nothing.
     pub(crate) fn begin(id: String, environment: String, rule: u32, rollout: Rollout) -> Self {
-        Self { id, environment, rule, rollout, held: None, mismatch_told: false, counted: Counted::default(), troubles: BTreeMap::new() }
+        Self {
+            id,
+            environment,
+            rule,
+            rollout,
+            held: None,
+            mismatch_told: false,
+            counted: Counted::default(),
+            waiting: Counted::default(),
+            excluded: BTreeMap::new(),
+            troubles: BTreeMap::new(),
+        }
     }
 
     pub(crate) fn is_running(&self) -> bool {

@@ -20,7 +20,14 @@ fn guard(metric: &str, harm: Direction) -> Guard {
 }
 
 fn plan(guards: Vec<Guard>) -> Plan {
-    Plan { steps: vec![step(100, 100), step(1000, 1000), step(5000, 5000)], guards, alpha: 0.04, split_threshold: 0.001, arms: None }
+    Plan {
+        steps: vec![step(100, 100), step(1000, 1000), step(5000, 5000)],
+        guards,
+        alpha: 0.04,
+        split_threshold: 0.001,
+        arms: None,
+        outcome_window_millis: 86_400_000,
+    }
 }
 
 fn errors() -> Plan {

@@ -3,12 +3,14 @@
 //! * [`Tally`] — a metric's sums in one arm
 //! * [`Counted`] — the fold of reports: exposures and metrics by arm
 //! * [`observation`] — the look that a rollout takes at them
+//! * `outcome` — one customer's outcome, and sums of sums
 //! * [`unleash`] — an Unleash SDK's metrics as reports
 //!
 //! What can be joined honestly: a metric belongs to an arm because its sender says so, who evaluated the flag for the same subject. A counter is
 //! compared with the exposures of those senders only who measure it. Counts of evaluations take each for a subject of its own.
 
 mod observation;
+mod outcome;
 mod tally;
 pub mod unleash;
 
@@ -19,6 +21,7 @@ use serde_json::Value;
 use tol_events::flags::CountsReported;
 
 pub use observation::{Arms, arms_of, observation};
+pub use outcome::Measured;
 pub use tally::{Bucket, Tally};
 
 /// Arms, metrics and segments of each kind that are kept; more are refused, as they are a mistake and the state has to end somewhere.
@@ -95,14 +98,29 @@ impl Counted {
             };
             room(metrics.contains_key(&measure.metric), metrics.len(), "metrics")?;
             let arms = &mut metrics.entry(measure.metric.clone()).or_default().arms;
-            room(arms.contains_key(&measure.arm), arms.len(), "arms")?;
-            match arms.get_mut(&measure.arm) {
-                Some(sum) => sum.add(&tally).map_err(|problem| format!("{} in {}: {problem}", measure.metric, measure.arm))?,
-                None => drop(arms.insert(measure.arm.clone(), tally)),
-            }
+            add_arm(arms, &measure.metric, &measure.arm, &tally)?;
         }
         Ok(())
     }
+}
+
+fn add_arm(arms: &mut BTreeMap<String, Tally>, metric: &str, arm: &str, tally: &Tally) -> Result<(), String> {
+    room(arms.contains_key(arm), arms.len(), "arms")?;
+    match arms.get_mut(arm) {
+        Some(sum) => sum.add(tally).map_err(|problem| format!("{metric} in {arm}: {problem}"))?,
+        None => drop(arms.insert(arm.to_owned(), tally.clone())),
+    }
+    Ok(())
+}
+
+fn merge_metrics(metrics: &mut BTreeMap<String, Metric>, more: &BTreeMap<String, Metric>) -> Result<(), String> {
+    for (name, more) in more {
+        room(metrics.contains_key(name), metrics.len(), "metrics")?;
+        let metric = metrics.entry(name.clone()).or_default();
+        more.exposed.iter().try_for_each(|(arm, exposed)| count(&mut metric.exposed, arm, *exposed))?;
+        more.arms.iter().try_for_each(|(arm, tally)| add_arm(&mut metric.arms, name, arm, tally))?;
+    }
+    Ok(())
 }
 
 fn count(counts: &mut BTreeMap<String, u64>, arm: &str, more: u64) -> Result<(), String> {

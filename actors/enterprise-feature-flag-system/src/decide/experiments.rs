@@ -9,6 +9,7 @@ use tol_events::flags::{
 use tol_system::{Decision, Error};
 
 use super::{SYSTEM, bounded, object, refused};
+use crate::counts::Counted;
 use crate::experiments::{Spec, allocation, results, sample_ratio};
 use crate::state::{Experiment, Flag};
 use crate::statistics::sample_ratio::SampleRatio;
@@ -45,7 +46,10 @@ pub(super) fn experiment(state: &Flag, request: &ExperimentRequested<'_>, decisi
             // What was counted here goes on record with the conclusion, beside what its author has to say.
             let mut details = request.details.clone();
             if let Some(spec) = &known.spec {
-                details.insert("results".to_owned(), json!(results(spec, &known.counted, &known.expected)));
+                let mut counted = known.counted.clone();
+                // Outcomes that wait were taken in one by one, so they add up.
+                let expected = if counted.merge(&known.waiting).is_ok() { known.after(&counted).expected } else { known.expected.clone() };
+                details.insert("results".to_owned(), json!(results(spec, &counted, &expected)));
             }
             let concluded = ExperimentConcluded {
                 key: request.key.as_ref().into(),
@@ -71,23 +75,27 @@ pub(super) fn counted(state: &Flag, report: &CountsReported<'_>, decision: &mut 
             continue;
         }
         let mut sum = experiment.counted.clone();
-        if let Err(why) = sum.add(report) {
-            problem = Err(refused(format!("experiment {id}: {why}")));
-            continue;
-        }
-        let next = experiment.after(&sum);
-        let broken = match sample_ratio(spec, &sum, &next.expected) {
-            SampleRatio::Mismatch { p_value } if !experiment.mismatch_told => Some(p_value),
-            _ => None,
-        };
-        let observed = ExperimentObserved { key: report.key.as_ref().into(), experiment_id: id.into(), counted: object(&sum), expected: next.expected };
-        decision.emit(EXPERIMENT_OBSERVED, &observed);
-        if let Some(p_value) = broken {
-            let detected = SampleRatioMismatchDetected { key: report.key.as_ref().into(), rollout_id: None, experiment_id: Some(id.into()), p_value };
-            decision.emit(MISMATCH, &detected);
+        match sum.add(report).and_then(|()| sum.merge(&experiment.waiting)) {
+            Ok(()) => look(&report.key, id, experiment, &sum, decision),
+            Err(why) => problem = Err(refused(format!("experiment {id}: {why}"))),
         }
     }
     problem
+}
+
+/// Puts on record what was counted, and tells of a split that is broken.
+pub(super) fn look(key: &str, id: &str, experiment: &Experiment, sum: &Counted, decision: &mut Decision) {
+    let Some(spec) = &experiment.spec else { return };
+    let next = experiment.after(sum);
+    let broken = match sample_ratio(spec, sum, &next.expected) {
+        SampleRatio::Mismatch { p_value } if !experiment.mismatch_told => Some(p_value),
+        _ => None,
+    };
+    decision.emit(EXPERIMENT_OBSERVED, &ExperimentObserved { key: key.into(), experiment_id: id.into(), counted: object(sum), expected: next.expected });
+    if let Some(p_value) = broken {
+        let detected = SampleRatioMismatchDetected { key: key.into(), rollout_id: None, experiment_id: Some(id.into()), p_value };
+        decision.emit(MISMATCH, &detected);
+    }
 }
 
 /// Weighs the variations anew by what was learnt, and logs the probability of each: those who come from now on are served by it.

@@ -2,27 +2,31 @@
 
 mod due;
 mod experiments;
+mod outcomes;
 mod rollouts;
 
 use serde::Serialize;
 use serde_json::Value;
 use tol_events::flags::{
-    ChangeRequested, CountsReported, DeploymentObserved, ExperimentRequested, FlagChanged, FlagKilled, KillRequested, MetricsObserved, Object, RequestRefused,
-    RollbackRequested, RolloutRequested, SharedChangeRequested, SharedChanged,
+    ChangeRequested, CountsReported, DeploymentAttributed, DeploymentObserved, ExperimentRequested, FlagChanged, FlagKilled, KillRequested, MetricsObserved,
+    Object, OutcomeAttributed, RequestRefused, RollbackRequested, RolloutRequested, ServiceNamed, SharedChangeRequested, SharedChanged,
 };
 use tol_events::{DomainEvent, EventTime, EventView};
 use tol_system::{Decision, Error, Input, read};
 
 use self::rollouts::{share_of, with_share};
+use crate::attribution::{DEPLOYMENT_ATTRIBUTED, OUTCOME_ATTRIBUTED};
 use crate::definition::Definition;
 use crate::state::Flag;
-use crate::{FLAG_CHANGED, FLAG_KILLED, REQUEST_REFUSED, SHARED_CHANGED};
+use crate::{FLAG_CHANGED, FLAG_KILLED, REQUEST_REFUSED, SERVICE_NAMED, SHARED_CHANGED};
 
 pub(crate) const STALE_TIMER: &str = "stale";
 pub(crate) const STEP_TIMER: &str = "step";
 pub(crate) const SCHEDULE_TIMER: &str = "schedule";
 /// Followed by the experiment's id.
 pub(crate) const BANDIT_TIMER: &str = "bandit/";
+/// Followed by the trial whose outcomes wait for a look.
+pub(crate) const LOOK_TIMER: &str = "look/";
 /// A rollout that waits for data is looked at again after this long, whether data came or not.
 pub(crate) const LOOK_AGAIN_MICROS: i64 = 3_600_000_000;
 /// Who decides when nobody was asked.
@@ -44,7 +48,7 @@ pub(crate) fn decide(state: &Flag, input: &Input<'_>, decision: &mut Decision) -
             // Parked as an error, it would hold up what comes after it about the same flag: a kill above all. So it is answered with an event.
             Err(Error::Refused(problem)) => {
                 let refused = RequestRefused {
-                    key: event.subject_id().into(),
+                    key: input.subject().split_once('/').map_or(event.subject_id(), |(_, id)| id).into(),
                     request: event.event_type().into(),
                     request_id: event.id().into(),
                     problem: problem.into(),
@@ -70,7 +74,7 @@ pub(crate) fn decide(state: &Flag, input: &Input<'_>, decision: &mut Decision) -
             if let Some(experiment) = id.strip_prefix(BANDIT_TIMER) {
                 experiments::allocate(state, experiment, *due, decision);
             }
-            Ok(())
+            id.strip_prefix(LOOK_TIMER).map_or(Ok(()), |trial| outcomes::due(state, trial, *due, decision))
         }
         Input::Effect { .. } => Ok(()),
     }
@@ -95,8 +99,26 @@ fn request(state: &Flag, event: &EventView<'_>, now: EventTime, decision: &mut D
             let of_experiments = experiments::counted(state, &report, decision);
             rollouts::counted(state, &report, now, decision).and(of_experiments)
         }
+        OUTCOME_ATTRIBUTED => {
+            let seen: OutcomeAttributed<'_> = read(event)?;
+            for_this_flag(event, &seen.key)?;
+            outcomes::outcome(state, &seen, now, decision)
+        }
+        DEPLOYMENT_ATTRIBUTED => {
+            let seen: DeploymentAttributed<'_> = read(event)?;
+            for_this_flag(event, &seen.key)?;
+            outcomes::deployment(state, &seen, now, decision)
+        }
         _ => Ok(()), // own types that somebody sent as facts say nothing
     }
+}
+
+/// What another system sends is for the flag that its data names.
+fn for_this_flag(event: &EventView<'_>, key: &str) -> Result<(), Error> {
+    if event.target().and_then(|target| target.strip_prefix("flag/")) == Some(key) {
+        return Ok(());
+    }
+    Err(Error::malformed(event, format!("it is about flag {key}, its target is {}", event.target().unwrap_or_default())))
 }
 
 /// A rule of the business that the request breaks; nothing of it has been emitted.
@@ -152,6 +174,14 @@ fn change(state: &Flag, request: &ChangeRequested<'_>, decision: &mut Decision) 
         stale_at: request.stale_at,
     };
     decision.emit(FLAG_CHANGED, &changed);
+    // Services are told which flags they concern, so that their deployments find the flag.
+    let known = state.definition.as_ref().map(|known| &known.services);
+    let gone = known.into_iter().flatten().filter(|service| !definition.services.contains(*service)).map(|service| (service, false));
+    let new = definition.services.iter().filter(|service| known.is_none_or(|known| !known.contains(*service))).map(|service| (service, true));
+    for (service, named) in gone.chain(new) {
+        let naming = ServiceNamed { key: request.key.as_ref().into(), service: service.as_str().into(), named };
+        decision.emit(SERVICE_NAMED, &naming).target = Some(format!("service/{service}"));
+    }
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use tol_events::flags::{
 use tol_system::{Decision, Error};
 
 use super::{LOOK_AGAIN_MICROS, SYSTEM, bounded, millis, object, refused};
-use crate::counts;
+use crate::counts::{self, Counted};
 use crate::definition::{Definition, Environment, Rule, Share};
 use crate::rollout::{self, HoldReason, Observation, Plan, Rollout, WHOLE};
 use crate::state::{Flag, Ramp, kind_of};
@@ -72,10 +72,19 @@ pub(super) fn observe(state: &Flag, request: &MetricsObserved<'_>, now: EventTim
 
 /// Adds what an SDK or a pipeline counted to the running rollout, and looks.
 pub(super) fn counted(state: &Flag, report: &CountsReported<'_>, now: EventTime, decision: &mut Decision) -> Result<(), Error> {
-    let (Some(ramp), Some(definition)) = (state.rollout.as_ref().filter(|ramp| ramp.is_running()), &state.definition) else { return Ok(()) };
+    let Some(ramp) = state.rollout.as_ref().filter(|ramp| ramp.is_running()) else { return Ok(()) };
     if report.environment.as_deref().is_some_and(|environment| environment != ramp.environment) {
         return Ok(());
     }
+    let mut sum = ramp.counted.clone();
+    sum.add(report).map_err(refused)?;
+    sum.merge(&ramp.waiting).map_err(refused)?;
+    look(state, ramp, sum, now, decision)
+}
+
+/// Looks at everything that was counted.
+pub(super) fn look(state: &Flag, ramp: &Ramp, sum: Counted, now: EventTime, decision: &mut Decision) -> Result<(), Error> {
+    let Some(definition) = &state.definition else { return Ok(()) };
     let plan = ramp.rollout.plan();
     let control = match (&plan.arms, definition.environments.get(&ramp.environment)) {
         (Some(_), _) => Vec::new(),
@@ -88,8 +97,6 @@ pub(super) fn counted(state: &Flag, report: &CountsReported<'_>, now: EventTime,
         },
         (None, None) => return Ok(()),
     };
-    let mut sum = ramp.counted.clone();
-    sum.add(report).map_err(refused)?;
     let observation = ramp.rollout.takeable(counts::observation(plan, &control, &sum));
     let mut after = ramp.rollout.clone();
     after.evolve(&rollout::Event::Observed(observation.clone())).map_err(refused)?;

@@ -65,6 +65,7 @@ pub(super) fn read(key: &str, environment: &str, source: &Value) -> Definition {
         project: None,
         purpose: None,
         tags: Default::default(),
+        services: Default::default(),
         variants: variants.into_iter().collect(),
         environments: [(environment.to_owned(), live)].into(),
     }

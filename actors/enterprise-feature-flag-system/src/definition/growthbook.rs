@@ -64,6 +64,7 @@ pub(super) fn read(key: &str, environment: &str, source: &Value) -> Definition {
         project: None,
         purpose: None,
         tags: Default::default(),
+        services: Default::default(),
         variants: Default::default(),
         environments: Default::default(),
     };

@@ -10,6 +10,8 @@ use crate::evaluation::Format;
 
 /// The whole, where shares are counted in ten-thousandths.
 pub const WHOLE: u32 = crate::rollout::WHOLE;
+/// Services that a flag may name.
+const SERVICES: usize = 20;
 
 /// One flag.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,6 +38,9 @@ pub struct Definition {
     /// Words to find it by.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub tags: BTreeSet<String>,
+    /// Services whose deployments and incidents concern it: a rollout goes no further meanwhile.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub services: BTreeSet<String>,
     /// Values by the name of their variant; a variant without a value is `null`. An environment may have its own.
     #[serde(default)]
     pub variants: BTreeMap<String, Value>,
@@ -293,6 +298,9 @@ impl Definition {
         let mut found = Vec::new();
         if self.key.is_empty() {
             found.push("the key is empty; a flag needs a name".to_owned());
+        }
+        if self.services.len() > SERVICES || self.services.contains("") {
+            found.push(format!("services must be at most {SERVICES}, each with a name"));
         }
         for (name, environment) in &self.environments {
             let mut broken = |problem: String| found.push(format!("environment {name}: {problem}"));

@@ -173,7 +173,7 @@ fn joined(mut flag: Definition, known: Option<&Definition>, environment: &str, p
         let problem = format!("the flag was of {} and is of {} now: people may change sides, as each format has its own hash", families.0, families.1);
         problems.push(Problem::new(&flag.key, Effect::Omitted, problem));
     }
-    (flag.owner, flag.tags) = (known.owner.clone(), known.tags.clone());
+    (flag.owner, flag.tags, flag.services) = (known.owner.clone(), known.tags.clone(), known.services.clone());
     if let (Some(old), Some(new)) = (known.environments.get(environment), flag.environments.get_mut(environment)) {
         new.schedule.clone_from(&old.schedule);
         new.killed = old.killed;
@@ -262,6 +262,7 @@ fn unsaid(format: Format, flag: &Definition, scheduled: usize) -> Vec<Problem> {
         ("project", flag.project.is_some() && !unleash),
         ("purpose", flag.purpose.is_some() && !unleash),
         ("tags", !flag.tags.is_empty()),
+        ("services", !flag.services.is_empty()),
         ("schedule", scheduled > 0),
     ];
     let absent = fields.into_iter().filter(|(_, there)| *there);

@@ -84,6 +84,7 @@ pub(super) fn read(key: &str, environment: &str, source: &Value) -> Definition {
         project: take_text(&mut fields, "project"),
         purpose: take_text(&mut fields, "type"),
         tags: Default::default(),
+        services: Default::default(),
         variants: Default::default(),
         environments: Default::default(),
     };

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tol_events::flags::Object;
 
+use crate::rollout::{a_day, is_a_day, window_problem};
 use crate::statistics::bandit::Policy;
 use crate::statistics::bayesian::Prior;
 use crate::statistics::correction::Correction;
@@ -47,6 +48,9 @@ pub struct Spec {
     /// Allocation by what was learnt; the weights stay as they are if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bandit: Option<Bandit>,
+    /// Of metrics made of facts about customers (`billing.…`, `usage.…`): for how long after an exposure they count, milliseconds; a day by default.
+    #[serde(default = "a_day", skip_serializing_if = "is_a_day")]
+    pub outcome_window_millis: u64,
 }
 
 /// A variation, as reports name it.
@@ -207,6 +211,7 @@ impl Spec {
         if self.prior.is_some_and(|prior| !(prior.standard_deviation > 0.0 && prior.mean.is_finite())) {
             found.push("the prior's standard_deviation must be above 0".to_owned());
         }
+        found.extend(window_problem(self.outcome_window_millis));
         if let Some(bandit) = &self.bandit {
             let (Policy::Thompson { floor: explored } | Policy::EpsilonGreedy { epsilon: explored }) = bandit.policy;
             if !(0.0..=1.0).contains(&explored) {

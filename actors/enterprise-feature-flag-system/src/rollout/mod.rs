@@ -13,6 +13,7 @@ mod state;
 
 pub use guard::Evidence;
 pub use plan::{Direction, Guard, Kind, Plan, Step, WHOLE};
+pub(crate) use plan::{a_day, is_a_day, window_problem};
 pub use state::{Counts, Decision, Event, HoldReason, Metric, Observation, Phase, Rollout};
 
 /// Why an event cannot be folded.

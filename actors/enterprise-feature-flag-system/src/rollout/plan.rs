@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use tol_events::flags::LONGEST_WINDOW_MILLIS;
+
 use super::Error;
 use crate::counts::Arms;
 use crate::statistics::harm::SmallestHarm;
@@ -25,6 +27,24 @@ pub struct Plan {
     /// Variants that are compared, as reports name them. Without it those the rule reaches are compared with all others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arms: Option<Arms>,
+    /// Of metrics made of facts about customers (`billing.…`, `usage.…`): for how long after an exposure they count, milliseconds; a day by default.
+    #[serde(default = "a_day", skip_serializing_if = "is_a_day")]
+    pub outcome_window_millis: u64,
+}
+
+pub(crate) fn a_day() -> u64 {
+    86_400_000
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde calls it
+pub(crate) fn is_a_day(millis: &u64) -> bool {
+    *millis == a_day()
+}
+
+/// What is wrong with a time in which outcomes count.
+pub(crate) fn window_problem(millis: u64) -> Option<String> {
+    let fits = (1_000..=LONGEST_WINDOW_MILLIS).contains(&millis);
+    (!fits).then(|| format!("outcome_window_millis is {millis}; it must be 1000 to {LONGEST_WINDOW_MILLIS}"))
 }
 
 fn default_alpha() -> f64 {
@@ -151,6 +171,9 @@ impl Plan {
         }
         if !(self.split_threshold > 0.0 && self.split_threshold < 1.0) {
             return wrong(format!("split_threshold is {}, expected between 0 and 1", self.split_threshold));
+        }
+        if let Some(problem) = window_problem(self.outcome_window_millis) {
+            return wrong(problem);
         }
         if let Some(arms) = &self.arms
             && (arms.treatment.is_empty() || arms.control.is_empty() || arms.treatment.iter().any(|arm| arms.control.contains(arm)))

@@ -377,6 +377,11 @@ impl Rollout {
         self.step
     }
 
+    /// When the step began, milliseconds since 1970.
+    pub fn step_began_millis(&self) -> u64 {
+        self.step_began_millis
+    }
+
     /// Share of treated now, in ten-thousandths.
     pub fn treatment(&self) -> u32 {
         match self.phase {
