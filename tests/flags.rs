@@ -323,6 +323,50 @@ fn an_experiment_is_started_counted_shown_with_its_results_and_concluded() {
 }
 
 #[test]
+fn a_rollout_takes_itself_back_from_exposures_and_payments_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::ready(folder.path());
+    let http = &node.http;
+    let path = "/flags/new-checkout";
+    let mut half = definition(1);
+    half["services"] = json!(["web"]);
+    put(http, path, &json!({"definition": half, "reason": "one page"})).ok();
+    let seen = |customer: u32, treated: bool| json!({"flag": "new-checkout", "customer_id": customer.to_string(), "enabled": treated, "at": chrono::Utc::now().to_rfc3339()});
+    let nobody = http.post("/flag-exposures", &json!({"exposures": [seen(0, true), {"flag": "nobody", "customer_id": "0", "enabled": true}]})).ok();
+    assert_eq!((&nobody["recorded"], &nobody["ignored"]), (&json!(0), &json!(2)), "nothing measures them");
+
+    let step = |treatment: u32| json!({"treatment": treatment, "control": 10_000 - treatment, "minimum_millis": 3_600_000, "minimum_subjects": 100});
+    let guard = json!({"metric": "billing.payment_failed", "harm": "increase", "kind": "proportion"});
+    let plan = json!({"steps": [step(5_000), step(9_000)], "guards": [guard], "outcome_window_millis": 5_000});
+    http.post(&format!("{path}/rollout"), &json!({"environment": "production", "plan": plan, "reason": "ready", "rollout_id": "r-1"})).ok();
+
+    // A deployment of the flag's service is known to the rollout without anybody telling the flag.
+    let event = |id: String, event_type: &str, subject: String, data: Value| json!({"specversion": "1.0", "id": id, "source": "/shop", "type": event_type, "subject": subject, "time": chrono::Utc::now().to_rfc3339(), "data": data});
+    let deployment = json!({"deployment_id": "d-7", "service": "web", "environment": "production", "version": "7", "started_at": "2026-01-01T02:00:00Z"});
+    http.publish(&[event("d-7".into(), "delivery.deployment_started.v1", "service/web".into(), deployment)]).ok();
+    wait("the deployment to be noted", || (!http.events("subject=flag/new-checkout&type=flags.deployment_noted.v1").is_empty()).then_some(()));
+
+    let treated = |customer: u32| customer.is_multiple_of(2);
+    let exposures: Vec<Value> = (0..400).map(|customer| seen(customer, treated(customer))).collect();
+    let recorded = http.post("/flag-exposures", &json!({"exposures": exposures})).ok();
+    assert_eq!((&recorded["recorded"], &recorded["ignored"]), (&json!(400), &json!(0)));
+    http.post("/flag-exposures", &json!({"exposures": exposures[..10]})).ok();
+    // Half of the treated fail to pay, and one in twenty of the others.
+    let failing = (0..400).filter(|customer| if treated(*customer) { customer % 4 == 0 } else { customer % 40 == 1 });
+    let failed: Vec<Value> = failing
+        .map(|customer| {
+            let data = json!({"payment_id": format!("p-{customer}"), "customer_id": customer.to_string(), "amount": {"minor": 1999, "currency": "EUR"}});
+            event(format!("p-{customer}"), "billing.payment_failed.v1", format!("customer/{customer}"), data)
+        })
+        .collect();
+    http.publish(&failed).ok();
+    let rollout = wait("the rollback", || Some(http.get(&format!("{path}/rollout")).ok()).filter(|rollout| rollout["state"] == "rolled_back"));
+    assert_eq!((&rollout["treatment"], &rollout["evidence"]["metric"]), (&json!(0), &json!("billing.payment_failed")));
+    assert_eq!(http.events("type=flags.exposure_observed.v1").len(), 400, "what is sent again is known");
+    node.stop();
+}
+
+#[test]
 fn ten_thousand_flags_are_imported_changed_and_served_again_after_a_restart_and_a_rebuild() {
     let folder = tempfile::tempdir().unwrap();
     let node = Node::ready(folder.path());

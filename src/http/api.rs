@@ -316,7 +316,8 @@ pub use control::{
     Topic, Uptime, Version,
 };
 pub use flags::{
-    ChangeFlag, ChangeShared, EvaluateFlags, Flag, FlagEnvironment, FlagExperiment, FlagExperimentPage, FlagHistoryEntry, FlagInShort, FlagPage, FlagProblem,
-    FlagsImported, FlagsPending, InEnvironment, ScheduleFlag, ScheduledChange, StartExperiment, StartRollout,
+    ChangeFlag, ChangeShared, EvaluateFlags, ExposureSeen, ExposuresRecorded, Flag, FlagEnvironment, FlagExperiment, FlagExperimentPage, FlagHistoryEntry,
+    FlagInShort, FlagPage, FlagProblem, FlagsImported, FlagsPending, InEnvironment, RecordExposures, ScheduleFlag, ScheduledChange, StartExperiment,
+    StartRollout,
 };
 pub use projections::{Digest, Folded, Item, Past, ProjectionStatus, RebuildState, RebuildStatus, Row, RowPage, RowsQuery, Running};

@@ -56,6 +56,7 @@ pub(crate) enum Operation {
     Experiment,
     ConcludeExperiment,
     FlagExperiments,
+    RecordExposures,
     FlagEnvironments,
     ChangeShared,
     StopState,

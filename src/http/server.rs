@@ -230,6 +230,7 @@ fn handler(route: &Route) -> actix_web::Route {
         Operation::StartExperiment => served.to(flags::experiments::start),
         Operation::Experiment => served.to(flags::experiments::one),
         Operation::ConcludeExperiment => served.to(flags::experiments::conclude),
+        Operation::RecordExposures => served.to(flags::exposures::record),
         Operation::FlagExperiments => served.to(flags::experiments::all),
         Operation::FlagEnvironments => served.to(flags::sets::all),
         Operation::ChangeShared => served.to(flags::sets::change),

@@ -358,6 +358,10 @@ fn ensure_topics(node: &Node, log: &dyn EventLog, registered: &[Registered]) -> 
         topics.push(spec(&format!("{name}.events"), partitions, None));
         topics.push(spec(&format!("{name}.dead-letters"), partitions, None));
     }
+    // What a system reads of another one is there also while that one is disabled.
+    let read = registered.iter().flat_map(|system| &system.description.inputs).map(|input| input.topic);
+    let others: BTreeSet<&str> = read.filter(|topic| topic.ends_with(".events") && !topics.iter().any(|known| known.name == *topic)).collect();
+    topics.extend(others.into_iter().map(|topic| spec(topic, partitions, None)));
     topics.extend([spec("clock", 1, None), spec("control", 1, None), spec("ownership", partitions, None)]);
     if config.log_kind() == LogKind::Kafka {
         topics.push(spec("inbox", partitions, Some(Duration::from_secs(u64::from(config.log.kafka.inbox_retention_hours) * 3_600))));

@@ -83,6 +83,7 @@ const TABLE: &[(&str, &str, [u16; 9])] = &[
     ("GET", "/flags/{key}/experiments/{experiment}", [401, 401, 403, 200, 403, 200, 403, 403, 403]),
     ("POST", "/flags/{key}/experiments/{experiment}/conclude", [401, 401, 403, 403, 200, 200, 403, 403, 403]),
     ("GET", "/flag-experiments", [401, 401, 403, 200, 403, 200, 403, 403, 403]),
+    ("POST", "/flag-exposures", [401, 401, 400, 403, 403, 400, 403, 403, 403]),
     ("GET", "/flag-environments", [401, 401, 403, 200, 403, 200, 403, 403, 403]),
     ("PUT", "/flag-environments/{environment}/{format}", [401, 401, 403, 403, 400, 400, 403, 403, 403]),
     ("GET", "/emergency-stop", [401, 401, 403, 200, 403, 200, 403, 403, 403]),

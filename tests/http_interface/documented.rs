@@ -51,9 +51,10 @@ fn each_documented_operation_is_served_by_what_it_names() {
             "archiveFlag" => server.send(&method, &format!("{}?reason=test", filled(&path)), &[], b""),
             "scheduleFlag" => server.post_json(&filled(&path), r#"{"environment":"production","schedule":[],"reason":"test"}"#),
             "startRollout" => server.post_json(&filled(&path), r#"{"environment":"production","plan":{},"reason":"test"}"#),
+            "recordExposures" => server.post_json(&path, r#"{"exposures":[{"flag":"42","customer_id":"7","enabled":true}]}"#),
             "startExperiment" => server.post_json(
                 &filled(&path),
-                r#"{"experiment_id":"42","statement":"people buy more","details":{"variations":["disabled","enabled"],"metrics":["purchases"],"environment":"production"}}"#,
+                r#"{"experiment_id":"42","statement":"people buy more","details":{"variations":["disabled","enabled"],"metrics":["purchases","usage.export"],"environment":"production"}}"#,
             ),
             _ if method == "POST" => server.post_json(&filled(&path), if operation["requestBody"].is_object() { r#"{"reason":"test"}"# } else { "" }),
             _ if path.contains("/queries/") => server.get(&format!("{}?subject=customer/42", filled(&path))),
@@ -69,7 +70,7 @@ fn each_documented_operation_is_served_by_what_it_names() {
             "importFlags" | "changeFlag" | "archiveFlag" | "killFlag" | "restoreFlag" | "scheduleFlag" | "startRollout" | "stopRollout" | "changeShared" => {
                 "publish"
             }
-            "concludeExperiment" => "publish",
+            "concludeExperiment" | "recordExposures" => "publish",
             "flagExperiments" => "rows",
             // An experiment that was begun already is shown.
             "flag" | "flagHistory" | "rollout" | "experiments" | "experiment" | "startExperiment" => "row",

@@ -26,7 +26,7 @@ fn flag_row() -> FlagRow {
 fn flag() -> Value {
     let definition = json!({"key": "42", "type": "boolean", "family": "flagd", "environments": {"production": {"enabled": true}}});
     let rollout = json!({"id": "r-1", "state": "running"});
-    let details = json!({"variations": ["disabled", "enabled"], "metrics": ["purchases"], "environment": "production"});
+    let details = json!({"variations": ["disabled", "enabled"], "metrics": ["purchases", "usage.export"], "environment": "production"});
     let experiment = json!({"statement": "people buy more", "state": "running", "details": details, "version": 1, "began_at": "2026-01-01T00:00:00Z",
         "by": "ada", "counted": {"exposures": {"disabled": 500, "enabled": 500}}});
     let experiments = json!({"42": experiment});

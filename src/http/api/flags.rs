@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use tol_events::EventTime;
+use tol_kafka::{Position, TopicPartition};
 use utoipa::ToSchema;
 
 /// A flag in short.
@@ -244,6 +245,53 @@ pub struct FlagExperimentPage {
     /// Where the next page begins; null at the end.
     #[schema(required = true)]
     pub next_cursor: Option<String>,
+}
+
+/// Who met which flags.
+#[derive(Clone, Debug, PartialEq, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RecordExposures {
+    /// Where; `production` without it.
+    #[serde(default)]
+    #[schema(min_length = 1)]
+    pub environment: Option<String>,
+    /// Who met what.
+    #[schema(max_items = 1000)]
+    pub exposures: Vec<ExposureSeen>,
+}
+
+/// A customer met a flag.
+#[derive(Clone, Debug, PartialEq, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExposureSeen {
+    /// The flag.
+    #[schema(min_length = 1, max_length = 200, example = "new-checkout")]
+    pub flag: String,
+    /// The customer, as `billing.*` and `usage.*` facts name them.
+    #[schema(min_length = 1, max_length = 200, example = "42")]
+    pub customer_id: String,
+    /// Whether it was on for them.
+    pub enabled: bool,
+    /// The variant they were served.
+    #[serde(default)]
+    #[schema(max_length = 200)]
+    pub variant: Option<String>,
+    /// When; now without it. With it, the same exposure sent again is counted once.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub at: Option<EventTime>,
+}
+
+/// What became of exposures.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct ExposuresRecorded {
+    /// Facts that were made of them, one a rollout or experiment; they are durable.
+    pub recorded: u64,
+    /// Exposures to flags on which nothing runs that measures customers there.
+    pub ignored: u64,
+    /// Highest position of the facts by topic partition.
+    #[schema(value_type = BTreeMap<String, u64>, example = json!({"facts.customer/3": 120}))]
+    pub positions: BTreeMap<TopicPartition, Position>,
 }
 
 /// What was asked for is recorded, and is not served yet.

@@ -351,6 +351,14 @@ pub(crate) static ROUTES: &[Route] = &[
         ..get(Operation::FlagExperiments, "/flag-experiments", FLAGS, "Lists the experiments of all flags")
     },
     Route {
+        description: "What `billing.*` and `usage.*` say of these customers afterwards is counted in the arm they met first, for the rollouts and experiments that measure it. Answers when the exposures are durable.",
+        scope: Some(Publish),
+        body: Body::Json("RecordExposures"),
+        answers: &[ok("They are recorded, or concern nothing that runs.", Content::Json("ExposuresRecorded"))],
+        problems: &[Kind::InvalidEvent, Kind::InvalidData, Kind::IdConflict, Kind::UnknownProjection, Kind::Unavailable, Kind::DiskFull, Kind::EmergencyStop],
+        ..post(Operation::RecordExposures, "/flag-exposures", FLAGS, "Records which customers met which flags")
+    },
+    Route {
         parameters: &[&AS_OF, &KNOWN_AT],
         answers: &[ok("All environments.", Content::List("FlagEnvironment")), running("The flags as of then are being folded; ask again.")],
         problems: &[Kind::JobRunning, Kind::UnknownProjection],

@@ -2,10 +2,12 @@
 //!
 //! * `files` — import, export and evaluation
 //! * `experiments` — experiments and their results
+//! * `exposures` — which customer met which arm
 //! * `sets` — environments, and what their flags share
 //! * `requests` — a request's way to what is served
 
 pub(crate) mod experiments;
+pub(crate) mod exposures;
 mod files;
 mod requests;
 pub(crate) mod sets;
