@@ -14,7 +14,7 @@ use common::{Http, Node, event, order, wait};
 #[test]
 fn every_registered_system_passes_the_suite() {
     let systems = registry::systems(&Config::default());
-    assert!(systems.len() >= 4);
+    assert!(systems.len() >= 5);
     for system in systems {
         let report = contract::check(&system).unwrap_or_else(|violations| panic!("{}: {violations:#?}", system.describe().name));
         assert!(report.examples > 0 && report.inputs > 0 && report.events > 0 && report.malformed > 0, "a check of nothing: {report:?}");

@@ -272,7 +272,8 @@ fn a_system_that_does_not_start_is_tried_with_backoff_and_ends_degraded() {
     // The others notice nothing.
     publish_and_see_revenue(&http, &[order("o1", "ann", 700)]);
     let systems = http.get("/systems").ok();
-    for name in ["tree-of-life-system", "revenue-agent-system", "intelligent-ci-cd-orchestrator", "enterprise-feature-flag-system"] {
+    let others = ["tree-of-life-system", "revenue-agent-system", "intelligent-ci-cd-orchestrator", "enterprise-feature-flag-system", "flag-attribution"];
+    for name in others {
         let status = systems.as_array().unwrap().iter().find(|system| system["name"] == name).unwrap();
         assert_eq!((&status["state"], &status["restarts"]), (&json!("running"), &json!(0)), "{status}");
     }

@@ -14,11 +14,13 @@ type Make = fn(&Config) -> Arc<dyn AnySystem>;
 const RUNS_AT_START: u64 = 1;
 
 /// Every system, by tier. Adding one means adding its folder and a line here.
-const SYSTEMS: [Make; 4] = [
+const SYSTEMS: [Make; 5] = [
     |config| erase(tol_tree_of_life_system::TreeOfLifeSystem::new(hub_configuration(config))),
     |_| erase(tol_revenue_agent_system::RevenueAgentSystem),
     |_| erase(tol_intelligent_ci_cd_orchestrator::IntelligentCiCdOrchestrator),
     |_| erase(tol_enterprise_feature_flag_system::EnterpriseFeatureFlagSystem),
+    // Lives in the same folder: what it joins is for the flags alone.
+    |_| erase(tol_enterprise_feature_flag_system::FlagAttribution),
 ];
 
 fn hub_configuration(config: &Config) -> tol_tree_of_life_system::Configuration {
@@ -28,6 +30,7 @@ fn hub_configuration(config: &Config) -> tol_tree_of_life_system::Configuration 
         erase(tol_revenue_agent_system::RevenueAgentSystem).describe(),
         erase(tol_intelligent_ci_cd_orchestrator::IntelligentCiCdOrchestrator).describe(),
         erase(tol_enterprise_feature_flag_system::EnterpriseFeatureFlagSystem).describe(),
+        erase(tol_enterprise_feature_flag_system::FlagAttribution).describe(),
     ];
     let own = own.iter().map(|description| (description.name.to_owned(), description.uptime_target));
     let configured = config.systems.iter().filter_map(|(name, settings)| Some((name.clone(), f64::from(settings.uptime_target_ppm()?) / 1e6)));
