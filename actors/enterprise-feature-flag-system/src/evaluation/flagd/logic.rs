@@ -78,7 +78,8 @@ impl Mode {
 pub(super) fn as_operation<'v>(operator: &str, arguments: Value<'v>, mode: Mode) -> (Cow<'v, str>, Value<'v>) {
     let name = |name: &'static str| Cow::Borrowed(name);
     match (operator, arguments) {
-        ("cat", arguments) if mode == Mode::Walked => (name("js_cat_without_null"), arguments),
+        // What is constant is walked through as well.
+        ("cat", arguments) if mode == Mode::Walked || is_constant(&arguments) => (name("js_cat_without_null"), arguments),
         // A variable's default also stands for null.
         ("var", Value::Array(parts)) if parts.len() > 1 && mode == Mode::Compiled => {
             let mut parts = parts.into_iter();
@@ -112,6 +113,14 @@ fn listed(mut parts: Vec<Value<'_>>) -> Vec<Value<'_>> {
         *first = object(LIST, vec![std::mem::replace(first, Value::Null)]);
     }
     parts
+}
+
+fn is_constant(rule: &Value<'_>) -> bool {
+    match rule {
+        Value::Object(_) => false,
+        Value::Array(items) => items.iter().all(is_constant),
+        _ => true,
+    }
 }
 
 /// Whether a resolved rule is a variable.

@@ -153,6 +153,7 @@ fn results_are_written_as_flagds_core_writes_them() {
         // An `if` without an `else` is walked through, where null is left out.
         (json!({"if": [true, {"cat": ["a", {"var": "missing"}]}]}), "a"),
         (json!({"if": [true, {"cat": [{"var": "list"}]}]}), "1"),
+        (json!({"cat": ["a", null, "b"]}), "ab"),
         (json!({"var": ["none", "d"]}), "d"),
         (json!({"var": ["null", "d"]}), "d"),
         (json!({"merge": [{"var": "list"}, {"var": "missing"}]}), "1,"),
