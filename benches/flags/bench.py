@@ -1,10 +1,14 @@
 """Requests a second of the SDKs' protocols on one core, and the time until a thousand streaming clients know of a change.
 
-usage: bench.py [--seconds S] [--clients N] [--changes N] [--only frontend|ofrep|streams]
+usage: bench.py [--seconds S] [--connections N,N] [--clients N] [--changes N] [--only frontend|ofrep|livez|streams]
+
+Beside requests a second stand requests a CPU second: of the thread that serves, user and system time together. The first is what wrk on the other core
+gets out of the node, the second what a core of the node would serve if it did not wait for wrk.
 """
 
 import argparse
 import asyncio
+import contextlib
 import itertools
 import json
 import os
@@ -80,28 +84,46 @@ class Node:
         self.process.wait(30)
 
 
-def wrk(node, path, seconds, core, script=None):
-    command = ["taskset", "-c", str(core), "wrk", "-t1", "-c32", f"-d{seconds}s", "--latency"]
+def busiest(pid):
+    """CPU seconds of each thread so far, user and system."""
+    found = {}
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            fields = (task / "stat").read_text().rpartition(")")[2].split()
+            found[task.name] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return found
+
+
+def wrk(node, path, seconds, connections, script=None):
+    """Requests a second, requests a CPU second of the thread that served them, and the answers' p99."""
+    command = ["taskset", "-c", "1", "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency"]
+    before = busiest(node.process.pid)
     output = subprocess.run([*command, *(["-s", script] if script else []), f"http://127.0.0.1:{node.port}{path}"], check=True, capture_output=True, text=True).stdout
     check("Non-2xx" not in output, output)
+    spent = max(now - before.get(task, 0) for task, now in busiest(node.process.pid).items())
     rate = float(re.search(r"Requests/sec:\s+([\d.]+)", output)[1])
+    requests = int(re.search(r"(\d+) requests in", output)[1])
     p99 = re.search(r"99%\s+(\S+)", output)[1]
-    return rate, p99
+    return rate, requests / max(spent, 0.01), p99
 
 
 def rates(node, options, folder):
     post = folder / "post.lua"
     context = json.dumps({"context": {"targetingKey": "7", "plan": "pro"}})
     post.write_text(f"wrk.method = 'POST'\nwrk.headers['content-type'] = 'application/json'\nwrk.body = '{context}'\n")
-    for count, aim in [(5, "45,000"), (350, "10,000")]:
+    for count, aim in [(5, "aim 45,000"), (350, "aim 10,000")]:
         node.serve(flags(count))
         eventually("the flags are served", lambda: len(json.loads(node.ask(FRONTEND))["toggles"]) == count, 30)
-        for name, path, script in [("frontend", FRONTEND, None), ("ofrep", BULK, str(post))]:
-            if options.only in (None, name):
-                wrk(node, path, 1, 1, script)
-                rate, p99 = wrk(node, path, options.seconds, 1, script)
-                size = len(node.ask(path, context.encode() if script else None))
-                print(f"{path.split('?')[0]}, {count} flags ({size} bytes): {rate:,.0f} requests/s on one core, p99 {p99} (aim {aim})", flush=True)
+        for name, path, script in [("frontend", FRONTEND, None), ("ofrep", BULK, str(post)), ("livez", "/livez", None)]:
+            if options.only not in (None, name) or (name == "livez" and count > 5):
+                continue
+            size = len(node.ask(path, context.encode() if script else None))
+            wrk(node, path, 1, 32, script)
+            for connections in map(int, options.connections.split(",")):
+                rate, a_cpu_second, p99 = wrk(node, path, options.seconds, connections, script)
+                of = "" if name == "livez" else f", {count} flags"
+                print(f"{path.split('?')[0]}{of} ({size} bytes), {connections} connections: {rate:,.0f} requests/s, {a_cpu_second:,.0f} a CPU second, "
+                      f"p99 {p99} ({'no aim' if name == 'livez' else aim})", flush=True)
 
 
 async def follow(port, told):
@@ -150,9 +172,10 @@ async def streams(node, options):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=int, default=8)
+    parser.add_argument("--connections", default="32,256", help="of wrk; several, with commas")
     parser.add_argument("--clients", type=int, default=1000)
     parser.add_argument("--changes", type=int, default=20)
-    parser.add_argument("--only", choices=["frontend", "ofrep", "streams"])
+    parser.add_argument("--only", choices=["frontend", "ofrep", "livez", "streams"])
     options = parser.parse_args()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard if hard != resource.RLIM_INFINITY else 65_536, hard))
