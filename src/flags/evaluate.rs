@@ -7,6 +7,7 @@ use serde_json::Value;
 use tol_enterprise_feature_flag_system::definition::{Environment, Flags, Rule};
 use tol_enterprise_feature_flag_system::evaluation::{Answer, Error, Format, Set};
 use tol_enterprise_feature_flag_system::served::{FlagSet, Shared};
+use tol_enterprise_feature_flag_system::serving::Serving;
 
 /// What is asked of a set.
 #[derive(Clone, Copy, Debug)]
@@ -25,11 +26,22 @@ pub struct Question<'a> {
     pub seed: u64,
 }
 
-/// The answers by flag. Only what is asked about, and what that depends on, is compiled.
+/// The answers by flag. Where what is served now is asked about, it is `serving`, which is compiled already; else only what is asked about is
+/// compiled, and what that depends on.
 ///
 /// # Errors
 /// If the context is no JSON object.
-pub fn evaluate(set: &FlagSet, question: &Question<'_>) -> Result<BTreeMap<String, Answer>, Error> {
+pub fn evaluate(set: &FlagSet, serving: Option<&Serving>, question: &Question<'_>) -> Result<BTreeMap<String, Answer>, Error> {
+    if let Some(environment) = serving.and_then(|serving| serving.environment(question.environment)) {
+        let wanted: BTreeSet<&str> = match question.flags {
+            Some(keys) => keys.iter().map(String::as_str).collect(),
+            None => environment.keys().collect(),
+        };
+        let keys: Vec<&str> = wanted.into_iter().collect();
+        if let Some(answers) = environment.evaluate(question.format, question.context, &keys, question.now, question.seed) {
+            return Ok(keys.into_iter().map(str::to_owned).zip(answers?).collect());
+        }
+    }
     let wanted: BTreeSet<String> = match question.flags {
         Some(keys) => keys.iter().cloned().collect(),
         None => in_environment(set, question.environment),

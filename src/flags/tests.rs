@@ -75,3 +75,44 @@ fn a_refused_request_about_an_unknown_flag_makes_no_flag() {
     server.take(followed(true, vec![("flag/a".into(), Some(FlagRow::default()))], true));
     assert!(server.current().is_empty());
 }
+
+#[test]
+fn what_is_compiled_already_answers_as_what_is_compiled_for_a_question() {
+    use super::evaluate::{Question, evaluate};
+    use tol_enterprise_feature_flag_system::evaluation::Format;
+    use tol_enterprise_feature_flag_system::serving::Serving;
+    let definition = |key: &str, family: &str, rules: serde_json::Value| {
+        let variants = serde_json::json!({"a": "A", "b": "B"});
+        let split = serde_json::json!({"of": 1000, "parts": [{"variant": "a", "weight": 500}, {"variant": "b", "weight": 500}]});
+        let environment = serde_json::json!({"enabled": true, "rules": rules, "on": split});
+        let json = serde_json::json!({"key": key, "type": "string", "family": family, "variants": variants, "environments": {"production": environment}});
+        (format!("flag/{key}"), Some(FlagRow { version: 1, definition: Some(json.to_string()), ..FlagRow::default() }))
+    };
+    let pro = serde_json::json!([{"kind": "targeted", "constraints": [{"attribute": "plan", "operator": "in", "values": ["pro"]}], "serve": {"serve": "on"}}]);
+    let all = serde_json::json!([{"kind": "targeted", "serve": {"serve": "on"}}]);
+    let mixed = vec![definition("u", "unleash", pro.clone()), definition("all", "unleash", all), definition("g", "growthbook", pro), row("f", 1)];
+    for rows in [mixed, vec![row("f", 1)]] {
+        let server = FlagServer::default();
+        server.take(followed(true, rows, true));
+        let (set, asked) = (server.current(), ["f".to_owned(), "u".to_owned(), "unknown".to_owned()]);
+        let serving = Serving::of(&set);
+        for format in [Format::Unleash, Format::GrowthBook, Format::Flagd] {
+            for context in [r#"{"userId": "7", "id": "7", "targetingKey": "7"}"#, r#"{"userId": "7", "id": "7", "targetingKey": "7", "plan": "pro"}"#] {
+                for flags in [None, Some(asked.as_slice())] {
+                    let question = Question { format, environment: "production", context, flags, now: chrono::DateTime::UNIX_EPOCH, seed: 1 };
+                    let (compiled, anew) = (evaluate(&set, Some(&serving), &question).unwrap(), evaluate(&set, None, &question).unwrap());
+                    assert_eq!(compiled, anew, "{format:?} {context}");
+                    assert!(compiled.len() > usize::from(flags.is_some()), "{compiled:?}");
+                }
+            }
+        }
+        assert!(
+            evaluate(
+                &set,
+                Some(&serving),
+                &Question { format: Format::Unleash, environment: "production", context: "[]", flags: None, now: chrono::DateTime::UNIX_EPOCH, seed: 1 }
+            )
+            .is_err()
+        );
+    }
+}

@@ -16,6 +16,7 @@ mod set;
 pub mod unleash;
 pub mod value;
 
+pub(crate) use self::set::Compiled;
 pub use self::set::{Answer, Error, Format, Set};
 
 /// A number as text, without an allocation.

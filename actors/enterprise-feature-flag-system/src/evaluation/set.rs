@@ -117,6 +117,29 @@ impl Set {
     /// # Errors
     /// If the context is no JSON object.
     pub fn evaluate(&self, context: &str, flags: &[&str], now: DateTime<Utc>, seed: u64) -> Result<Vec<Answer>, Error> {
+        self.borrowed().evaluate(context, flags, now, seed)
+    }
+
+    fn borrowed(&self) -> Compiled<'_> {
+        match self {
+            Self::Unleash(set) => Compiled::Unleash(set),
+            Self::GrowthBook(set) => Compiled::GrowthBook(set),
+            Self::Flagd(set) => Compiled::Flagd(set),
+        }
+    }
+}
+
+/// A compiled set that somebody else holds.
+#[derive(Clone, Copy)]
+pub(crate) enum Compiled<'a> {
+    Unleash(&'a unleash::Flags),
+    GrowthBook(&'a growthbook::Features),
+    Flagd(&'a flagd::Flags),
+}
+
+impl Compiled<'_> {
+    /// As [`Set::evaluate`].
+    pub(crate) fn evaluate(self, context: &str, flags: &[&str], now: DateTime<Utc>, seed: u64) -> Result<Vec<Answer>, Error> {
         match self {
             Self::Unleash(set) => {
                 let context = unleash::Context::from_json(context, now).map_err(Error::Context)?;

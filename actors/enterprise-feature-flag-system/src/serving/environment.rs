@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, OnceLock};
 
+use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -10,7 +11,7 @@ use super::text::{Change, Text, Texts};
 use crate::definition::{Definition, ValueType, written};
 use crate::evaluation::keyed::Keyed;
 use crate::evaluation::value::Value as Js;
-use crate::evaluation::{Format, flagd, growthbook, unleash};
+use crate::evaluation::{Answer, Compiled, Error, Format, flagd, growthbook, unleash};
 use crate::served::{FlagSet, Shared};
 
 /// So many changes are remembered, for SDKs that ask what has changed since.
@@ -66,6 +67,7 @@ pub(super) struct Entry {
     /// Its key as JSON.
     pub(super) key_text: Box<str>,
     pub(super) variants: Box<[Variant]>,
+    tags: BTreeSet<String>,
     /// What OFREP answers, where that is the same for everybody.
     pub(super) fixed: OnceLock<Option<Box<str>>>,
     digest: u128,
@@ -145,6 +147,7 @@ impl Entry {
             growthbook: text(growthbook),
             key_text: Value::from(flag.key.as_str()).to_string().into(),
             variants: variants.iter().map(variant).collect(),
+            tags: flag.tags.clone(),
             fixed: OnceLock::new(),
             digest: 0,
         };
@@ -240,6 +243,32 @@ impl Environment {
     /// Whether it has this flag.
     pub fn contains(&self, key: &str) -> bool {
         self.entries.get(key).is_some()
+    }
+
+    /// Whether a flag has one of these tags. Unleash says `type:value`; a tag without a type is of its type `simple`.
+    pub fn is_tagged(&self, key: &str, tags: &[String]) -> bool {
+        let Some(entry) = self.entries.get(key) else { return false };
+        tags.iter().any(|tag| entry.tags.contains(tag) || tag.strip_prefix("simple:").is_some_and(|value| entry.tags.contains(value)))
+    }
+
+    /// The keys of its flags, sorted.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().map(|(key, _)| key)
+    }
+
+    /// The answers about flags with a format's semantics, in their order; `None` if not all of them are compiled for that format: to say flags of
+    /// other formats in flagd's terms is left to who asks for it.
+    ///
+    /// # Errors
+    /// If the context is no JSON object.
+    pub fn evaluate(&self, format: Format, context: &str, flags: &[&str], now: DateTime<Utc>, seed: u64) -> Option<Result<Vec<Answer>, Error>> {
+        let compiled = match format {
+            Format::Unleash => Compiled::Unleash(&self.unleash),
+            Format::GrowthBook => Compiled::GrowthBook(&self.growthbook),
+            Format::Flagd if self.entries.values().all(|entry| entry.family == Format::Flagd) => Compiled::Flagd(&self.flagd),
+            Format::Flagd => return None,
+        };
+        Some(compiled.evaluate(context, flags, now, seed))
     }
 
     pub(super) fn growthbook(&self) -> &growthbook::Features {

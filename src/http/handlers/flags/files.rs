@@ -82,12 +82,12 @@ fn marked(state: &State, mut response: HttpResponse) -> HttpResponse {
     response
 }
 
-fn format_of(query: &Query) -> Result<Format, Problem> {
+fn format_of(query: &Query<'_>) -> Result<Format, Problem> {
     let name = query.one_of("format", FORMATS)?.ok_or_else(|| Problem::parameter("format", "is missing; use unleash, growthbook or flagd"))?;
     name.parse().map_err(|error: evaluation::Error| Problem::parameter("format", error.to_string()))
 }
 
-fn environment_of(query: &Query) -> String {
+fn environment_of(query: &Query<'_>) -> String {
     query.text("environment").unwrap_or_else(|| DEFAULT_ENVIRONMENT.to_owned())
 }
 
@@ -180,10 +180,15 @@ pub(crate) async fn evaluate(state: State, request: HttpRequest, payload: Payloa
         Folded::Done(set) => set,
         Folded::Running { progress } => return running(progress),
     };
+    let serving = past.is_none().then(|| state.flags.serving.borrow().clone());
     let seed = uuid::Uuid::new_v4().as_u64_pair().0;
     let found = blocking(move || {
         let environment = asked.environment.as_deref().unwrap_or(DEFAULT_ENVIRONMENT);
-        answers(&set, &Question { format, environment, context: asked.context.get(), flags: asked.flags.as_deref(), now: chrono::Utc::now(), seed })
+        answers(
+            &set,
+            serving.as_deref(),
+            &Question { format, environment, context: asked.context.get(), flags: asked.flags.as_deref(), now: chrono::Utc::now(), seed },
+        )
     });
     match found.await? {
         Ok(found) => Ok(marked(&state, json(&found)?)),
