@@ -220,6 +220,20 @@ fn people_change_kill_restore_schedule_and_archive_a_flag_and_see_who_did_what()
     assert_eq!(past(&format!("/flags/evaluate?as_of={then}"), &asked)["new-checkout"]["enabled"], true);
     assert_eq!(past("/flags/evaluate?as_of=2020-01-01", &asked)["new-checkout"]["errorCode"], "FLAG_NOT_FOUND");
 
+    http.get("/compat/unleash/api/frontend").ok();
+    assert!(http.get("/metrics").text.contains(r#"tol_http_requests_total{method="GET",route="/compat/unleash/api/frontend",status="200"} 1"#));
+
+    // A key may be what is done with all flags.
+    import(http, "unleash", "merge", &json!({"features": [{"name": "export", "enabled": true}]}));
+    assert_eq!(evaluate(http, "unleash", &json!({}), "export")["enabled"], true);
+    let mut export = http.get("/flags/key/export").ok();
+    assert_eq!(export["key"], "export");
+    export["definition"]["environments"]["production"]["enabled"] = json!(false);
+    put(http, "/flags/key/export", &json!({"definition": export["definition"], "reason": "off"})).ok();
+    assert_eq!(evaluate(http, "unleash", &json!({}), "export")["enabled"], false);
+    http.try_send("DELETE", "/flags/key/export?reason=done", &[], &[]).unwrap().ok();
+    assert_eq!(http.get("/flags/key/new-checkout").status, 404);
+
     let archived = http.try_send("DELETE", &format!("{path}?reason=done"), &[], &[]).unwrap().ok();
     assert_eq!(archived["definition"]["environments"], json!({}));
     assert_eq!(http.get("/flags").ok()["items"], json!([]));

@@ -98,9 +98,14 @@ pub(crate) struct Route {
 }
 
 impl Route {
-    /// The path as actix-web matches it. A subject may hold slashes that are not percent-encoded.
-    pub(crate) fn pattern(&self) -> String {
-        self.path.replace("{subject}", "{subject:.+}").replace("{file}", "{file:.*}")
+    /// The path as actix-web matches it. A subject may hold slashes that are not percent-encoded. A flag whose key is what is done with all flags
+    /// has another path.
+    pub(crate) fn patterns(&self) -> Vec<String> {
+        let mut patterns = vec![self.path.replace("{subject}", "{subject:.+}").replace("{file}", "{file:.*}")];
+        if self.path == "/flags/{key}" {
+            patterns.push("/flags/key/{key:import|export|evaluate}".to_owned());
+        }
+        patterns
     }
 
     /// Whether the query parameter exists. Those of a system's query are known to the system alone, which refuses others.

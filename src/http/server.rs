@@ -172,7 +172,7 @@ fn by_path() -> Vec<&'static [&'static Route]> {
 
 fn register(config: &mut ServiceConfig) {
     for routes in by_path() {
-        let mut resource = web::resource(routes[0].pattern());
+        let mut resource = web::resource(routes[0].patterns());
         for route in routes {
             resource = resource.route(handler(route));
         }

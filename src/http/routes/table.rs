@@ -240,7 +240,7 @@ pub(crate) static ROUTES: &[Route] = &[
         ..post(Operation::EvaluateFlags, "/flags/evaluate", FLAGS, "Evaluates flags")
     },
     Route {
-        description: "Also one that is archived. The keys `import`, `export` and `evaluate` are found in the list only.",
+        description: "Also one that is archived. A flag whose key is `import`, `export` or `evaluate` is at `/flags/key/{key}`, for changes too.",
         parameters: &[&FLAG_KEY, &AS_OF, &KNOWN_AT],
         answers: &[ok("The flag.", Content::Json("Flag"))],
         problems: &[Kind::UnknownFlag, Kind::UnknownProjection, Kind::WholeProjectionOnly],
