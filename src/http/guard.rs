@@ -1,10 +1,11 @@
-//! What happens to every request before and after its handler.
+//! What happens to a request of the table's routes before and after its handler.
 
+use std::borrow::Cow;
 use std::time::Instant;
 
 use actix_web::body::BoxBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::header::HeaderMap;
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage as _, web};
 use tol_config::{Scope, find_key};
@@ -14,7 +15,6 @@ use super::parameters::Query;
 use super::problem::{Kind, Problem};
 use super::routes::{Operation, Route};
 use super::server::Shared;
-use super::unread::Held;
 
 /// Who sent the request; recorded with what an operator does.
 #[derive(Clone, Debug)]
@@ -103,8 +103,13 @@ fn limit_rate(shared: &Shared, place: usize, name: &str) -> Result<(), Problem> 
 /// Whether each `%` is followed by two hexadecimal digits and what they stand for is UTF-8. Decoding goes on where it is not,
 /// and makes one path or parameter of several.
 pub(super) fn percent_encoding(text: &str) -> Result<(), &'static str> {
+    percent_decoded(text).map(drop)
+}
+
+/// What a percent-encoded text stands for.
+pub(super) fn percent_decoded(text: &str) -> Result<Cow<'_, str>, &'static str> {
     if !text.contains('%') {
-        return Ok(());
+        return Ok(Cow::Borrowed(text));
     }
     let mut decoded = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -121,7 +126,7 @@ pub(super) fn percent_encoding(text: &str) -> Result<(), &'static str> {
         decoded.push(value);
         rest = &tail[2..];
     }
-    std::str::from_utf8(&decoded).map(drop).map_err(|_| "is not UTF-8 once percent-decoded")
+    String::from_utf8(decoded).map(Cow::Owned).map_err(|_| "is not UTF-8 once percent-decoded")
 }
 
 fn presented_key(headers: &HeaderMap) -> Option<&str> {
@@ -164,50 +169,11 @@ fn names_this_machine(host: &str) -> bool {
     name == "localhost" || name.ends_with(".localhost") || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// Headers of every answer, errors included.
-pub(crate) async fn headers(mut request: ServiceRequest, next: Next<BoxBody>) -> Result<ServiceResponse<BoxBody>, Error> {
-    let held = Held::of(&mut request);
-    let request_id = request_id(&request);
-    let documentation = request.path().starts_with("/docs");
-    let mut response = next.call(request).await?;
-    let headers = response.headers_mut();
-    let policy = if documentation {
-        "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
-    } else {
-        "default-src 'none'; frame-ancestors 'none'"
-    };
-    let fixed = [
-        ("x-content-type-options", "nosniff"),
-        ("x-frame-options", "DENY"),
-        ("referrer-policy", "no-referrer"),
-        ("cross-origin-resource-policy", "same-origin"),
-        ("content-security-policy", policy),
-        ("cache-control", if documentation { "public, max-age=3600" } else { "no-store" }),
-    ];
-    for (name, value) in fixed {
-        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
-    }
-    headers.insert(HeaderName::from_static("x-request-id"), request_id);
-    Ok(match held {
-        Some(held) => held.close_after(response),
-        None => response,
-    })
-}
-
-/// The sender's request id where it is a sane one, else a new one.
-fn request_id(request: &ServiceRequest) -> HeaderValue {
-    let given = request.headers().get("x-request-id");
-    let sane = |value: &&HeaderValue| !value.is_empty() && value.len() <= 128 && value.as_bytes().iter().all(|byte| byte.is_ascii_graphic());
-    if let Some(given) = given.filter(sane) {
-        return given.clone();
-    }
-    let number = request.app_data::<web::Data<Shared>>().map(|shared| shared.next_request_id());
-    number.and_then(|id| HeaderValue::from_str(&id).ok()).unwrap_or(HeaderValue::from_static("-"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use actix_web::http::header::{HeaderName, HeaderValue};
 
     fn headers_of(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()

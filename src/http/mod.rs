@@ -3,7 +3,8 @@
 //! * [`api`] — what it needs of a node: [`NodeApi`](api::NodeApi), its questions and answers
 //! * `routes` — the table of routes: path, method, scope, parameters, answers, problems
 //! * `server` — [`serve`]: listening, and the routes mapped to their handlers
-//! * `guard` — what happens to every request: API key, origin, method, parameters, headers, measuring
+//! * `front` — the layer around all requests: their ids, every answer's headers, and the way to `compat`
+//! * `guard` — what happens to a request of the table: API key, origin, method, parameters, measuring
 //! * `compat` — what SDKs of others speak
 //! * `limits` — requests a second by key, connections in all
 //! * `unread` — closing connections whose body nobody reads
@@ -16,6 +17,7 @@
 
 pub mod api;
 mod compat;
+mod front;
 mod guard;
 mod handlers;
 mod limits;

@@ -1,11 +1,14 @@
 //! Query parameters and bodies. What is wrong is told by name; a parameter nobody knows is an error, because a misspelt
 //! `as_of` would silently answer about now.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
+use actix_web::error::PayloadError;
+use actix_web::http::header::TRANSFER_ENCODING;
 use actix_web::web::{Bytes, Payload};
 use actix_web::{HttpMessage as _, HttpRequest, web};
-use futures_util::StreamExt as _;
+use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use tol_events::EventTime;
 use tol_kafka::{Position, TopicPartition};
 
@@ -30,11 +33,11 @@ const FIRST_CAPACITY: usize = 1 << 20;
 const BYTES_A_SECOND: u64 = 16 << 10;
 
 /// The query parameters of a request, decoded.
-pub(crate) struct Query(Vec<(String, String)>);
+pub(crate) struct Query<'r>(Vec<(Cow<'r, str>, Cow<'r, str>)>);
 
-impl Query {
+impl<'r> Query<'r> {
     /// Decodes them.
-    pub(crate) fn of(request: &HttpRequest) -> Result<Self, Problem> {
+    pub(crate) fn of(request: &'r HttpRequest) -> Result<Self, Problem> {
         let text = request.query_string();
         if text.is_empty() {
             return Ok(Self(Vec::new()));
@@ -42,8 +45,7 @@ impl Query {
         if let Err(why) = percent_encoding(text) {
             return Err(Problem::new(Kind::InvalidParameter, format!("the query string {why}; encode it as UTF-8 and write % itself as %25")));
         }
-        let decoded = web::Query::<Vec<(String, String)>>::from_query(text);
-        decoded.map(|pairs| Self(pairs.into_inner())).map_err(|error| Problem::new(Kind::InvalidParameter, format!("the query string does not read: {error}")))
+        Ok(Self(url::form_urlencoded::parse(text.as_bytes()).collect()))
     }
 
     /// Refuses parameters that the route does not have, and a second value of one that takes one.
@@ -62,18 +64,18 @@ impl Query {
     }
 
     /// Names and values in their order.
-    pub(crate) fn pairs(&self) -> impl Iterator<Item = (std::borrow::Cow<'_, str>, std::borrow::Cow<'_, str>)> {
-        self.0.iter().map(|(name, value)| (name.as_str().into(), value.as_str().into()))
+    pub(crate) fn pairs(self) -> impl Iterator<Item = (Cow<'r, str>, Cow<'r, str>)> {
+        self.0.into_iter()
     }
 
     /// All of them by name.
     pub(crate) fn all(self) -> std::collections::BTreeMap<String, String> {
-        self.0.into_iter().collect()
+        self.0.into_iter().map(|(name, value)| (name.into_owned(), value.into_owned())).collect()
     }
 
     /// A text; an empty one counts as absent.
     pub(crate) fn text(&self, name: &str) -> Option<String> {
-        self.0.iter().find(|(found, value)| found == name && !value.is_empty()).map(|(_, value)| value.clone())
+        self.0.iter().find(|(found, value)| found == name && !value.is_empty()).map(|(_, value)| value.clone().into_owned())
     }
 
     fn integer(&self, name: &str, min: u64, max: u64, default: u64) -> Result<u64, Problem> {
@@ -127,7 +129,7 @@ impl Query {
 
     /// All of `min_position`.
     pub(crate) fn min_positions(&self) -> Result<Vec<(TopicPartition, Position)>, Problem> {
-        let texts: Vec<&str> = self.0.iter().filter(|(name, _)| name == "min_position").map(|(_, value)| value.as_str()).collect();
+        let texts: Vec<&str> = self.0.iter().filter(|(name, _)| name == "min_position").map(|(_, value)| value.as_ref()).collect();
         if texts.len() > POSITIONS_MAX {
             return Err(Problem::parameter("min_position", format!("is given {} times; at most {POSITIONS_MAX} are taken", texts.len())));
         }
@@ -147,7 +149,7 @@ fn parse_position(text: &str) -> Result<(TopicPartition, Position), Problem> {
 }
 
 /// Reads a body of at most `limit` bytes, as long as it keeps coming.
-pub(crate) async fn body(request: &HttpRequest, mut payload: Payload, limit: usize) -> Result<Bytes, Problem> {
+pub(crate) async fn body(request: &HttpRequest, mut payload: impl Stream<Item = Result<Bytes, PayloadError>> + Unpin, limit: usize) -> Result<Bytes, Problem> {
     let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
     let too_large = || {
         let detail = format!("the body is longer than {limit} bytes; send smaller batches, or raise http.body_limit_bytes on the node");
@@ -167,10 +169,19 @@ pub(crate) async fn body(request: &HttpRequest, mut payload: Payload, limit: usi
     let patience = request.app_data::<web::Data<Shared>>().map_or(Duration::from_secs(10), |shared| shared.request_timeout);
     let began = tokio::time::Instant::now();
     loop {
-        let deadline = began + patience + Duration::from_secs(read as u64 / BYTES_A_SECOND);
-        let next = tokio::time::timeout_at(deadline, payload.next()).await;
-        let Some(chunk) = next.map_err(|_| too_slow(read))? else {
-            request.extensions_mut().insert(BodyRead);
+        let next = match payload.next().now_or_never() {
+            Some(next) => next,
+            // Only who waits needs a timer.
+            None => {
+                let deadline = began + patience + Duration::from_secs(read as u64 / BYTES_A_SECOND);
+                tokio::time::timeout_at(deadline, payload.next()).await.map_err(|_| too_slow(read))?
+            }
+        };
+        let Some(chunk) = next else {
+            // Of another body nobody asks.
+            if request.headers().contains_key(TRANSFER_ENCODING) {
+                request.extensions_mut().insert(BodyRead);
+            }
             break;
         };
         let chunk = chunk.map_err(|error| Problem::new(Kind::InvalidBody, format!("the body could not be read: {error}")))?;
@@ -222,8 +233,8 @@ pub(crate) async fn json_text(request: &HttpRequest, payload: Payload, limit: us
 mod tests {
     use super::*;
 
-    fn query(pairs: &[(&str, &str)]) -> Query {
-        Query(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+    fn query(pairs: &[(&str, &str)]) -> Query<'static> {
+        Query(pairs.iter().map(|(name, value)| ((*name).to_owned().into(), (*value).to_owned().into())).collect())
     }
 
     #[test]

@@ -15,6 +15,7 @@ use tol_config::ApiKey;
 
 use super::api::NodeApi;
 use super::compat;
+use super::front::Front;
 use super::guard;
 use super::handlers::{control, events, flags, node, projections, stream};
 use super::limits::{RateLimits, affordable_connections, limit_writing};
@@ -101,6 +102,8 @@ pub(crate) struct Shared {
     pub streams: Arc<Semaphore>,
     /// What is served to SDKs.
     pub flags: compat::Flags,
+    /// What is counted of it.
+    pub meters: compat::Meters,
     /// Begins the ids of requests that brought none, so that they differ between runs.
     request_prefix: String,
     request_number: AtomicU64,
@@ -123,6 +126,7 @@ pub async fn serve(options: HttpOptions, api: Arc<dyn NodeApi>) -> std::io::Resu
     let shared = web::Data::new(Shared {
         api,
         flags,
+        meters: compat::Meters::default(),
         rates: RateLimits::new(&options.keys, options.requests_per_second),
         request_timeout: options.request_timeout,
         keys: options.keys,
@@ -135,19 +139,18 @@ pub async fn serve(options: HttpOptions, api: Arc<dyn NodeApi>) -> std::io::Resu
     let workers = options.workers.max(1);
     let connections_a_worker = affordable_connections(options.max_connections).div_ceil(workers);
     let write_timeout = options.write_timeout;
-    let server = HttpServer::new(move || {
-        App::new().app_data(shared.clone()).wrap(from_fn(guard::headers)).configure(register).configure(compat::register).default_service(web::to(no_route))
-    })
-    .workers(workers)
-    .max_connections(connections_a_worker)
-    .client_request_timeout(options.request_timeout)
-    .on_connect(move |connection, _| limit_writing(connection, write_timeout))
-    .disable_signals()
-    .shutdown_timeout(options.shutdown_timeout_s)
-    .bind(&options.listen)
-    .map_err(|error| {
-        std::io::Error::new(error.kind(), format!("cannot listen on {}: {error}; choose another --listen address or stop who uses it", options.listen))
-    })?;
+    let server =
+        HttpServer::new(move || App::new().app_data(shared.clone()).wrap(Front(shared.clone())).configure(register).default_service(web::to(no_route)))
+            .workers(workers)
+            .max_connections(connections_a_worker)
+            .client_request_timeout(options.request_timeout)
+            .on_connect(move |connection, _| limit_writing(connection, write_timeout))
+            .disable_signals()
+            .shutdown_timeout(options.shutdown_timeout_s)
+            .bind(&options.listen)
+            .map_err(|error| {
+                std::io::Error::new(error.kind(), format!("cannot listen on {}: {error}; choose another --listen address or stop who uses it", options.listen))
+            })?;
     let address = server.addrs().first().copied().ok_or_else(|| std::io::Error::other(format!("no address to listen on in {}", options.listen)))?;
     Ok((server.run(), address))
 }

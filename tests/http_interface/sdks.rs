@@ -27,6 +27,10 @@ fn serve(server: &Server, imports: &[(&str, Format, Value)], anew: bool) {
     for (environment, format, json) in imports {
         flags.import(*format, &json.to_string(), Mode::Merge, environment).unwrap();
     }
+    take(server, &flags, anew);
+}
+
+fn take(server: &Server, flags: &Flags, anew: bool) {
     let of_flags = flags.flags.iter().map(|(key, definition)| {
         let row = FlagRow { version: 1, definition: Some(serde_json::to_string(definition).unwrap()), ..FlagRow::default() };
         (format!("flag/{key}"), Some(row))
@@ -87,6 +91,49 @@ fn unleash_clients_get_all_flags_and_304_as_long_as_nothing_changes() {
     assert_eq!((changed.status, &changed.json()["features"][0]["enabled"]), (200, &json!(false)));
     let filtered = server.get(&format!("{path}?namePrefix=pro"));
     assert_eq!(names(&filtered.json()["features"]), ["pro/only"]);
+}
+
+#[test]
+fn unleash_clients_may_ask_for_some_flags_only() {
+    let server = Server::with(HttpOptions::default());
+    let mut flags = Flags::default();
+    let features: Vec<Value> = ["a-1", "a-2", "b-1"].iter().map(|name| json!({"name": name, "enabled": true, "project": &name[..1]})).collect();
+    flags.import(Format::Unleash, &json!({"features": features}).to_string(), Mode::Merge, "production").unwrap();
+    flags.flags.get_mut("a-1").unwrap().tags = ["team:payments".to_owned(), "old".to_owned()].into();
+    flags.flags.get_mut("b-1").unwrap().tags = ["team:search".to_owned()].into();
+    take(&server, &flags, true);
+    for (query, expected) in [
+        ("namePrefix=a-&namePrefix=b-1", vec!["a-1", "a-2", "b-1"]),
+        ("project=b", vec!["b-1"]),
+        ("project=b&project=*", vec!["a-1", "a-2", "b-1"]),
+        ("tag=team:payments", vec!["a-1"]),
+        ("tag=simple%3Aold", vec!["a-1"]),
+        ("tag=other:old", vec![]),
+        ("tag%5B%5D=team:payments&tag%5B%5D=team:search", vec!["a-1", "b-1"]),
+        ("tag=team:payments&tag=team:search&namePrefix=b", vec!["b-1"]),
+        ("tag=", vec!["a-1", "a-2", "b-1"]),
+    ] {
+        let found = server.get(&format!("{UNLEASH}/client/features?{query}"));
+        assert_eq!(names(&found.json()["features"]), expected, "{query}");
+        let again = server.send("GET", &format!("{UNLEASH}/client/features?{query}"), &[("if-none-match", found.header("etag").unwrap())], b"");
+        assert_eq!(again.status, 304, "{query}");
+    }
+}
+
+#[test]
+fn paths_are_read_decoded_and_refused_where_they_do_not_decode() {
+    let server = serving(HttpOptions::default());
+    assert_eq!(server.get("/compat/unleash/api/front%65nd").status, 200);
+    assert_eq!(ofrep(&server, "pro%2fonly", &json!({})).json()["key"], "pro/only");
+    assert_eq!(ofrep(&server, "pro/only", &json!({})).json()["key"], "pro/only");
+    for wrong in ["/compat/growthbook/api/features/a%zz", "/compat/growthbook/api/features/%ff"] {
+        let refused = server.get(wrong);
+        assert_eq!((refused.status, refused.json()["type"].as_str().unwrap().ends_with("invalid-path")), (400, true), "{wrong}");
+        assert!(refused.header("x-request-id").is_some() && refused.header("x-content-type-options") == Some("nosniff"), "{wrong}");
+    }
+    for nowhere in ["/compat", "/compat/", "/compat/unleash/api/frontend/", "/compat/growthbook/sub/"] {
+        assert_eq!(server.get(nowhere).status, 404, "{nowhere}");
+    }
 }
 
 #[test]

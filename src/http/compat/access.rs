@@ -6,12 +6,11 @@
 
 use std::sync::Arc;
 
-use actix_web::HttpRequest;
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 use tol_config::{Scope, find_key};
 use tol_enterprise_feature_flag_system::serving::{Environment, Serving};
 
-use crate::http::handlers::State;
+use super::endpoint::Asked;
 use crate::http::problem::{Kind, Problem};
 
 /// The environment of whoever names none.
@@ -46,8 +45,9 @@ pub(crate) enum Access {
 
 impl Access {
     /// Checks the request's key; `in_path` is one that stands there.
-    pub(crate) fn of(state: &State, request: &HttpRequest, need: Need, in_path: Option<&str>) -> Result<Self, Problem> {
-        let token = in_path.or_else(|| presented(request.headers()));
+    pub(super) fn of(asked: &Asked, need: Need, in_path: Option<&str>) -> Result<Self, Problem> {
+        let state = &asked.state;
+        let token = in_path.or_else(|| presented(asked.request.headers()));
         if state.keys.is_empty() {
             return Ok(Self::Anybody(token.and_then(environment_of_token).map(str::to_owned)));
         }

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use actix_web::web::Payload;
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::HttpResponse;
+use actix_web::dev::Payload;
 use serde::Deserialize;
 use serde_json::Value;
 use tol_enterprise_feature_flag_system::counts::unleash::Metrics;
@@ -14,8 +14,8 @@ use tol_events::flags::{MetricBucket, MetricKind, MetricReported};
 use tol_events::{Attribute, DomainEvent, Event, EventTime};
 use uuid::Uuid;
 
-use super::Access;
-use crate::http::handlers::{Outcome, State};
+use super::{Access, Asked};
+use crate::http::handlers::Outcome;
 use crate::http::parameters::body;
 use crate::http::problem::{Kind, Problem};
 
@@ -70,8 +70,9 @@ struct SampleBucket {
 }
 
 /// Takes an Unleash SDK's metrics; answers when they are durable.
-pub(super) async fn taken(state: &State, request: &HttpRequest, payload: Payload, access: &Access) -> Outcome {
-    let text = body(request, payload, state.body_limit).await?;
+pub(super) async fn taken(asked: &Asked, payload: Payload, access: &Access) -> Outcome {
+    let state = &asked.state;
+    let text = body(&asked.request, payload, state.body_limit).await?;
     let refused = |error: serde_json::Error| Problem::new(if error.is_data() { Kind::InvalidBody } else { Kind::MalformedJson }, error.to_string());
     let sent: Sent = serde_json::from_slice(&text).map_err(&refused)?;
     let counts: Metrics = serde_json::from_slice(&text).map_err(&refused)?;

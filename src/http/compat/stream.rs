@@ -4,13 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::web::{Bytes, Path};
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::HttpResponse;
+use actix_web::web::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, watch};
-use tol_enterprise_feature_flag_system::serving::{Environment, Serving, Since};
+use tol_enterprise_feature_flag_system::serving::{EventKind, Serving};
 
-use super::{Access, LAST_KNOWN, Need};
-use crate::http::handlers::{Outcome, State};
+use super::{Access, Asked, Need, note_last_known};
+use crate::http::handlers::Outcome;
 use crate::http::metric_definitions::FLAG_STREAMS;
 use crate::http::problem::{Kind, Problem};
 
@@ -24,30 +24,26 @@ enum Protocol {
     GrowthBook,
 }
 
-pub(super) async fn unleash(state: State, request: HttpRequest) -> Outcome {
-    let access = Access::of(&state, &request, Need::Definitions, None)?;
-    follow(&state, &request, access, Protocol::Unleash)
+pub(super) fn unleash(asked: &Asked) -> Outcome {
+    follow(asked, Access::of(asked, Need::Definitions, None)?, Protocol::Unleash)
 }
 
-pub(super) async fn growthbook(state: State, request: HttpRequest, key: Path<String>) -> Outcome {
-    let access = Access::of(&state, &request, Need::Definitions, Some(&key))?;
-    follow(&state, &request, access, Protocol::GrowthBook)
+pub(super) fn growthbook(asked: &Asked) -> Outcome {
+    follow(asked, Access::of(asked, Need::Definitions, Some(&asked.key))?, Protocol::GrowthBook)
 }
 
-fn follow(state: &State, request: &HttpRequest, access: Access, protocol: Protocol) -> Outcome {
-    state.flags.current()?;
-    let permit = state.flags.streams.clone().try_acquire_owned();
+fn follow(asked: &Asked, access: Access, protocol: Protocol) -> Outcome {
+    let flags = &asked.state.flags;
+    flags.current()?;
+    let permit = flags.streams.clone().try_acquire_owned();
     let permit =
         permit.map_err(|_| Problem::new(Kind::TooManyStreams, "as many streams of flags are open as this node serves; poll, or try later").retry_after(5))?;
-    let told = request.headers().get("last-event-id").and_then(|value| value.to_str().ok()).map(|id| format!("\"{id}\""));
-    let open = Open { serving: state.flags.serving.clone(), access, protocol, told, began: false, _counted: Counted::new(permit) };
+    let told = asked.request.headers().get("last-event-id").and_then(|value| value.to_str().ok()).map(|id| format!("\"{id}\""));
+    let open = Open { serving: flags.serving.clone(), access, protocol, told, began: false, _counted: Counted::new(permit) };
     let body = futures_util::stream::unfold(open, |mut open| async move { open.next().await.map(|chunk| (Ok::<_, std::convert::Infallible>(chunk), open)) });
-    let mut response = HttpResponse::Ok();
-    response.content_type("text/event-stream").insert_header(("x-accel-buffering", "no"));
-    if let Some(known_at) = state.flags.last_known() {
-        response.insert_header((LAST_KNOWN, known_at));
-    }
-    Ok(response.streaming(Box::pin(body)))
+    let mut response = HttpResponse::Ok().content_type("text/event-stream").insert_header(("x-accel-buffering", "no")).streaming(Box::pin(body));
+    note_last_known(asked, &mut response);
+    Ok(response)
 }
 
 struct Open {
@@ -66,9 +62,8 @@ impl Open {
     async fn next(&mut self) -> Option<Bytes> {
         if !self.began {
             self.began = true;
-            let environment = self.environment();
             // At once, so that the client sees the head.
-            return Some(self.event(&environment, "unleash-connected").unwrap_or_else(|| Bytes::from_static(b": nothing has changed\n\n")));
+            return Some(self.event(EventKind::UnleashConnected).unwrap_or_else(|| Bytes::from_static(b": nothing has changed\n\n")));
         }
         loop {
             match tokio::time::timeout(KEEP_ALIVE, self.serving.changed()).await {
@@ -77,33 +72,22 @@ impl Open {
                 Ok(Err(_)) => return None,
                 Ok(Ok(())) => {}
             }
-            let environment = self.environment();
-            if let Some(event) = self.event(&environment, "unleash-updated") {
+            if let Some(event) = self.event(EventKind::UnleashUpdated) {
                 return Some(event);
             }
         }
     }
 
-    fn environment(&mut self) -> Arc<Environment> {
-        let serving = self.serving.borrow_and_update().clone();
-        self.access.environment(&serving)
-    }
-
-    /// What the client does not know yet, if anything. To Unleash's SDKs everything is a hydration, whichever event brings it.
-    fn event(&mut self, environment: &Environment, name: &str) -> Option<Bytes> {
-        let since = environment.since(self.told.as_deref());
-        let tag = environment.delta_tag();
-        let (name, data) = match (self.protocol, since) {
-            (_, Since::Nothing) => return None,
-            (Protocol::Unleash, Since::Changes(text) | Since::Everything(text)) => (name, text.body),
-            (Protocol::GrowthBook, _) => ("features", environment.growthbook_payload().body.clone()),
+    /// What the client does not know yet, if anything; `of_unleash` if it is one of Unleash's.
+    fn event(&mut self, of_unleash: EventKind) -> Option<Bytes> {
+        let environment = {
+            let serving = self.serving.borrow_and_update();
+            self.access.environment(&serving)
         };
-        let mut event = Vec::with_capacity(data.len() + 96);
-        event.extend_from_slice(format!("event: {name}\nid: {}\ndata: ", tag.trim_matches('"')).as_bytes());
-        event.extend_from_slice(&data);
-        event.extend_from_slice(b"\n\n");
-        self.told = Some(tag);
-        Some(event.into())
+        let kind = if self.protocol == Protocol::Unleash { of_unleash } else { EventKind::GrowthBook };
+        let event = environment.event(kind, self.told.as_deref())?;
+        self.told = Some(environment.delta_tag());
+        Some(event)
     }
 }
 

@@ -73,7 +73,7 @@ fn is_traceparent(text: &str) -> bool {
 }
 
 /// The filters that search and stream have in common.
-pub(super) fn filter(query: &Query) -> EventFilter {
+pub(super) fn filter(query: &Query<'_>) -> EventFilter {
     EventFilter { subject: query.text("subject"), event_type: query.text("type"), correlation: query.text("correlation") }
 }
 

@@ -15,7 +15,7 @@ pub(crate) async fn all(state: State) -> Outcome {
 }
 
 /// Waits for what `min_position` asks for.
-async fn wait_for(state: &State, projection: &str, query: &Query) -> Result<(), Problem> {
+async fn wait_for(state: &State, projection: &str, query: &Query<'_>) -> Result<(), Problem> {
     let positions = query.min_positions()?;
     if positions.is_empty() {
         return Ok(());

@@ -8,17 +8,15 @@ use super::Environment;
 use crate::evaluation::random::Random;
 use crate::evaluation::unleash;
 
-const OFF: &str = r#"{"name":"disabled","enabled":false,"feature_enabled":true,"featureEnabled":true}"#;
-
 impl Environment {
-    /// The toggles that are on for a context, as Unleash's `/api/frontend` answers them. Randomness comes from the seed.
-    pub fn frontend(&self, context: &unleash::Context<'_>, seed: u64) -> Vec<u8> {
-        let mut random = Random::seeded(seed);
-        let flags = self.unleash.iter();
-        let mut body = Vec::with_capacity(16 + flags.len() * 160);
+    /// The toggles that are on for a context, as Unleash's `/api/frontend` answers them, and a hash that differs where they do. Randomness comes
+    /// from the seed.
+    pub fn frontend(&self, context: &unleash::Context<'_>, seed: u64) -> (Vec<u8>, u64) {
+        let (mut random, mut hash) = (Random::seeded(seed), 0);
+        let mut body = Vec::with_capacity(self.frontend_bytes());
         body.extend_from_slice(br#"{"toggles":["#);
         let first = body.len();
-        for flag in flags {
+        for flag in self.unleash.iter() {
             let found = self.unleash.evaluate_flag(flag, context, &mut random);
             if !found.enabled {
                 continue;
@@ -26,14 +24,16 @@ impl Environment {
             if body.len() > first {
                 body.push(b',');
             }
-            body.extend_from_slice(br#"{"name":"#);
-            body.extend_from_slice(flag.name_text().as_bytes());
-            body.extend_from_slice(br#","enabled":true,"variant":"#);
-            body.extend_from_slice(found.variant.map_or(OFF, unleash::Variant::text).as_bytes());
-            body.extend_from_slice(if flag.impression_data() { br#","impressionData":true}"# } else { br#","impressionData":false}"# });
+            flag.toggle().write(found.variant, &mut body, &mut hash);
         }
         body.extend_from_slice(b"]}");
-        body
+        (body, hash)
+    }
+
+    /// As long as most answers are: none of them moves while it is written.
+    fn frontend_bytes(&self) -> usize {
+        let all = || self.unleash.iter().map(|flag| flag.toggle().len() + flag.longest_variant() + 1).sum::<usize>() + 16;
+        *self.texts.frontend_bytes.get_or_init(all)
     }
 }
 

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 pub use self::environment::Environment;
 pub use self::frontend::context_of;
-pub use self::text::{Since, Text};
+pub use self::text::{EventKind, Since, Text};
 use crate::served::{Changed, FlagSet};
 
 /// All environments at one moment. A change makes a new one that shares with the old one all that did not change.

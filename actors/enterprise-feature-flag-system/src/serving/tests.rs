@@ -67,7 +67,7 @@ fn three_families() -> Vec<(Format, Value)> {
 
 fn toggles(environment: &Environment, context: &str) -> Vec<Value> {
     let context = Context::from_json(context, DateTime::UNIX_EPOCH).unwrap();
-    let body: Value = serde_json::from_slice(&environment.frontend(&context, 1)).unwrap();
+    let body: Value = serde_json::from_slice(&environment.frontend(&context, 1).0).unwrap();
     body["toggles"].as_array().unwrap().clone()
 }
 
@@ -217,7 +217,7 @@ fn answers(serving: &Serving) -> BTreeMap<String, Vec<Vec<u8>>> {
             let body = json!({"context": context}).to_string();
             let asked = ofrep::Context::of_request(&body, environment, DateTime::UNIX_EPOCH).unwrap();
             all.push(environment.ofrep_all(&asked, 1));
-            all.push(environment.frontend(&Context::from_json(&context.to_string(), DateTime::UNIX_EPOCH).unwrap(), 1));
+            all.push(environment.frontend(&Context::from_json(&context.to_string(), DateTime::UNIX_EPOCH).unwrap(), 1).0);
         }
         (environment.name().to_owned(), all)
     };
@@ -250,4 +250,47 @@ proptest! {
             prop_assert_eq!(answers(&serving), answers(&Serving::of(&set)));
         }
     }
+}
+
+#[test]
+fn an_event_of_a_stream_is_written_once_for_all_who_follow() {
+    let (mut flags, set, serving) = imported(&three_families());
+    let before = serving.environment("production").unwrap().clone();
+    flags.import(Format::Unleash, &json!({"features": [{"name": "on", "enabled": false}]}).to_string(), Mode::Merge, "production").unwrap();
+    let (set, changed) = set_of(&flags, &set);
+    let serving = serving.next(&set, &changed);
+    let environment = serving.environment("production").unwrap();
+    let told = before.delta_tag();
+    for kind in [EventKind::UnleashConnected, EventKind::UnleashUpdated, EventKind::GrowthBook] {
+        for told in [None, Some(told.as_str()), Some("\"0:0\"")] {
+            let (one, other) = (environment.event(kind, told).unwrap(), environment.event(kind, told).unwrap());
+            assert_eq!(one.as_ptr(), other.as_ptr(), "{kind:?}");
+            let (head, data) = std::str::from_utf8(&one).unwrap().split_once("\ndata: ").unwrap();
+            assert_eq!(head, format!("event: {}\nid: {}", kind.name(), environment.delta_tag().trim_matches('"')));
+            let expected = match environment.since(told) {
+                _ if kind == EventKind::GrowthBook => environment.growthbook_payload().clone(),
+                Since::Changes(text) | Since::Everything(text) => text,
+                Since::Nothing => unreachable!("it has changed"),
+            };
+            assert_eq!(data.strip_suffix("\n\n").unwrap().as_bytes(), expected.body, "{kind:?}");
+        }
+        assert_eq!(environment.event(kind, Some(&environment.delta_tag())), None);
+    }
+}
+
+#[test]
+fn the_frontend_s_hash_tells_answers_apart_and_is_the_same_for_the_same() {
+    let (_, _, serving) = imported(&three_families());
+    let (_, _, again) = imported(&three_families());
+    let answer = |serving: &Serving, context: &str| {
+        let context = Context::from_json(context, DateTime::UNIX_EPOCH).unwrap();
+        serving.environment("production").unwrap().frontend(&context, 1)
+    };
+    let mut hashes = BTreeMap::new();
+    for context in ["{}", r#"{"userId": "1"}"#, r#"{"properties": {"plan": "team"}}"#, r#"{"properties": {"plan": "pro"}}"#] {
+        let (body, hash) = answer(&serving, context);
+        assert_eq!(answer(&again, context), (body.clone(), hash));
+        assert_eq!(hashes.insert(body, hash).unwrap_or(hash), hash, "{context}");
+    }
+    assert_eq!(hashes.values().collect::<BTreeSet<_>>().len(), 3, "of nobody, of a team, of pro");
 }

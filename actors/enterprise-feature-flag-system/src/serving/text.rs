@@ -1,6 +1,7 @@
 //! Answers that are the same for everybody, written once a change and only when they are asked for.
 
-use std::sync::OnceLock;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -32,6 +33,9 @@ pub(super) struct Texts {
     inlined: OnceLock<Text>,
     hydration: OnceLock<Text>,
     growthbook: OnceLock<Text>,
+    pub(super) frontend_bytes: OnceLock<usize>,
+    /// By kind, and by the number of changes that those have not seen whom it is for.
+    events: Mutex<BTreeMap<(EventKind, Option<usize>), Bytes>>,
 }
 
 /// What has changed since a client was told last.
@@ -43,6 +47,27 @@ pub enum Since {
     Changes(Text),
     /// It is not known what the client knows: everything.
     Everything(Text),
+}
+
+/// A server-sent event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum EventKind {
+    /// The first to an Unleash SDK.
+    UnleashConnected,
+    /// A later one.
+    UnleashUpdated,
+    /// Any to a GrowthBook SDK.
+    GrowthBook,
+}
+
+impl EventKind {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::UnleashConnected => "unleash-connected",
+            Self::UnleashUpdated => "unleash-updated",
+            Self::GrowthBook => "features",
+        }
+    }
 }
 
 impl Change {
@@ -95,23 +120,50 @@ impl Environment {
         format!("\"{}:{:032x}\"", self.revision, self.digest)
     }
 
+    /// How many changes a client has not been told of that was given a [`Environment::delta_tag`]; `None` where that is not known.
+    fn behind(&self, tag: Option<&str>) -> Option<usize> {
+        let (revision, digest) = tag?.trim_start_matches("W/").trim_matches('"').split_once(':')?;
+        // Numbers begin anew with the process: only one that stood for the same then counts.
+        let known = (revision.parse::<u64>().ok()?, u128::from_str_radix(digest, 16).ok()?);
+        self.changes.iter().rev().position(|change| (change.revision, change.digest) == known)
+    }
+
     /// What has changed since a client was given a [`Environment::delta_tag`].
     pub fn since(&self, tag: Option<&str>) -> Since {
-        let known = tag.and_then(|tag| {
-            let (revision, digest) = tag.trim_start_matches("W/").trim_matches('"').split_once(':')?;
-            Some((revision.parse::<u64>().ok()?, u128::from_str_radix(digest, 16).ok()?))
-        });
-        let Some((revision, digest)) = known else { return Since::Everything(self.hydration().clone()) };
-        if (revision, digest) == (self.revision, self.digest) {
-            return Since::Nothing;
+        match self.behind(tag) {
+            None => Since::Everything(self.hydration().clone()),
+            Some(0) => Since::Nothing,
+            Some(behind) => Since::Changes(self.last_changes(behind)),
         }
-        // Numbers begin anew with the process: only one that stood for the same then counts.
-        let Some(position) = self.changes.iter().position(|change| (change.revision, change.digest) == (revision, digest)) else {
-            return Since::Everything(self.hydration().clone());
+    }
+
+    fn last_changes(&self, count: usize) -> Text {
+        let events = self.changes.iter().skip(self.changes.len().saturating_sub(count)).flat_map(|change| &change.events);
+        Text { body: format!(r#"{{"events":{}}}"#, joined('[', ']', events.map(|event| ("", event.as_str())))).into(), tag: self.delta_tag() }
+    }
+
+    /// The server-sent event that tells a client what it does not know, if anything; its id is the [`Environment::delta_tag`] without quotes. It
+    /// is written once, however many clients follow. To Unleash's SDKs everything is a hydration, whichever event brings it.
+    pub fn event(&self, kind: EventKind, told: Option<&str>) -> Option<Bytes> {
+        let behind = self.behind(told);
+        if behind == Some(0) {
+            return None;
+        }
+        // GrowthBook's SDKs take everything at each change.
+        let behind = behind.filter(|_| kind != EventKind::GrowthBook);
+        // Held while it is written: whoever asks meanwhile would write the same.
+        let mut events = self.texts.events.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(events.entry((kind, behind)).or_insert_with(|| self.written_event(kind, behind)).clone())
+    }
+
+    fn written_event(&self, kind: EventKind, behind: Option<usize>) -> Bytes {
+        let data = match (kind, behind) {
+            (EventKind::GrowthBook, _) => self.growthbook_payload().body.clone(),
+            (_, None) => self.hydration().body.clone(),
+            (_, Some(behind)) => self.last_changes(behind).body,
         };
-        let events = self.changes.iter().skip(position + 1).flat_map(|change| &change.events);
-        let body = format!(r#"{{"events":{}}}"#, joined('[', ']', events.map(|event| ("", event.as_str()))));
-        Since::Changes(Text { body: body.into(), tag: self.delta_tag() })
+        let head = format!("event: {}\nid: {}\ndata: ", kind.name(), self.delta_tag().trim_matches('"'));
+        [head.as_bytes(), &data, b"\n\n"].concat().into()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::OnceLock;
 
 use chrono::{DateTime, Utc};
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -25,8 +26,10 @@ pub struct Context<'a> {
     current_time: Option<Cow<'a, str>>,
     /// `current_time` or else the clock, read once and not at every date constraint.
     date: Option<DateTime<Utc>>,
-    /// The clock as text, for a context that names no time.
-    clock: String,
+    /// The clock, for a context that names no time.
+    clock: Option<DateTime<Utc>>,
+    /// The same as text, once somebody asks for it.
+    clock_text: OnceLock<String>,
     /// Everything else, sorted by name.
     properties: Vec<(Cow<'a, str>, Cow<'a, str>)>,
 }
@@ -37,7 +40,7 @@ const LINEAR: usize = 8;
 impl<'a> Context<'a> {
     /// An empty context at a time: evaluation has no clock of its own.
     pub fn at(now: DateTime<Utc>) -> Self {
-        Self { date: Some(now), clock: now.format("%Y-%m-%dT%H:%M:%SZ").to_string(), ..Self::default() }
+        Self { date: Some(now), clock: Some(now), ..Self::default() }
     }
 
     /// Reads a context as Unleash does: strings, numbers and booleans become strings, anything else is left out, and what it does not know
@@ -114,7 +117,8 @@ impl<'a> Context<'a> {
 
     /// The time the caller named or else the clock, as text.
     pub(super) fn time(&self) -> Option<&str> {
-        self.current_time.as_deref().or_else(|| (!self.clock.is_empty()).then_some(self.clock.as_str()))
+        let of_clock = |now: DateTime<Utc>| self.clock_text.get_or_init(|| now.format("%Y-%m-%dT%H:%M:%SZ").to_string()).as_str();
+        self.current_time.as_deref().or_else(|| self.clock.map(of_clock))
     }
 
     /// The same as a date.

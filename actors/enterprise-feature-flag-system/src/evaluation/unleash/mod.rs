@@ -1,7 +1,7 @@
 //! Unleash's semantics, as client specification 6.1 and Unleash's own engine define them.
 //!
 //! * [`model`] — the JSON that Unleash servers send, and deltas
-//! * `literal`, `constraint`, `strategy`, `variant` — its compiled form
+//! * `literal`, `constraint`, `strategy`, `variant`, `toggle` — its compiled form
 //! * [`Context`] — who asks
 //! * [`Flags`] — a compiled set, to evaluate against
 
@@ -10,12 +10,14 @@ mod context;
 mod literal;
 pub mod model;
 mod strategy;
+mod toggle;
 mod variant;
 
 use std::collections::BTreeMap;
 
 use self::constraint::Broken;
 use self::strategy::Strategy;
+use self::toggle::Toggle;
 use self::variant::Variants;
 use super::keyed::Keyed;
 use super::random::Random;
@@ -35,8 +37,7 @@ pub struct Flags {
 #[derive(Clone, Debug)]
 pub struct Flag {
     name: Box<str>,
-    /// Its name as JSON.
-    name_text: Box<str>,
+    toggle: Toggle,
     enabled: bool,
     /// Why it could not be compiled; it is off for everyone then.
     broken: Option<Box<str>>,
@@ -196,7 +197,7 @@ impl Flag {
         });
         Self {
             name: source.name.as_str().into(),
-            name_text: serde_json::Value::from(source.name.as_str()).to_string().into(),
+            toggle: Toggle::new(&source.name, source.impression_data),
             enabled: source.enabled,
             broken,
             strategies: strategies.into(),
@@ -211,9 +212,14 @@ impl Flag {
         &self.name
     }
 
-    /// Its name as JSON.
-    pub(crate) fn name_text(&self) -> &str {
-        &self.name_text
+    /// As Unleash's frontend API says it.
+    pub(crate) fn toggle(&self) -> &Toggle {
+        &self.toggle
+    }
+
+    /// Bytes of the longest of its own variants, as the frontend API says them.
+    pub(crate) fn longest_variant(&self) -> usize {
+        self.variants.longest()
     }
 
     /// Whether it answers the same to everybody, whatever other flags do.

@@ -28,6 +28,8 @@ pub struct Variant {
     pub payload: Option<Payload>,
     /// As Unleash's frontend API says it.
     text: Box<str>,
+    /// Of the text.
+    hash: u64,
     weight: u32,
     overrides: Box<[(Field, Texts)]>,
 }
@@ -66,6 +68,11 @@ impl Variants {
         self.variants.is_empty()
     }
 
+    /// Bytes of the longest text.
+    pub(super) fn longest(&self) -> usize {
+        self.variants.iter().map(|variant| variant.text.len()).max().unwrap_or(0)
+    }
+
     /// The variant for this context.
     pub(super) fn choose(&self, context: &Context<'_>, random: &mut Random) -> Option<&Variant> {
         if self.overridden
@@ -95,10 +102,12 @@ impl Variants {
 impl Variant {
     fn new(source: &model::Variant, overrides: bool) -> Self {
         let overrides = if overrides { source.overrides.as_slice() } else { &[] };
+        let text = text(source);
         Self {
             name: source.name.as_str().into(),
             payload: source.payload.clone(),
-            text: text(source).into(),
+            hash: xxhash_rust::xxh3::xxh3_64(text.as_bytes()),
+            text: text.into(),
             weight: u32::try_from(source.weight).unwrap_or(0),
             overrides: overrides.iter().map(|one| (Field::named(&one.context_name), Texts::new(one.values.iter().cloned()))).collect(),
         }
@@ -107,6 +116,11 @@ impl Variant {
     /// As Unleash's frontend API says it.
     pub(crate) fn text(&self) -> &str {
         &self.text
+    }
+
+    /// The hash of [`Variant::text`].
+    pub(super) fn hash(&self) -> u64 {
+        self.hash
     }
 
     fn is_forced(&self, context: &Context<'_>) -> bool {
