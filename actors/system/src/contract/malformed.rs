@@ -7,7 +7,7 @@ use serde_json::Value;
 use tol_events::{Attribute, Event};
 
 use super::guard::{Cause, Guard, named};
-use super::{Report, Rule, Violation};
+use super::{Damage, Report, Rule, Violation};
 use crate::{Error, Input, State};
 
 /// Damage that takes the data as a whole.
@@ -67,8 +67,11 @@ fn removed(value: &Value, pointer: &str) -> Option<Value> {
 }
 
 /// Every damaged form of an example's data.
-fn damaged(example: &Event, random: &mut ChaCha8Rng) -> Vec<Vec<u8>> {
+fn damaged(example: &Event, damage: Damage, random: &mut ChaCha8Rng) -> Vec<Vec<u8>> {
     let mut all: Vec<Vec<u8>> = WHOLE.iter().map(|bytes| bytes.to_vec()).collect();
+    if damage == Damage::AsWhole {
+        return all;
+    }
     if let Ok(data) = serde_json::from_slice::<Value>(&example.data) {
         let mut found = Vec::new();
         pointers(&data, "", &mut found);
@@ -101,7 +104,7 @@ fn damaged(example: &Event, random: &mut ChaCha8Rng) -> Vec<Vec<u8>> {
 }
 
 /// Decides every damaged form of every example, from the empty state and from the one all examples led to. One violation an example is enough.
-pub(super) fn inputs(guard: &Guard<'_>, examples: &[Event], report: &mut Report, violations: &mut Vec<Violation>) {
+pub(super) fn inputs(guard: &Guard<'_>, examples: &[Event], damage: Damage, report: &mut Report, violations: &mut Vec<Violation>) {
     let mut random = ChaCha8Rng::seed_from_u64(0);
     for example in examples {
         let states = match states_of(guard, examples, example) {
@@ -116,7 +119,7 @@ pub(super) fn inputs(guard: &Guard<'_>, examples: &[Event], report: &mut Report,
             let Some(problem) = states.iter().find_map(|state| one(guard, state, event, report).err()) else { return };
             found.get_or_insert(problem);
         };
-        for data in damaged(example, &mut random) {
+        for data in damaged(example, damage, &mut random) {
             let mut event = example.clone();
             event.data = data;
             decide(&event);

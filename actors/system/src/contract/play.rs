@@ -12,9 +12,6 @@ use super::guard::{Cause, Guard};
 use super::{Report, Rule, Violation};
 use crate::{EffectOutcome, Error, Evolution, Input, State};
 
-/// Timers fired and effects settled in one run; one that sets itself again would go on for ever.
-const MAX_FOLLOW_UPS: usize = 200;
-
 /// An input that owns its parts, so that a run can be recorded and played again.
 #[derive(Clone, Debug)]
 enum Recorded {
@@ -178,14 +175,14 @@ fn facts(examples: &[Event], random: &mut ChaCha8Rng, seed: u64) -> Vec<Event> {
 /// What one run did: its inputs with what each led to.
 type History = Vec<(Recorded, Result<Vec<Event>, Error>)>;
 
-fn live(guard: &Guard<'_>, examples: &[Event], seed: u64) -> Result<(Owner, History), Violation> {
+fn live(guard: &Guard<'_>, examples: &[Event], (seed, most): (u64, usize)) -> Result<(Owner, History), Violation> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let mut owner = Owner::default();
     let mut history = History::new();
     let mut facts = facts(examples, &mut random, seed).into_iter();
     let mut follow_ups = 0;
     loop {
-        let may_follow = follow_ups < MAX_FOLLOW_UPS && (facts.len() == 0 || random.random_bool(0.2));
+        let may_follow = follow_ups < most && (facts.len() == 0 || random.random_bool(0.2));
         let follow_up = if may_follow { owner.next_timer(&mut random).or_else(|| owner.next_effect(&mut random)) } else { None };
         follow_ups += usize::from(follow_up.is_some());
         let Some(input) = follow_up.or_else(|| facts.next().map(Recorded::Fact)) else { break };
@@ -195,9 +192,15 @@ fn live(guard: &Guard<'_>, examples: &[Event], seed: u64) -> Result<(Owner, Hist
     Ok((owner, history))
 }
 
-/// Runs everything for one seed.
-pub(super) fn run(guard: &Guard<'_>, examples: &[Event], seed: u64, report: &mut Report, reached: &mut BTreeSet<String>) -> Result<(), Violation> {
-    let (owner, history) = live(guard, examples, seed)?;
+/// Runs everything for one seed, with so many timers and effects at most.
+pub(super) fn run(
+    guard: &Guard<'_>,
+    examples: &[Event],
+    (seed, most): (u64, usize),
+    report: &mut Report,
+    reached: &mut BTreeSet<String>,
+) -> Result<(), Violation> {
+    let (owner, history) = live(guard, examples, (seed, most))?;
     for (input, answer) in &history {
         report.inputs += 1;
         report.timers += u64::from(matches!(input, Recorded::Timer { .. }));
