@@ -14,7 +14,7 @@ use tol_events::flags::{
 use tol_events::{DomainEvent, EventTime, EventView};
 use tol_system::{Decision, Error, Input, read};
 
-use self::rollouts::{share_of, with_share};
+use self::rollouts::{rule_of, with_share};
 use crate::attribution::{DEPLOYMENT_ATTRIBUTED, OUTCOME_ATTRIBUTED};
 use crate::definition::Definition;
 use crate::state::Flag;
@@ -159,9 +159,9 @@ fn change(state: &Flag, request: &ChangeRequested<'_>, decision: &mut Decision) 
             return Ok(()); // nothing changes
         }
     }
-    // While a rollout runs, only the rollout moves the percentage it is about.
-    if let Some(ramp) = state.rollout.as_ref().filter(|ramp| ramp.is_running())
-        && share_of(&definition, ramp).is_none_or(|part| part != ramp.rollout.treatment())
+    // While a rollout runs, its rule is its own: another percentage, hash, audience or format would move people between the arms it compares.
+    if let (Some(ramp), Some(known)) = (state.rollout.as_ref().filter(|ramp| ramp.is_running()), &state.definition)
+        && (known.family != definition.family || rule_of(known, ramp) != rule_of(&definition, ramp))
     {
         return Err(refused(format!("rollout {} moves rule {} in {}; roll it back or wait, then change that rule", ramp.id, ramp.rule, ramp.environment)));
     }

@@ -251,12 +251,9 @@ pub(super) fn rule(environment: &Environment, index: u32) -> Option<&Rule> {
     environment.rules.get(usize::try_from(index).ok()?)
 }
 
-/// What a definition says about the percentage that a rollout moves.
-pub(super) fn share_of(definition: &Definition, ramp: &Ramp) -> Option<u32> {
-    match rule(definition.environments.get(&ramp.environment)?, ramp.rule)? {
-        Rule::Targeted(rule) => Some(rule.share.as_ref().map_or(WHOLE, |share| share.part)),
-        Rule::Native { .. } => None,
-    }
+/// The rule whose percentage a rollout moves.
+pub(super) fn rule_of<'d>(definition: &'d Definition, ramp: &Ramp) -> Option<&'d Rule> {
+    rule(definition.environments.get(&ramp.environment)?, ramp.rule)
 }
 
 /// The definition with another percentage; what decides who is among them stays, so that nobody who is in falls out as it grows.
