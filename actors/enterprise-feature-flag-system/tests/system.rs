@@ -59,6 +59,53 @@ fn a_change_that_breaks_a_rule_is_refused_with_what_to_do_and_holds_nothing_up()
 }
 
 #[test]
+fn a_timer_that_comes_late_says_nothing_of_a_flag_that_was_changed_since() {
+    let mut play = Play::new();
+    let mut scheduled = definition(100);
+    scheduled["environments"]["production"]["schedule"] = json!([{"at": EventTime::from_micros(3 * play::HOUR), "enabled": false}]);
+    let change =
+        |definition: &Value, stale: i64| json!({"definition": definition, "by": "ada", "reason": "x", "stale_at": EventTime::from_micros(stale * play::HOUR)});
+    play.tell("flags.change_requested.v1", 1, change(&scheduled, 2));
+    let parked: Vec<(String, EventTime)> = ["stale", "schedule"].map(|id| (id.to_owned(), play.timers[id])).to_vec();
+    play.tell("flags.change_requested.v1", 4, change(&definition(100), 9));
+    for (id, due) in parked {
+        assert_eq!(types(&play.input(tol_system::Input::Timer { id: &id, subject: "flag/f", due })), [""; 0], "{id}");
+    }
+    assert_eq!((play.flag.version, play.flag.stale), (3, false));
+    assert_eq!(types(&play.timer("stale")), ["flags.flag_stale.v1"]);
+}
+
+#[test]
+fn while_a_rollout_runs_its_rule_is_its_own() {
+    let mut play = Play::new();
+    play.roll_out(1, "r");
+    let mut ask = |definition: &Value, anew: bool| {
+        let told = play.tell("flags.change_requested.v1", 2, json!({"definition": definition, "by": "ada", "reason": "x", "anew": anew}));
+        if types(&told) == ["flags.flag_changed.v1"] { None } else { Some(refusal(&told).to_owned()) }
+    };
+    let rule = |change: &dyn Fn(&mut Value)| {
+        let mut definition = definition(100);
+        change(&mut definition["environments"]["production"]["rules"][0]);
+        definition
+    };
+    // Each of these has the same percentage, and other people in it.
+    let others = [
+        rule(&|rule| rule["share"]["salt"] = "other".into()),
+        rule(&|rule| rule["share"]["by"] = "sessionId".into()),
+        rule(&|rule| rule["constraints"] = json!([{"attribute": "plan", "operator": "in", "values": ["pro"]}])),
+    ];
+    for other in &others {
+        assert!(ask(other, false).is_some_and(|problem| problem.contains("moves rule 0")), "{other}");
+    }
+    let mut elsewhere = definition(100);
+    elsewhere["family"] = "growthbook".into();
+    assert!(ask(&elsewhere, true).is_some_and(|problem| problem.contains("moves rule 0")));
+    let mut described = definition(100);
+    described["description"] = "what it is for".into();
+    assert_eq!(ask(&described, false), None, "everything else may change");
+}
+
+#[test]
 fn a_kill_is_off_everywhere_at_once_and_a_change_releases_it() {
     let mut play = Play::new();
     let told = play.kill(1);

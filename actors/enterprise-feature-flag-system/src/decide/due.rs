@@ -1,4 +1,4 @@
-//! What is due by the clock alone: schedules and staleness.
+//! What is due by the clock alone: schedules and staleness. A timer that was parked is decided later, when the flag may be another one.
 
 use tol_events::EventTime;
 use tol_events::flags::{FlagChanged, FlagStale};
@@ -9,7 +9,7 @@ use crate::state::Flag;
 use crate::{FLAG_CHANGED, FLAG_STALE};
 
 pub(super) fn stale(state: &Flag, due: EventTime, decision: &mut Decision) {
-    if let Some(definition) = &state.definition {
+    if let Some(definition) = state.definition.as_ref().filter(|_| state.stale_at == Some(due)) {
         let stale = FlagStale { key: definition.key.as_str().into(), version: state.version, since: due, owner: definition.owner.as_deref().map(Into::into) };
         decision.emit(FLAG_STALE, &stale);
     }
@@ -23,6 +23,9 @@ pub(super) fn scheduled(state: &Flag, due: EventTime, decision: &mut Decision) {
         if let Some(last) = environment.schedule.drain(..later).next_back() {
             environment.enabled = last.enabled;
         }
+    }
+    if state.definition.as_ref() == Some(&definition) {
+        return; // nothing of its schedule is left that was due by then
     }
     let changed = FlagChanged {
         key: definition.key.as_str().into(),
