@@ -18,8 +18,10 @@ pub(super) struct Wish {
     pub id: String,
     version: u32,
     pub subject: String,
-    event_type: &'static str,
+    event_type: String,
     time: Option<EventTime>,
+    /// What else its data says, of the guest's.
+    data: serde_json::Map<String, serde_json::Value>,
     /// Whether it comes through `inbox`.
     pub by_inbox: bool,
     settled: Option<Settled>,
@@ -67,15 +69,17 @@ fn home(subject: &str, partitions: u32) -> TopicPartition {
 
 impl Wish {
     pub(super) fn event(&self) -> Event {
-        let mut event = Event::new(&self.id, "/shop", self.event_type, &self.subject);
+        let mut event = Event::new(&self.id, "/shop", &self.event_type, &self.subject);
         if let Some(time) = self.time {
             event = event.at(time);
         }
-        event.data = format!("{{\"version\": {}}}", self.version).into_bytes();
+        let mut data = self.data.clone();
+        data.insert("version".to_owned(), self.version.into());
+        event.data = serde_json::Value::Object(data).to_string().into_bytes();
         event
     }
 
-    fn is_in(&self, event: &oracle::Told) -> bool {
+    fn is_in(&self, event: &oracle::Recorded) -> bool {
         event.data.get("version").and_then(serde_json::Value::as_u64) == Some(u64::from(self.version))
             && event.subject == self.subject
             && event.event_type == self.event_type
@@ -100,10 +104,26 @@ impl Clients {
             let time = random.random_bool(0.9).then(|| EventTime::from_micros(epoch_micros + number as i64 * 20_001));
             let id = format!("f{number}-{}", random.random::<u32>());
             let by_inbox = inbox && random.random_bool(0.3);
-            let wish = Wish { id, version: 0, subject, event_type, time, by_inbox, settled: None };
+            let wish = Wish { id, version: 0, subject, event_type: event_type.to_owned(), time, data: serde_json::Map::new(), by_inbox, settled: None };
             if random.random_bool(0.1) {
                 let by_inbox = inbox && random.random_bool(0.3);
                 self.wishes.push(Wish { version: 1, by_inbox, ..wish.clone() });
+            }
+            self.wishes.push(wish);
+        }
+    }
+
+    /// What the guest is to be told, beside all else. Its facts are read by a model: those that exclude each other say the same but for a number.
+    pub(super) fn tell_of_guest(&mut self, random: &mut ChaCha8Rng, facts: Vec<Event>, inbox: bool) {
+        for fact in facts {
+            let text = |attribute| fact.get(attribute).to_owned();
+            let data = serde_json::from_slice(&fact.data).unwrap_or_default();
+            let time = fact.encode().view().time();
+            let by_inbox = inbox && random.random_bool(0.3);
+            let (id, subject, event_type) = (text(Attribute::Id), text(Attribute::Subject), text(Attribute::Type));
+            let wish = Wish { id, version: 0, subject, event_type, time, data, by_inbox, settled: None };
+            if random.random_bool(0.05) {
+                self.wishes.push(Wish { version: 1, by_inbox: inbox && random.random_bool(0.3), ..wish.clone() });
             }
             self.wishes.push(wish);
         }

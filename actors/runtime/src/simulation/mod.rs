@@ -6,13 +6,16 @@
 //! * `client` — publishers, and what they were told
 //! * `cluster` — nodes and the schedule
 //! * `projection` — a projection that counts
-//! * `oracle` — what must be in the log
+//! * `oracle` — what must be in the log; `history` — what counts there
+//! * `guest` — a real system beside the test systems: [`Guest`]
 //!
 //! [`run`] lets everything go wrong and compares now and then, then lets nothing go wrong any more and compares everything. `cargo run --release -p tol-runtime --example simulate` runs many seeds.
 
 mod client;
 mod cluster;
 mod feed;
+mod guest;
+mod history;
 mod oracle;
 mod projection;
 mod rules;
@@ -29,8 +32,10 @@ use tol_kafka::{Cursor, Delivery, EventLog, MemoryLog, Reader, TopicPartition};
 
 use crate::store::{MemoryStore, Store, Table};
 use cluster::{Cluster, Key};
+pub use guest::{Companion, Guest, Judge, TimerSet, Why};
 use oracle::Findings;
-use rules::{Kind, Memory};
+pub use oracle::Recorded;
+use rules::Memory;
 
 /// A run that broke a rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -73,6 +78,8 @@ pub struct Stats {
     pub refused: usize,
     /// Requests that sent again what was stored.
     pub repeated: usize,
+    /// Events of the guest.
+    pub of_guest: usize,
 }
 
 impl std::ops::AddAssign for Stats {
@@ -90,6 +97,7 @@ impl std::ops::AddAssign for Stats {
         self.facts += other.facts;
         self.refused += other.refused;
         self.repeated += other.repeated;
+        self.of_guest += other.of_guest;
     }
 }
 
@@ -101,9 +109,17 @@ const STEPS: usize = 3_000;
 /// # Errors
 /// The first rule that was broken.
 pub fn run(seed: u64, verbose: bool) -> Result<Stats, Failure> {
-    let mut cluster = Cluster::new(seed, verbose);
+    run_with(seed, verbose, None)
+}
+
+/// Runs one seed with a real system beside the test systems, but for every fifth, whose facts come from plain writers.
+///
+/// # Errors
+/// The first rule that was broken.
+pub fn run_with(seed: u64, verbose: bool, guest: Option<&Arc<dyn Guest>>) -> Result<Stats, Failure> {
+    let mut cluster = Cluster::new(seed, verbose, guest.cloned());
     cluster.storm(STEPS).map_err(|(step, problem)| Failure { seed, step: Some(step), problem })?;
-    cluster.heal().and_then(|()| check(&cluster)).map_err(|problem| Failure { seed, step: None, problem })
+    cluster.heal().and_then(|()| check(&mut cluster)).map_err(|problem| Failure { seed, step: None, problem })
 }
 
 /// What must hold at any step: what counts so far is what the model says, and everything acknowledged is there.
@@ -113,35 +129,37 @@ fn check_so_far(cluster: &Cluster) -> Result<(), String> {
     }
     let mut findings = Findings::default();
     for partition in 0..cluster.partitions {
-        for kind in Kind::ALL {
-            oracle::check(&cluster.log, kind, partition, cluster.limits(), &mut findings, false)?;
+        for kind in cluster.kinds() {
+            oracle::check(&cluster.log, (*kind, cluster.guest()), partition, cluster.limits(), &mut findings, None)?;
         }
     }
     check_clock(cluster)?;
     cluster.clients.check_acknowledged(&cluster.log)
 }
 
-fn check_clock(cluster: &Cluster) -> Result<(), String> {
+/// The time the clock shows.
+fn check_clock(cluster: &Cluster) -> Result<i64, String> {
     let ticks: Vec<i64> = oracle::accepted(&cluster.log, &TopicPartition::new("clock", 0))?.into_iter().flatten().map(|tick| tick.time).collect();
-    if ticks.is_sorted() { Ok(()) } else { Err(format!("the clock goes back: {ticks:?}")) }
+    if ticks.is_sorted() { Ok(ticks.last().copied().unwrap_or(i64::MIN)) } else { Err(format!("the clock goes back: {ticks:?}")) }
 }
 
-fn check(cluster: &Cluster) -> Result<Stats, String> {
+fn check(cluster: &mut Cluster) -> Result<Stats, String> {
     let mut findings = Findings::default();
     let mut stats = Stats::default();
+    let clock = check_clock(cluster)?;
     for partition in 0..cluster.partitions {
-        for kind in Kind::ALL {
-            let memory = oracle::check(&cluster.log, kind, partition, cluster.limits(), &mut findings, true)?;
+        for kind in cluster.kinds().iter().copied() {
+            let memory = oracle::check(&cluster.log, (kind, cluster.guest()), partition, cluster.limits(), &mut findings, Some(clock))?;
             check_replay(cluster, (kind, partition), &memory)?;
             check_reader(&cluster.log, &TopicPartition::new(format!("{}.events", kind.name()), partition), &mut stats)?;
         }
         check_reader(&cluster.log, &TopicPartition::new(rules::FACTS, partition), &mut Stats::default())?;
     }
     check_reader(&cluster.log, &TopicPartition::new("clock", 0), &mut Stats::default())?;
-    check_clock(cluster)?;
     for node in &cluster.nodes {
         node.projections.iter().try_for_each(|projection| projection.check(&cluster.log, &node.store.inner))?;
     }
+    cluster.check_companions()?;
     if !cluster.is_plain() {
         stats.facts = cluster.clients.check(&cluster.log)?;
         stats.refused = cluster.clients.refused;
@@ -173,6 +191,7 @@ fn check(cluster: &Cluster) -> Result<Stats, String> {
     stats.discarded = findings.discarded.len();
     stats.timers = findings.timers;
     stats.effects = findings.effects;
+    stats.of_guest = findings.of_guest;
     Ok(stats)
 }
 

@@ -3,89 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde_json::Value;
-use tol_events::{Attribute, id, reserved};
-use tol_kafka::{EventLog, MemoryLog, TopicPartition};
+use tol_events::{id, reserved};
+use tol_kafka::{MemoryLog, TopicPartition};
 
 use super::cluster::operators::FORCED;
+use super::guest::{Again, Guest, Judge, Why};
+pub use super::history::Recorded;
+pub(super) use super::history::accepted;
 use super::rules::{self, Cause, Kind, Memory, Poison, plan};
-
-/// An accepted event, taken out of the log.
-#[derive(Clone, Debug)]
-pub(super) struct Told {
-    pub position: u64,
-    pub epoch: u64,
-    pub sequence: u64,
-    pub id: String,
-    source: String,
-    pub event_type: String,
-    pub subject: String,
-    target: Option<String>,
-    pub time: i64,
-    cause: String,
-    inputs: String,
-    index: (u32, u32),
-    extensions: BTreeMap<String, String>,
-    /// Where in `inbox` it came from.
-    pub inbox: String,
-    pub data: Value,
-}
-
-impl Told {
-    fn field(&self, name: &str) -> Result<String, String> {
-        self.data.get(name).and_then(Value::as_str).map(str::to_owned).ok_or_else(|| format!("{} has no {name}", self.id))
-    }
-}
-
-/// E2 to E4 written down a second time: the groups that count, in order.
-pub(super) fn accepted(log: &MemoryLog, of: &TopicPartition) -> Result<Vec<Vec<Told>>, String> {
-    let mut groups: Vec<Vec<Told>> = Vec::new();
-    let (mut epoch, mut whole) = (0u64, 0u64);
-    let mut open: Vec<Told> = Vec::new();
-    for batch in log.read(of, 0, usize::MAX).map_err(|error| error.to_string())? {
-        for (position, event) in batch.events_from(0) {
-            let number = event.epoch().ok_or_else(|| format!("{of}@{position} has no epoch"))?;
-            let Some(sequence) = event.sequence() else {
-                if number > epoch {
-                    epoch = number;
-                    open.clear();
-                }
-                continue;
-            };
-            if number != epoch || sequence != whole + open.len() as u64 + 1 {
-                continue;
-            }
-            let index = event.input_index().unwrap_or((1, 1));
-            open.push(Told {
-                position,
-                epoch,
-                sequence,
-                id: event.id().to_owned(),
-                source: event.source().to_owned(),
-                event_type: event.event_type().to_owned(),
-                subject: event.subject().to_owned(),
-                target: event.target().map(str::to_owned),
-                time: event.time().unwrap_or_default().as_micros(),
-                cause: event.attribute(Attribute::CausationId).unwrap_or_default().to_owned(),
-                inputs: event.attribute(Attribute::InputPosition).unwrap_or_default().to_owned(),
-                index,
-                extensions: event.extensions().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
-                inbox: event.attribute(Attribute::InboxPosition).unwrap_or_default().to_owned(),
-                data: if event.data().is_empty() { Value::Null } else { event.data_as().map_err(|error| error.to_string())? },
-            });
-            if index.0 == index.1 {
-                whole += open.len() as u64;
-                groups.push(std::mem::take(&mut open));
-            }
-        }
-    }
-    Ok(groups)
-}
 
 /// Where an input lies.
 #[derive(Clone, Debug)]
 struct Source {
     topic_partition: TopicPartition,
-    event: Told,
+    event: Recorded,
 }
 
 /// A parked input.
@@ -100,7 +31,7 @@ struct Parked {
 
 impl Parked {
     /// What the event of a redrive says of who asked and why tells whether it should have tried this one.
-    fn may_be_redriven(&self, event: &Told, limit: u32) -> Result<(), String> {
+    fn may_be_redriven(&self, event: &Recorded, limit: u32) -> Result<(), String> {
         let (by, reason) = (event.field("by")?, event.field("reason")?);
         if self.failed_in.len() >= limit as usize && !by.is_empty() && by != FORCED {
             return Err(format!("{} was redriven although it failed {} times", self.id, self.failed_in.len()));
@@ -135,6 +66,31 @@ struct Model<'a> {
     discarded: BTreeSet<String>,
     last_used: BTreeMap<TopicPartition, u64>,
     positions: BTreeMap<String, (u64, u64, u64)>,
+    guest: Option<OfGuest<'a>>,
+}
+
+/// What judges the guest.
+struct OfGuest<'a> {
+    judge: Box<dyn Judge>,
+    /// Where everything is decided once more.
+    again: Option<Again>,
+    /// Its facts in order, and how many of them lie behind the last that led to something.
+    facts: Vec<&'a Recorded>,
+    behind: usize,
+}
+
+impl OfGuest<'_> {
+    /// The facts before this position that led to nothing; then the next is decided.
+    fn pass(&mut self, until: u64, used: &BTreeSet<String>) -> Result<(), String> {
+        while let Some(fact) = self.facts.get(self.behind).filter(|fact| fact.position < until) {
+            if !used.contains(&fact.id) {
+                self.judge.passed(fact).map_err(|problem| format!("{} {} led to nothing: {problem}", fact.event_type, fact.id))?;
+            }
+            self.behind += 1;
+        }
+        self.judge.mark();
+        Ok(())
+    }
 }
 
 /// What a run's log held, for the report and for the checks that need more than the log.
@@ -152,6 +108,8 @@ pub(super) struct Findings {
     pub timers: usize,
     pub effects: usize,
     pub requests: BTreeSet<String>,
+    /// Events of the guest.
+    pub of_guest: usize,
 }
 
 impl Model<'_> {
@@ -168,7 +126,7 @@ impl Model<'_> {
     }
 
     /// The input that a group names, taken from what waits; and how its events' ids are derived.
-    fn cause_of(&mut self, first: &Told) -> Result<(Cause, String, String), String> {
+    fn cause_of(&mut self, first: &Recorded) -> Result<(Cause, String, String), String> {
         if let Some(timer) = first.extensions.get("timerid") {
             let due = self.timer_of(&first.subject, timer).ok_or_else(|| format!("timer {timer} of {} fired but was not set", first.subject))?;
             let (earliest, ..) = self.timers.keys().next().ok_or("no timer")?;
@@ -196,6 +154,9 @@ impl Model<'_> {
             return Err(format!("input {} of {} was decided out of order", first.cause, source.topic_partition));
         }
         *last = source.event.position;
+        if let Some(guest) = &mut self.guest {
+            guest.pass(source.event.position, &self.used)?;
+        }
         let event = &source.event;
         let subject = event.target.as_ref().unwrap_or(&event.subject);
         if *subject != first.subject {
@@ -208,7 +169,7 @@ impl Model<'_> {
         Ok((Cause::Event { id: event.id.clone(), time: event.time }, event.source.clone(), event.id.clone()))
     }
 
-    fn positions(&mut self, first: &Told) -> Result<(), String> {
+    fn positions(&mut self, first: &Recorded) -> Result<(), String> {
         for position in first.inputs.split(',').filter(|text| !text.is_empty()) {
             let (partition, cursor) = position.split_once('@').ok_or("no @ in a position")?;
             let numbers: Vec<u64> = cursor.split(':').filter_map(|number| number.parse().ok()).collect();
@@ -221,7 +182,7 @@ impl Model<'_> {
         Ok(())
     }
 
-    fn group(&mut self, group: &[Told], findings: &mut Findings) -> Result<(), String> {
+    fn group(&mut self, group: &[Recorded], findings: &mut Findings) -> Result<(), String> {
         let [first, rest @ ..] = group else { return Err("an empty group".to_owned()) };
         for (place, event) in group.iter().enumerate() {
             if !findings.ids.insert(event.id.clone()) {
@@ -314,7 +275,7 @@ impl Model<'_> {
         cause: &Cause,
         source: &str,
         cause_id: &str,
-        events: &[Told],
+        events: &[Recorded],
         first_index: u32,
         findings: &mut Findings,
     ) -> Result<(), String> {
@@ -327,6 +288,17 @@ impl Model<'_> {
             Cause::Effect { .. } => findings.effects += 1,
             Cause::Event { .. } => {}
         }
+        let time_fits = |event: &Recorded| match cause {
+            Cause::Event { time, .. } => event.time == *time,
+            Cause::Timer { due, .. } => event.time == *due,
+            Cause::Effect { .. } => true,
+        };
+        if let Some(event) = events.iter().find(|event| !time_fits(event)) {
+            return Err(format!("{} has another time than its cause", event.id));
+        }
+        if self.guest.is_some() {
+            return self.events_of_guest(subject, cause, (source, cause_id), events, first_index, findings);
+        }
         let before = self.memory.entry(subject.to_owned()).or_default().clone();
         let planned = plan(self.kind, self.subjects, &before, cause);
         if planned.len() != events.len() {
@@ -337,14 +309,6 @@ impl Model<'_> {
             let told = serde_json::to_value(&planned.told).map_err(|error| error.to_string())?;
             if event.id != id || event.event_type != planned.event_type || event.target != planned.target || event.data != told {
                 return Err(format!("{name} led to {event:?} instead of {id} {planned:?}"));
-            }
-            let time_fits = match cause {
-                Cause::Event { time, .. } => event.time == *time,
-                Cause::Timer { due, .. } => event.time == *due,
-                Cause::Effect { .. } => true,
-            };
-            if !time_fits {
-                return Err(format!("{} has another time than its cause", event.id));
             }
             findings.events += 1;
             self.memory.insert(subject.to_owned(), planned.told.after.clone());
@@ -359,9 +323,49 @@ impl Model<'_> {
         Ok(())
     }
 
-    /// Nothing is left over that could go on.
-    fn finish(&self) -> Result<(), String> {
-        if let Some((due, subject, id)) = self.timers.keys().next() {
+    /// What the guest's judge says of a group, and what deciding it again says.
+    fn events_of_guest(
+        &mut self,
+        subject: &str,
+        cause: &Cause,
+        (source, cause_id): (&str, &str),
+        events: &[Recorded],
+        first_index: u32,
+        findings: &mut Findings,
+    ) -> Result<(), String> {
+        let name = cause.name();
+        for (index, event) in events.iter().enumerate() {
+            let id = id::derived(self.kind.name(), source, cause_id, first_index + index as u32).to_string();
+            if event.id != id || event.target.is_some() {
+                return Err(format!("{name} led to {} instead of {id}", event.id));
+            }
+        }
+        let why = match cause {
+            Cause::Event { id, .. } => Why::Fact(self.inputs.get(id).map(|input| &input.event).ok_or_else(|| format!("{id} is not an input"))?),
+            Cause::Timer { id, due, .. } => Why::Timer(id, *due),
+            Cause::Effect { .. } => return Err(format!("{name}: the guest has no effects")),
+        };
+        let Some(guest) = &mut self.guest else { return Ok(()) };
+        let told = || events.iter().map(|event| format!("{} {}", event.event_type, event.data)).collect::<Vec<_>>();
+        let timers = guest.judge.decided(subject, why, events).map_err(|problem| format!("{why} led to {:?}: {problem}", told()))?;
+        if let Some(again) = &mut guest.again {
+            again.check(subject, why, (source, cause_id), events, &timers)?;
+        }
+        findings.of_guest += events.len();
+        for (place, timer, due) in timers {
+            let setter = events.get(place).map(|event| event.id.clone()).unwrap_or_default();
+            self.set_timer(subject, &timer, due.map(|due| (due, setter.as_str())));
+        }
+        Ok(())
+    }
+
+    /// Nothing is left over that could go on, at a clock that stands there.
+    fn finish(&mut self, clock: i64) -> Result<(), String> {
+        if let Some(guest) = &mut self.guest {
+            guest.pass(u64::MAX, &self.used)?;
+        }
+        // The guest's timers may be due whenever they like.
+        if let Some((due, subject, id)) = self.timers.keys().next().filter(|(due, ..)| self.guest.is_none() || *due <= clock) {
             return Err(format!("timer {id} of {subject} due at {due} never fired"));
         }
         if let Some((request, subject)) = self.effects.first_key_value() {
@@ -374,7 +378,7 @@ impl Model<'_> {
         }
         for (id, source) in self.inputs.iter().filter(|(id, _)| !self.used.contains(*id)) {
             let cause = Cause::Event { id: id.clone(), time: source.event.time };
-            let silent = plan(self.kind, self.subjects, &Memory::default(), &cause).is_empty();
+            let silent = self.guest.is_some() || plan(self.kind, self.subjects, &Memory::default(), &cause).is_empty();
             if !silent || Poison::of(self.kind, &cause).is_for_ever() {
                 return Err(format!("input {id} of {} was never decided", source.topic_partition));
             }
@@ -402,17 +406,23 @@ fn inputs_of(log: &MemoryLog, kind: Kind, partition: u32, partitions: u32) -> Re
     Ok(inputs)
 }
 
-/// Checks one partition of one system, and if all is `finished` that nothing is left over; returns what subjects are remembered as.
+/// Checks one partition of one system, and if all is finished (with the clock at that time) that nothing is left over; returns what subjects are
+/// remembered as.
 pub(super) fn check(
     log: &MemoryLog,
-    kind: Kind,
+    (kind, guest): (Kind, Option<&dyn Guest>),
     partition: u32,
     limits: Limits,
     findings: &mut Findings,
-    finished: bool,
+    finished: Option<i64>,
 ) -> Result<BTreeMap<String, Memory>, String> {
     let Limits { partitions, subjects, redrives } = limits;
     let inputs = inputs_of(log, kind, partition, partitions)?;
+    let guest = guest.filter(|_| kind == Kind::Guest).map(|guest| {
+        let mut facts: Vec<&Recorded> = inputs.values().map(|source| &source.event).collect();
+        facts.sort_by_key(|fact| fact.position);
+        OfGuest { judge: guest.judge(), again: finished.map(|_| Again::new(guest)), facts, behind: 0 }
+    });
     let mut model = Model {
         kind,
         subjects,
@@ -426,13 +436,14 @@ pub(super) fn check(
         discarded: BTreeSet::new(),
         last_used: BTreeMap::new(),
         positions: BTreeMap::new(),
+        guest,
     };
     let own = TopicPartition::new(format!("{}.events", kind.name()), partition);
     for group in accepted(log, &own)? {
         model.group(&group, findings).map_err(|problem| format!("{own}@{}: {problem}", group.first().map_or(0, |event| event.position)))?;
     }
-    if finished {
-        model.finish().map_err(|problem| format!("{own}: {problem}"))?;
+    if let Some(clock) = finished {
+        model.finish(clock).map_err(|problem| format!("{own}: {problem}"))?;
     }
     Ok(model.memory)
 }

@@ -11,16 +11,29 @@ pub(super) enum Kind {
     Chain,
     /// Reads facts; sets timers and requests effects.
     Worker,
+    /// A real system, if the run has one: [`super::Guest`].
+    Guest,
 }
 
 impl Kind {
-    pub(super) const ALL: [Kind; 3] = [Kind::Counter, Kind::Chain, Kind::Worker];
+    const ALL: [Kind; 4] = [Kind::Counter, Kind::Chain, Kind::Worker, Kind::Guest];
+
+    /// All there are in a run.
+    pub(super) const fn all(guest: bool) -> &'static [Kind] {
+        if guest { &Self::ALL } else { Self::ALL.split_at(3).0 }
+    }
+
+    /// The one of that name.
+    pub(super) fn named(name: &str) -> Option<Kind> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
 
     pub(super) const fn name(self) -> &'static str {
         match self {
             Kind::Counter => "sim-counter",
             Kind::Chain => "sim-chain",
             Kind::Worker => "sim-worker",
+            Kind::Guest => "enterprise-feature-flag-system",
         }
     }
 
@@ -30,12 +43,15 @@ impl Kind {
             Kind::Counter => (FACTS, "sim.count"),
             Kind::Chain => ("sim-counter.events", COUNTED),
             Kind::Worker => (FACTS, "sim.job"),
+            Kind::Guest => (GUEST_FACTS, "flags."),
         }
     }
 }
 
 /// Topic of the facts.
 pub(super) const FACTS: &str = "facts.customer";
+/// Topic of the guest's facts.
+pub(super) const GUEST_FACTS: &str = "facts.flag";
 /// Facts for the counter.
 pub(super) const COUNT_WANTED: &str = "sim.count_wanted.v1";
 /// Facts for the worker.
@@ -149,7 +165,9 @@ pub(super) enum Poison {
 impl Poison {
     pub(super) fn of(kind: Kind, cause: &Cause) -> Poison {
         let hash = hash(&["poison", kind.name(), &cause.name()]);
-        match hash % 80 {
+        // The guest has few subjects with much to happen to each: parked early, they would see little of it.
+        let most = if kind == Kind::Guest { 400 } else { 80 };
+        match hash % most {
             0 => Poison::Always,
             1 => Poison::Unfoldable,
             2..6 => Poison::UntilHealed,
@@ -228,6 +246,8 @@ pub(super) fn plan(kind: Kind, subjects: u64, before: &Memory, cause: &Cause) ->
                 add(WORK_DONE, None, None, Some(outcome(request)));
             }
         }
+        // The guest's judge says what it does.
+        (Kind::Guest, _) => {}
     }
     planned
 }

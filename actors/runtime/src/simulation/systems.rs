@@ -68,6 +68,21 @@ impl World {
         }
     }
 
+    /// What a system meets when it decides this: poison as it acts now, or none. Nobody may decide during a stop.
+    pub(super) fn meet(&self, kind: Kind, cause: &Cause) -> Poison {
+        if self.stopped.load(Ordering::Relaxed) | self.count_decision(kind) {
+            self.violation(format!("{} decided {} while stopped", kind.name(), cause.name()));
+        }
+        let healed = self.healed.load(Ordering::Relaxed);
+        match Poison::of(kind, cause) {
+            // Does not call the panic hook, which would print.
+            Poison::PanicsUntilHealed if !healed => std::panic::resume_unwind(Box::new("poison")),
+            Poison::UntilHealed | Poison::PanicsUntilHealed if healed => Poison::None,
+            Poison::Transient(times) if healed || self.try_again(kind, cause) > times => Poison::None,
+            poison => poison,
+        }
+    }
+
     fn try_again(&self, kind: Kind, cause: &Cause) -> u32 {
         let mut tries = self.tries.lock().unwrap_or_else(PoisonError::into_inner);
         let tried = tries.entry((kind, cause.name())).or_default();
@@ -93,7 +108,7 @@ impl System for Simulated {
         let (topic, types): (&'static str, &'static [&'static str]) = match self.kind {
             Kind::Counter => (rules::FACTS, &["sim.count"]),
             Kind::Chain => ("sim-counter.events", &[rules::COUNTED]),
-            Kind::Worker => (rules::FACTS, &["sim.job"]),
+            Kind::Worker | Kind::Guest => (rules::FACTS, &["sim.job"]),
         };
         let mut inputs = vec![InputSpec { topic, types }];
         if self.kind == Kind::Worker {
@@ -109,7 +124,7 @@ impl System for Simulated {
             emits: match self.kind {
                 Kind::Counter => &[rules::COUNTED, rules::REFUSED],
                 Kind::Chain => &[rules::CHAINED, rules::REFUSED],
-                Kind::Worker => &[rules::TIMER_SET, rules::TIMER_CANCELLED, rules::RANG, rules::WORK_REQUESTED, rules::WORK_DONE, rules::REFUSED],
+                Kind::Worker | Kind::Guest => &[rules::TIMER_SET, rules::TIMER_CANCELLED, rules::RANG, rules::WORK_REQUESTED, rules::WORK_DONE, rules::REFUSED],
             },
             depends_on: &[],
             uptime_target: 0.99,
@@ -127,26 +142,12 @@ impl System for Simulated {
                 Cause::Effect { request: request_id.to_owned() }
             }
         };
-        if self.world.stopped.load(Ordering::Relaxed) | self.world.count_decision(self.kind) {
-            self.world.violation(format!("{} decided {} while stopped", self.kind.name(), cause.name()));
-        }
-        let healed = self.world.healed.load(Ordering::Relaxed);
-        let refused = || Err(Error::Refused(format!("{} is poison", cause.name())));
-        match Poison::of(self.kind, &cause) {
+        match self.world.meet(self.kind, &cause) {
             Poison::None => {}
-            Poison::Always => return refused(),
             Poison::Unfoldable => {
                 decision.emit(rules::REFUSED, &serde_json::json!({}));
             }
-            Poison::UntilHealed if !healed => return refused(),
-            // Does not call the panic hook, which would print.
-            Poison::PanicsUntilHealed if !healed => std::panic::resume_unwind(Box::new("poison")),
-            Poison::UntilHealed | Poison::PanicsUntilHealed => {}
-            Poison::Transient(times) => {
-                if !healed && self.world.try_again(self.kind, &cause) <= times {
-                    return refused();
-                }
-            }
+            _ => return Err(Error::Refused(format!("{} is poison", cause.name()))),
         }
         for planned in plan(self.kind, self.world.subjects, state, &cause) {
             decision.emit(planned.event_type, &planned.told).target = planned.target;

@@ -8,6 +8,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tol_events::{Event, EventTime, id};
 use tol_kafka::{EventLog, Faults, MemoryClient, MemoryLog, TopicPartition, TopicSpec};
+use tol_system::AnySystem;
 
 mod door;
 pub(super) mod operators;
@@ -16,6 +17,7 @@ mod stops;
 
 use super::client::Clients;
 use super::feed::{Feed, Splitting};
+use super::guest::{Companion, Guest, hosted};
 use super::oracle;
 use super::projection::Counting;
 use super::rules::{self, Kind};
@@ -66,12 +68,14 @@ pub(super) struct Node {
     running: Vec<(Job, Option<Permit>)>,
     stand: Stand,
     pub projections: Vec<Counting>,
+    companion: Option<Box<dyn Companion>>,
     drivers: BTreeMap<Key, Running>,
     /// Owners that hung and wake up on the same node, with their cache taken over.
     hung: Vec<(Key, Running)>,
 }
 
 pub(super) struct Cluster {
+    guest: Option<Arc<dyn Guest>>,
     pub log: MemoryLog,
     pub random: ChaCha8Rng,
     pub world: Arc<World>,
@@ -114,7 +118,7 @@ pub(super) struct Cluster {
 type Outcome = Result<(), String>;
 
 impl Cluster {
-    pub(super) fn new(seed: u64, verbose: bool) -> Self {
+    pub(super) fn new(seed: u64, verbose: bool, guest: Option<Arc<dyn Guest>>) -> Self {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let kafka = random.random_bool(0.6);
         let mut faults = if kafka { Faults::kafka_storm() } else { Faults::embedded_storm() };
@@ -125,9 +129,11 @@ impl Cluster {
         let partitions = random.random_range(1..=3);
         let plain = random.random_bool(0.2);
         let inbox = kafka && !plain;
-        let topics = id::FACTS_TOPICS.into_iter().chain(["sim-counter.events", "sim-chain.events", "sim-worker.events", "inbox"]);
+        let guest = guest.filter(|_| !plain);
+        let own = Kind::all(guest.is_some()).iter().map(|kind| format!("{}.events", kind.name()));
         let spec = |name: &str, partitions| TopicSpec { name: name.to_owned(), partitions, retention: None };
-        let mut specs: Vec<TopicSpec> = topics.map(|name| spec(name, partitions)).collect();
+        let mut specs: Vec<TopicSpec> = id::FACTS_TOPICS.into_iter().chain(["inbox"]).map(|name| spec(name, partitions)).collect();
+        specs.extend(own.map(|name| spec(&name, partitions)));
         specs.extend([spec("clock", 1), spec("control", 1)]);
         // A log that was just made is reachable.
         let _ = log.ensure_topics(&specs);
@@ -155,7 +161,14 @@ impl Cluster {
             let facts = random.random_range(10..50);
             clients.fill(&mut random, facts, subjects, inbox, EPOCH_MICROS);
         }
+        if let Some(guest) = &guest {
+            // Drawn beside, so that the rest of a seed stays what it is.
+            let mut random = ChaCha8Rng::seed_from_u64(seed ^ 0x9e37_79b9_7f4a_7c15);
+            let facts = guest.facts(&mut random, EventTime::from_micros(EPOCH_MICROS));
+            clients.tell_of_guest(&mut random, facts, inbox);
+        }
         let mut cluster = Self {
+            guest,
             plain,
             unwritten: (0..clients.wishes.len()).filter(|at| clients.wishes[*at].by_inbox).collect(),
             clients,
@@ -208,12 +221,29 @@ impl Cluster {
                 running: Vec::new(),
                 stand: Stand::default(),
                 projections: Vec::new(),
+                companion: None,
                 drivers: BTreeMap::new(),
                 hung: Vec::new(),
             };
             cluster.nodes.push(node);
         }
         cluster
+    }
+
+    /// The systems of this run.
+    pub(super) fn kinds(&self) -> &'static [Kind] {
+        Kind::all(self.guest.is_some())
+    }
+
+    pub(super) fn guest(&self) -> Option<&dyn Guest> {
+        self.guest.as_deref()
+    }
+
+    fn system(&self, kind: Kind) -> Arc<dyn AnySystem> {
+        match &self.guest {
+            Some(guest) if kind == Kind::Guest => hosted(guest.as_ref(), &self.world),
+            _ => system(kind, &self.world),
+        }
     }
 
     fn wrap(&mut self, client: Arc<MemoryClient>) -> Arc<dyn EventLog> {
@@ -246,16 +276,8 @@ impl Cluster {
         self.instances += 1;
         let seed = self.random.random();
         let target = &self.nodes[node];
-        let opened = Driver::open(
-            system(key.0, &self.world),
-            key.1,
-            &target.name,
-            target.log.clone(),
-            target.store.clone(),
-            self.options.clone(),
-            seed,
-            Arc::new(|| {}),
-        );
+        let opened =
+            Driver::open(self.system(key.0), key.1, &target.name, target.log.clone(), target.store.clone(), self.options.clone(), seed, Arc::new(|| {}));
         let driver = match opened {
             Ok(driver) => driver,
             // The disk is full: somebody opens it again later.
@@ -276,11 +298,12 @@ impl Cluster {
         self.open_line(node);
         self.open_door(node)?;
         self.open_projections(node)?;
-        for kind in Kind::ALL {
+        self.open_companion(node)?;
+        for kind in self.kinds() {
             for partition in 0..self.partitions {
                 // Those that only follow are not always there.
                 if self.assignment[partition as usize] == node || self.random.random_bool(0.3) {
-                    self.open(node, (kind, partition))?;
+                    self.open(node, (*kind, partition))?;
                 }
             }
         }
@@ -381,8 +404,8 @@ impl Cluster {
     /// A driver that only follows, on a store of its own.
     pub(super) fn replay(&self, key: Key, store: Arc<MemoryStore>) -> Result<Driver, String> {
         let log: Arc<dyn EventLog> = Arc::new(self.log.clone());
-        let mut driver = Driver::open(system(key.0, &self.world), key.1, "replay", log, store, self.options.clone(), 1, Arc::new(|| {}))
-            .map_err(|error| error.to_string())?;
+        let mut driver =
+            Driver::open(self.system(key.0), key.1, "replay", log, store, self.options.clone(), 1, Arc::new(|| {})).map_err(|error| error.to_string())?;
         let moment = Moment { now_ms: self.now_ms, wall: self.wall(), stopped: false };
         while driver.step(moment).map_err(|error| format!("replay of {key:?}: {error}"))?.moved {}
         Ok(driver)
@@ -399,6 +422,9 @@ impl Cluster {
     /// The projections of a node are folded anew, while everything else goes on.
     fn rebuild(&mut self, node: usize) -> Outcome {
         self.say(|| format!("n{node} rebuilds its projections"));
+        if let Some(companion) = &mut self.nodes[node].companion {
+            companion.rebuild();
+        }
         if self.nodes[node].up && Counting::forget(self.nodes[node].store.as_ref()).is_ok() {
             return self.open_projections(node);
         }
@@ -413,6 +439,43 @@ impl Cluster {
             Err(_) if place.store.full.load(Ordering::Relaxed) => self.open_projections(node).map(|()| false),
             other => other.map_err(|problem| format!("n{node}: a projection ended: {problem}")),
         }
+    }
+
+    fn open_companion(&mut self, node: usize) -> Outcome {
+        // What crashed is closed before it is opened again.
+        self.nodes[node].companion = None;
+        let place = &self.nodes[node];
+        let opened = match &self.guest {
+            Some(guest) => guest.companion(&place.name, place.log.clone())?,
+            None => None,
+        };
+        self.nodes[node].companion = opened;
+        Ok(())
+    }
+
+    /// What a node runs beside its systems does a round; whether there may be more to do.
+    fn step_companion(&mut self, node: usize) -> Result<bool, String> {
+        match &mut self.nodes[node].companion {
+            Some(companion) => companion.step().map_err(|problem| format!("n{node}: {problem}")),
+            None => Ok(false),
+        }
+    }
+
+    /// What runs beside the systems holds what the log says.
+    pub(super) fn check_companions(&mut self) -> Outcome {
+        let mut events = Vec::new();
+        for partition in 0..self.partitions {
+            let own = TopicPartition::new(format!("{}.events", Kind::Guest.name()), partition);
+            if self.guest.is_some() {
+                events.extend(oracle::accepted(&self.log, &own)?.into_iter().flatten());
+            }
+        }
+        for (number, node) in self.nodes.iter_mut().enumerate() {
+            if let Some(companion) = &mut node.companion {
+                companion.check(&events).map_err(|problem| format!("n{number}: {problem}"))?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether facts come from plain writers instead of clients.

@@ -7,7 +7,6 @@ use rand::Rng;
 use tol_events::{Attribute, Event, reserved};
 use tol_kafka::{Faults, TopicPartition};
 
-use super::super::rules::Kind;
 use super::{Cluster, Key, Outcome, Running};
 use crate::driver::WATCH_MS;
 
@@ -27,6 +26,7 @@ impl Cluster {
         place.hung.clear();
         place.up = false;
         place.projections.clear();
+        place.companion = None;
         self.crash_line(node);
         self.crash_door(node);
         let place = &mut self.nodes[node];
@@ -71,11 +71,11 @@ impl Cluster {
             self.nodes[node].told.remove(&partition);
         }
         self.tell_door(node);
-        for kind in Kind::ALL {
-            if let Some(running) = self.nodes[node].drivers.get_mut(&(kind, partition)) {
+        for kind in self.kinds() {
+            if let Some(running) = self.nodes[node].drivers.get_mut(&(*kind, partition)) {
                 running.driver.owner_mut().assign(assigned);
             } else if assigned {
-                self.open(node, (kind, partition))?;
+                self.open(node, (*kind, partition))?;
             }
         }
         Ok(())
@@ -169,6 +169,7 @@ impl Cluster {
                     self.rebuild(node)?;
                 }
                 self.step_projection(node, at, bytes)?;
+                self.step_companion(node)?;
             }
             790..810 if self.plain => self.clock.step(&mut self.random),
             810..860 => self.now_ms += self.random.random_range(1..100),
@@ -318,6 +319,12 @@ impl Cluster {
         Err("the clock stands still although nothing goes wrong any more".to_owned())
     }
 
+    /// Each partition of each system.
+    fn keys(&self) -> impl Iterator<Item = Key> + use<> {
+        let kinds = self.kinds();
+        (0..self.partitions).flat_map(move |partition| kinds.iter().map(move |kind| (*kind, partition)))
+    }
+
     fn settle_doors(&mut self) -> Result<bool, String> {
         let mut moved = !self.plain && (!self.clients.is_done() || !self.unwritten.is_empty());
         for node in 0..self.nodes.len() {
@@ -345,6 +352,7 @@ impl Cluster {
                 for at in 0..self.nodes[node].projections.len() {
                     moved |= self.step_projection(node, at, 10_000)?;
                 }
+                moved |= self.step_companion(node)?;
             }
             moved |= self.log.pending() > 0;
             moved |= self.settle_effects()?;
@@ -361,7 +369,7 @@ impl Cluster {
             self.now_ms += 100;
             let waiting = |running: &Running| !running.driver.owner().is_idle();
             moved |= self.nodes.iter().any(|node| node.drivers.values().any(waiting));
-            let inactive = (0..self.partitions).flat_map(|partition| Kind::ALL.map(|kind| (kind, partition))).any(|key| self.owner(key).is_err());
+            let inactive = self.keys().any(|key| self.owner(key).is_err());
             if let Some(violation) = self.world.first_violation() {
                 return Err(violation);
             }
@@ -383,7 +391,7 @@ impl Cluster {
             let (gate, effects) = (node.gate.is_closed(), node.queue.is_empty());
             waits.push(format!("n{number}: stopped {gate}, no effects wait {effects}, {} run, log {}", node.running.len(), self.log.pending()));
         }
-        for key in (0..self.partitions).flat_map(|partition| Kind::ALL.map(|kind| (kind, partition))) {
+        for key in self.keys() {
             waits.extend(self.owner(key).err());
         }
         if !self.clients.is_done() || !self.unwritten.is_empty() {

@@ -210,7 +210,7 @@ impl Cluster {
         let outcome = if rules::outcome(&request) { EffectOutcome::Completed(serde_json::json!({})) } else { EffectOutcome::Failed("no".to_owned()) };
         let wall = self.wall();
         let twice = self.random.random_bool(0.1);
-        let running = Kind::ALL.iter().find(|kind| kind.name() == system).and_then(|kind| self.nodes[node].drivers.get_mut(&(*kind, partition)));
+        let running = Kind::named(&system).and_then(|kind| self.nodes[node].drivers.get_mut(&(kind, partition)));
         if let Some(running) = running {
             if twice {
                 running.driver.effect_ended(request.clone(), outcome.clone(), wall);
