@@ -1,13 +1,14 @@
 //! Runs the simulation for many seeds: `cargo run --release -p tol-runtime --example simulate -- --seeds 10000 [--from 0] [--threads 2] [--all]`,
-//! or one with everything it did: `-- --seed 17 -v`. It ends at the first seed that breaks a rule, or with `--all` names every one.
+//! or one with everything it did: `-- --seed 17 -v`. The flag system takes part; `--alone` leaves it out, as this crate's own tests do. It ends at the first seed that breaks a rule, or with `--all` names every one.
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use tol_runtime::simulation::{Stats, run};
+use tol_flag_simulation::Flags;
+use tol_runtime::simulation::{Guest, Stats, run_with};
 
 /// What the threads share. One seed is one thread.
 struct Work {
@@ -17,6 +18,7 @@ struct Work {
     ended: AtomicBool,
     all: bool,
     verbose: bool,
+    guest: Option<Arc<dyn Guest>>,
     outcome: Mutex<(Stats, Vec<(u64, String)>)>,
 }
 
@@ -31,7 +33,7 @@ impl Work {
             if seed >= self.until {
                 break;
             }
-            let problem = match std::panic::catch_unwind(|| run(seed, self.verbose)) {
+            let problem = match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run_with(seed, self.verbose, self.guest.as_ref()))) {
                 Ok(Ok(stats)) => {
                     self.outcome().0 += stats;
                     None
@@ -67,6 +69,8 @@ fn main() -> ExitCode {
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
     let threads = number("--threads").unwrap_or(cores).clamp(1, count.max(1));
     let started = Instant::now();
+    let flags = Arc::new(Flags::default());
+    let guest = (!has("--alone")).then(|| flags.clone() as Arc<dyn Guest>);
     let work = Work {
         next: AtomicU64::new(from),
         until: from.saturating_add(count),
@@ -74,6 +78,7 @@ fn main() -> ExitCode {
         ended: AtomicBool::new(false),
         all: has("--all"),
         verbose: has("-v"),
+        guest: guest.clone(),
         outcome: Mutex::default(),
     };
     std::thread::scope(|scope| {
@@ -87,9 +92,13 @@ fn main() -> ExitCode {
         }
     });
     let rate = work.done.load(Ordering::Relaxed) as f64 / started.elapsed().as_secs_f64().max(0.001);
+    let work_has_guest = work.guest.is_some();
     let (stats, mut problems) = work.outcome.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     if problems.is_empty() {
         println!("{count} seeds from {from} on break no rule, {rate:.0} a second on {threads} threads: {stats:?}");
+        if work_has_guest {
+            println!("of the flag system, counted at each comparison: {:?}", flags.told());
+        }
         return ExitCode::SUCCESS;
     }
     problems.sort();
