@@ -120,7 +120,7 @@ impl FlagServer {
     }
 
     /// Serves what the store knew when the node last ran, until a fold has caught up.
-    pub(crate) fn preload(&self, rows: ChangedRows<FlagRow>) {
+    pub fn preload(&self, rows: ChangedRows<FlagRow>) {
         let mut making = self.making();
         let set = FlagSet::default().with(rows::changes(rows));
         if !making.caught_up && self.current.borrow().is_empty() {
