@@ -134,6 +134,13 @@ impl Cluster {
         let spec = |name: &str, partitions| TopicSpec { name: name.to_owned(), partitions, retention: None };
         let mut specs: Vec<TopicSpec> = id::FACTS_TOPICS.into_iter().chain(["inbox"]).map(|name| spec(name, partitions)).collect();
         specs.extend(own.map(|name| spec(&name, partitions)));
+        // Of systems that are not here nothing comes, but their topics are there.
+        let read = guest.iter().flat_map(|guest| guest.system().describe().inputs).map(|input| input.topic);
+        for topic in read {
+            if !specs.iter().any(|known| known.name == topic) {
+                specs.push(spec(topic, partitions));
+            }
+        }
         specs.extend([spec("clock", 1), spec("control", 1)]);
         // A log that was just made is reachable.
         let _ = log.ensure_topics(&specs);
