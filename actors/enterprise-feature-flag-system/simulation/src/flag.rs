@@ -40,6 +40,8 @@ pub(crate) struct Ramp {
     pub in_step: [u64; 2],
     /// Of the guard metric: all, and subjects in this step.
     pub errors: Arms,
+    /// What the last look brought of it.
+    pub fresh: Arms,
     pub errors_in_step: [u64; 2],
     /// Whether its control is everyone else.
     pub everyone: bool,
@@ -144,10 +146,12 @@ impl Ramp {
 
     /// Takes a look.
     pub fn look(&mut self, seen: [u64; 2], errors: Option<Arms>, everyone: bool) {
+        self.fresh = Arms::default();
         for arm in 0..2 {
             self.in_step[arm] += seen[arm] - self.seen[arm];
             if let Some(errors) = errors {
-                self.errors_in_step[arm] += errors[arm].0 - self.errors[arm].0;
+                self.fresh[arm] = (errors[arm].0 - self.errors[arm].0, errors[arm].1 - self.errors[arm].1);
+                self.errors_in_step[arm] += self.fresh[arm].0;
             }
         }
         (self.seen, self.everyone) = (seen, everyone);
@@ -188,9 +192,9 @@ impl Ramp {
         (expected.iter().all(|expected| *expected >= 5.0) && squares > 11.0).then(|| format!("the split {:?} is not {expected:?}", self.in_step))
     }
 
-    /// Harm that no test could miss.
+    /// Harm that no test could miss, in what one look brought of both arms: looks are compared each for itself, so a look at one arm says nothing.
     pub fn is_plainly_harmful(&self) -> bool {
-        let [control, treatment] = self.errors;
-        control.0 >= 100 && treatment.0 >= 100 && 50 * control.1 <= control.0 && 10 * treatment.1 >= 3 * treatment.0
+        let [control, treatment] = self.fresh;
+        control.0 >= 100 && treatment.0 >= 100 && 50 * control.1 <= control.0 && 20 * treatment.1 >= 7 * treatment.0
     }
 }
