@@ -85,7 +85,7 @@ impl System for EnterpriseFeatureFlagSystem {
             name: "enterprise-feature-flag-system",
             tier: 3,
             code_version: env!("CARGO_PKG_VERSION"),
-            state_version: 3,
+            state_version: 4,
             about: "Keeps every flag's definition, kills flags at once, and advances, holds or rolls back rollouts from their metrics",
             inputs: vec![
                 InputSpec { topic: "facts.flag", types: &["flags."] },

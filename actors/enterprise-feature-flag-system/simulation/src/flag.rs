@@ -195,6 +195,6 @@ impl Ramp {
     /// Harm that no test could miss, in what one look brought of both arms: looks are compared each for itself, so a look at one arm says nothing.
     pub fn is_plainly_harmful(&self) -> bool {
         let [control, treatment] = self.fresh;
-        control.0 >= 100 && treatment.0 >= 100 && 50 * control.1 <= control.0 && 20 * treatment.1 >= 7 * treatment.0
+        control.0 >= 150 && treatment.0 >= 150 && 50 * control.1 <= control.0 && 20 * treatment.1 >= 7 * treatment.0
     }
 }

@@ -158,6 +158,9 @@ pub struct HarmTest {
     expected: f64,
     variance: f64,
     spent: f64,
+    /// The largest budget any look was allowed: harm that begins late raises the pooled rate, which puts the clock back.
+    #[serde(default)]
+    budget: f64,
     harmful: bool,
     /// P(S = (first + i)·unit, not rejected so far | no harm).
     #[serde(with = "super::packed")]
@@ -195,6 +198,7 @@ impl HarmTest {
             expected: 0.0,
             variance: 0.0,
             spent: 0.0,
+            budget: 0.0,
             harmful: false,
             mass: vec![1.0],
             first: 0,
@@ -297,14 +301,15 @@ impl HarmTest {
 
     /// Cuts off the tail that the budget allows, and says where it begins.
     fn spend(&mut self) -> Option<u64> {
-        let allowed = self.design.alpha * share_of_budget(self.information()) - self.spent;
+        self.budget = self.budget.max(self.design.alpha * share_of_budget(self.information()));
+        let allowed = self.budget - self.spent;
         let mut tail = 0.0;
         let mut kept = self.mass.len();
         while kept > 0 && tail + self.mass[kept - 1] <= allowed {
             kept -= 1;
             tail += self.mass[kept];
         }
-        if allowed <= 0.0 {
+        if self.budget <= 0.0 {
             return None;
         }
         self.mass.truncate(kept);

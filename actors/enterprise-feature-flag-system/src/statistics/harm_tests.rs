@@ -156,3 +156,14 @@ proptest! {
         prop_assert_eq!(&test, &copy);
     }
 }
+
+#[test]
+fn harm_that_begins_late_is_found_at_once() {
+    let look = |control_events: u64, treatment_events: u64| Look { control_subjects: 200, control_events, treatment_subjects: 200, treatment_events };
+    let mut test = HarmTest::new(Design::default()).unwrap();
+    for quiet in [look(2, 1), look(1, 2), look(1, 1), look(1, 1)] {
+        assert!(!test.look(quiet).unwrap().harmful);
+    }
+    // The pooled rate is five times what it was: at this rate a smaller part of the budget would be due than was spent already.
+    assert!(test.look(look(2, 80)).unwrap().harmful);
+}
