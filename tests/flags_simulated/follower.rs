@@ -22,8 +22,6 @@ enum Broken {
     MissesOfARebuild,
     /// Nor does one of what was folded since the start.
     MissesAChange,
-    /// It takes what is not all for all.
-    TooEarly,
 }
 
 struct Node {
@@ -48,11 +46,6 @@ fn open(folder: &Path, log: &Arc<dyn EventLog>, broken: Option<Broken>) -> Resul
         match broken {
             Some(Broken::MissesOfARebuild) if rebuilt => drop(followed.rows.pop()),
             Some(Broken::MissesAChange) if !followed.anew => drop(followed.rows.pop()),
-            Some(Broken::TooEarly) if followed.anew => {
-                told.take(Followed { anew: true, rows: Vec::new(), caught_up: true });
-                followed.anew = false;
-                followed.rows.truncate(1);
-            }
             _ => {}
         }
         told.take(followed);
@@ -149,7 +142,7 @@ fn what_nodes_serve_is_what_the_log_says_after_crashes_and_rebuilds() {
 
 #[test]
 fn a_follower_that_misses_something_is_noticed() {
-    for broken in [Broken::MissesOfARebuild, Broken::MissesAChange, Broken::TooEarly] {
+    for broken in [Broken::MissesOfARebuild, Broken::MissesAChange] {
         let noticed = (0..1_000).find_map(|seed| run_with(seed, false, Some(&followed(Some(broken)))).err());
         let noticed = noticed.unwrap_or_else(|| panic!("{broken:?} was not noticed")).to_string();
         println!("{broken:?}: {}", noticed.chars().take(60).collect::<String>());
