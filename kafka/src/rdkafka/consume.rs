@@ -110,6 +110,9 @@ fn place(of: &TopicPartition, from: Position) -> Result<TopicPartitionList, Erro
     Ok(list)
 }
 
+/// How long those followed anew have for their first records before any is followed anew again.
+const ANEW: Duration = Duration::from_secs(3);
+
 impl Tip {
     pub(super) fn new(limit: usize) -> Self {
         Self { state: Mutex::default(), moved: Condvar::new(), limit }
@@ -187,6 +190,23 @@ impl Tip {
         }
     }
 
+    /// What is to be followed now. Those followed already wait until the last ones have had time: librdkafka fetches nothing for any partition while
+    /// one is being taken away, so taking them away again and again, each for itself, keeps all of them from ever going on.
+    fn due(&self, followed: &BTreeSet<TopicPartition>, anew: &mut Option<Instant>) -> Vec<(TopicPartition, Position)> {
+        let mut state = lock(&self.state);
+        let wanted = std::mem::take(&mut state.wanted);
+        let (again, mut due): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|(of, _)| followed.contains(of));
+        // What has arrived since needs nothing.
+        let again: Vec<_> = again.into_iter().filter(|(of, from)| state.followed.get(of).is_some_and(|now| now.next == *from)).collect();
+        if anew.is_none_or(|at| at.elapsed() >= ANEW) && !again.is_empty() {
+            *anew = Some(Instant::now());
+            due.extend(again);
+        } else {
+            state.wanted.extend(again);
+        }
+        due
+    }
+
     /// The thread at the tip.
     pub(super) fn run(&self, inner: &Inner) {
         let mut config = inner.options.config();
@@ -199,8 +219,9 @@ impl Tip {
         };
         let mut names: HashMap<String, Arc<str>> = HashMap::new();
         let (mut known, mut followed) = (BTreeSet::new(), BTreeSet::new());
+        let mut anew: Option<Instant> = None;
         while !inner.closed() {
-            for (of, from) in std::mem::take(&mut lock(&self.state).wanted) {
+            for (of, from) in self.due(&followed, &mut anew) {
                 let list = if known.contains(&of.topic) { place(&of, from) } else { assignment(&consumer, &of, from) };
                 let again = followed.contains(&of);
                 let assigned = list.and_then(|list| {
