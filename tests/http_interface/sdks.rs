@@ -209,6 +209,26 @@ fn growthbook_clients_get_features_and_are_told_that_they_may_follow() {
     assert_eq!(server.send("GET", &format!("{GROWTHBOOK}/api/features/sdk-abc"), &[("if-none-match", tag)], b"").status, 304);
 }
 
+#[test]
+fn growthbook_s_remote_evaluation_tells_one_person_s_values_and_no_rule() {
+    let server = Server::with(HttpOptions::default());
+    let rules = json!([{"key": "test", "condition": {"plan": "secret"}, "variations": ["A", "B"], "weights": [0, 1], "name": "n"}]);
+    let features = json!({"f": {"defaultValue": 1, "rules": [{"condition": {"plan": "secret"}, "force": 2}]}, "t": {"defaultValue": "none", "rules": rules}});
+    serve(&server, &[("production", Format::GrowthBook, json!({"features": features}))], true);
+    let path = format!("{GROWTHBOOK}/api/eval/any");
+    let ask = |body: &Value| server.post_json(&path, &body.to_string());
+    assert_eq!(ask(&json!({"attributes": {"id": "7"}})).json()["features"], json!({"f": {"defaultValue": 1}, "t": {"defaultValue": "none"}}));
+    let found = ask(&json!({"attributes": {"id": "7", "plan": "secret"}, "forcedFeatures": [["f", 9]], "forcedVariations": {}, "url": ""}));
+    let (answer, text) = (found.json(), String::from_utf8_lossy(&found.body).into_owned());
+    assert_eq!(answer["features"]["f"]["defaultValue"], 9);
+    let track = &answer["features"]["t"]["rules"][0]["tracks"][0];
+    assert_eq!((&answer["features"]["t"]["rules"][0]["force"], &track["experiment"]["variations"]), (&json!("B"), &json!([{}, "B"])));
+    assert_eq!((&track["experiment"]["key"], &track["result"]["variationId"], &track["result"]["inExperiment"]), (&json!("test"), &json!(1), &json!(true)));
+    assert!(!text.contains("secret") && !text.contains("\"A\""), "{text}");
+    assert_eq!(ask(&json!({"url": "x"})).status, 400);
+    assert_eq!(server.post_json(&path, "{").status, 400);
+}
+
 /// The next event of a stream: its name, id and data.
 fn event(lines: &mut impl Iterator<Item = String>) -> (String, String, Value) {
     let name = lines.find_map(|line| line.strip_prefix("event: ").map(str::to_owned)).unwrap();
@@ -289,6 +309,7 @@ fn asked(server: &Server, key: &str) -> Vec<(String, u16)> {
         post(format!("{UNLEASH}/frontend/client/metrics"), "{}"),
         post(OFREP.to_owned(), r#"{"context": {}}"#),
         post(format!("{OFREP}/fd"), r#"{"context": {}}"#),
+        post(format!("{GROWTHBOOK}/api/eval/{key}"), r#"{"attributes": {}}"#),
     ]
 }
 
@@ -309,10 +330,10 @@ fn each_path_is_open_to_its_scope_alone_and_serves_the_keys_environment() {
     ];
     let server = serving(HttpOptions { keys, ..HttpOptions::default() });
     let statuses = |key: &str| asked(&server, key).into_iter().map(|(_, status)| status).collect::<Vec<_>>();
-    assert_eq!(statuses("rules"), [200, 200, 200, 202, 202, 200, 200, 403, 403, 403, 403, 403, 403]);
-    assert_eq!(statuses("answers"), [403, 403, 403, 403, 403, 403, 403, 200, 200, 202, 202, 200, 200]);
-    assert_eq!(statuses("reader"), [403; 13]);
-    assert_eq!(statuses("stranger"), [401; 13]);
+    assert_eq!(statuses("rules"), [200, 200, 200, 202, 202, 200, 200, 403, 403, 403, 403, 403, 403, 403]);
+    assert_eq!(statuses("answers"), [403, 403, 403, 403, 403, 403, 403, 200, 200, 202, 202, 200, 200, 200]);
+    assert_eq!(statuses("reader"), [403; 14]);
+    assert_eq!(statuses("stranger"), [401; 14]);
     server.get(&format!("{UNLEASH}/frontend")).problem("missing-key");
     let bearer = server.send("POST", OFREP, &[("authorization", "Bearer answers")], br#"{"context": {}}"#);
     let header = server.send("POST", OFREP, &[("x-api-key", "answers")], br#"{"context": {}}"#);

@@ -59,6 +59,7 @@ static ENDPOINTS: &[Endpoint] = &[
         methods: &[(Method::POST, Later(|asked, body| Box::pin(unleash::metrics(asked, body, Need::Answers))))],
     },
     Endpoint { path: "/compat/growthbook/api/features/{key}", methods: &[(Method::GET, Now(growthbook::features))] },
+    Endpoint { path: "/compat/growthbook/api/eval/{key}", methods: &[(Method::POST, Later(|asked, body| Box::pin(growthbook::evaluated(asked, body))))] },
     Endpoint { path: "/compat/growthbook/sub/{key}", methods: &[(Method::GET, Now(stream::growthbook))] },
 ];
 

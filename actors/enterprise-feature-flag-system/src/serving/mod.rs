@@ -4,6 +4,7 @@
 //! * [`Environment`] — the flags of one: what is compiled, and the text of each
 //! * `text` — answers that are the same for everybody: Unleash's client features and deltas, GrowthBook's payload
 //! * `frontend` — Unleash's frontend API: the toggles that are on for a context
+//! * [`remote`] — GrowthBook's remote evaluation
 //! * [`ofrep`] — OFREP: one flag or all of them for a context
 //!
 //! All of it is pure: no clock, no I/O, and no database is asked.
@@ -11,6 +12,7 @@
 mod environment;
 mod frontend;
 pub mod ofrep;
+pub mod remote;
 mod text;
 
 use std::collections::{BTreeMap, BTreeSet};

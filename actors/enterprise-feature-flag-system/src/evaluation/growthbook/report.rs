@@ -30,6 +30,33 @@ impl FeatureResult<'_> {
     }
 }
 
+/// An experiment as somebody may see it who is in one of its variations: without conditions and without the other variations' values.
+fn seen_from(experiment: &Value<'static>, variation: usize) -> Value<'static> {
+    let others = |(at, value): (usize, &Value<'static>)| if at == variation { value.clone() } else { Value::Object(Object::default()) };
+    let fields = experiment.as_object().into_iter().flat_map(Object::iter).filter(|(name, _)| !matches!(*name, "condition" | "parentConditions"));
+    let field = |(name, value): (&str, &Value<'static>)| match value.as_array() {
+        Some(variations) if name == "variations" => (Cow::Owned(name.to_owned()), Value::Array(variations.iter().enumerate().map(others).collect())),
+        _ => (Cow::Owned(name.to_owned()), value.clone()),
+    };
+    Value::Object(Object::new(fields.map(field).collect()))
+}
+
+impl FeatureResult<'_> {
+    /// A feature's definition that gives everybody this result, as remote evaluation answers.
+    pub fn reduced(&self) -> Value<'static> {
+        let object =
+            |fields: Vec<(&'static str, Value<'static>)>| Value::Object(Object::new(fields.into_iter().map(|(name, value)| (name.into(), value)).collect()));
+        let value = self.value.clone().into_owned();
+        let mut fields = vec![("defaultValue", value.clone())];
+        if let Some((experiment, result)) = &self.experiment {
+            let experiment = seen_from(&experiment.report(result.leaf.map(|(leaf, _)| leaf)), result.variation);
+            let track = object(vec![("experiment", experiment), ("result", result.report())]);
+            fields.push(("rules", Value::Array(vec![object(vec![("force", value), ("tracks", Value::Array(vec![track]))])])));
+        }
+        object(fields)
+    }
+}
+
 impl ExperimentResult<'_> {
     /// The experiment that was run.
     pub fn experiment(&self) -> &Experiment {
