@@ -89,8 +89,30 @@ follow("ofrep-web-provider", () => {
   return { demo: web.getBooleanValue("demo", false), colour: [colour.variant, colour.value], limits: web.getObjectValue("limits", {}) };
 });
 
+/** GrowthBook's SDK with one person's attributes: what it answers, and what it last reported of the experiment. */
+async function growthbook(name, plan, options, init, refresh) {
+  let tracked;
+  const client = new GrowthBook({
+    apiHost: `${base}/compat/growthbook`,
+    // One each: of a key, instances share what they are sent.
+    clientKey: name,
+    attributes: { id: user, plan },
+    trackingCallback: (experiment, result) => {
+      tracked = [experiment.key, result.variationId, result.value];
+    },
+    ...options,
+  });
+  await client.init(init);
+  follow(name, async () => {
+    await refresh?.(client);
+    const answer = { demo: client.isOn("demo"), price: client.getFeatureValue("price", 0), button: client.getFeatureValue("button", "") };
+    return { ...answer, tracked, sees_rules: JSON.stringify(client.getFeatures()).includes("condition") };
+  });
+}
+
 setPolyfills({ EventSource });
-const growthbook = new GrowthBook({ apiHost: `${base}/compat/growthbook`, clientKey: "sdk-production", attributes: { id: user, plan: "pro" } });
-await growthbook.init({ streaming: true, timeout: 5000 });
-follow("growthbook-streaming", () => ({ demo: growthbook.isOn("demo"), price: growthbook.getFeatureValue("price", 0) }));
+await growthbook("growthbook-streaming", "pro", {}, { streaming: true, timeout: 5000 });
+const anew = (client) => client.refreshFeatures({ skipCache: true, timeout: 5000 });
+await growthbook("growthbook-remote", "pro", { remoteEval: true }, { timeout: 5000 }, anew);
+await growthbook("growthbook-remote-free", "free", { remoteEval: true }, { timeout: 5000 }, anew);
 console.log(JSON.stringify({ sdk: "all", answer: "started" }));

@@ -1,4 +1,4 @@
-"""Eight SDKs against a node: their answers before a change and after it, by polling and by streaming, and what they count as events.
+"""Eight SDKs against a node: their answers before a change and after it, by polling, by streaming and evaluated remotely, and what they count as events.
 
 usage: sdks.py (by `run`, which installs the SDKs)
 """
@@ -46,6 +46,11 @@ def definitions(changed):
             "enabled": True, "otherwise": served("usual"), "rules": [
                 {"kind": "targeted", "constraints": [{"attribute": "plan", "operator": "equals", "values": ["pro"]}], "serve": served("pro")}]},
              {"usual": 1, "pro": 30 if changed else 20}),
+        flag("button", "growthbook", "string", {
+            "enabled": True, "otherwise": served("none"), "rules": [
+                {"kind": "targeted", "serve": {"serve": "split", "of": 1000, "parts": [
+                    {"variant": "left", "weight": 0 if changed else 1000}, {"variant": "right", "weight": 1000 if changed else 0}]}}]},
+             {"none": "none", "left": "left", "right": "right"}),
         flag("limits", "flagd", "object", {"enabled": True, "otherwise": served("large" if changed else "small")},
              {"small": {"seats": 5, "ratio": 1.0}, "large": {"seats": 50, "ratio": 2.5}}),
     ]
@@ -67,7 +72,11 @@ def expected(sdk, changed):
     colour = ["green", "GREEN"] if changed else ["blue", "BLUE"]
     limits = {"seats": 50, "ratio": 2.5} if changed else {"seats": 5, "ratio": 1.0}
     if sdk.startswith("growthbook"):
-        return {"demo": changed, "price": 30 if changed else 20}
+        price = 1 if sdk == "growthbook-remote-free" else 30 if changed else 20
+        button = "right" if changed else "left"
+        answer = {"demo": changed, "price": price, "button": button, "tracked": ["button", int(changed), button]}
+        # Evaluated on the server, no rule comes here.
+        return answer | ({} if sdk == "growthbook-python" else {"sees_rules": sdk == "growthbook-streaming"})
     answer = {"demo": changed, "colour": colour}
     if "ofrep" not in sdk:
         return answer | {"paid": True}
@@ -165,8 +174,9 @@ def ofrep_answer():
             "limits": client.get_object_value("limits", {}, context), "missing": [missing.value, missing.error_code and ErrorCode(missing.error_code).value]}
 
 
-def growthbook_answer(client):
-    return {"demo": client.is_on("demo"), "price": client.get_feature_value("price", 0)}
+def growthbook_answer(client, tracked):
+    answer = {"demo": client.is_on("demo"), "price": client.get_feature_value("price", 0), "button": client.get_feature_value("button", "")}
+    return answer | {"tracked": tracked[-1]}
 
 
 def main():
@@ -188,13 +198,18 @@ def main():
             polling.impact_metrics.define_counter("purchases", "how many")
             polling.impact_metrics.increment_counter("purchases", 3)
             api.set_provider(OFREPProvider(base_url=f"{node.url}/compat/ofrep"))
+            tracked = [None]
+
+            def track(experiment, result, **_):
+                tracked.append([experiment.key, result.variationId, result.value])
+
             growthbook = GrowthBook(attributes={"id": USER, "plan": "pro"}, api_host=f"{node.url}/compat/growthbook", client_key="sdk-production",
-                                    cache_ttl=1)
+                                    cache_ttl=1, on_experiment_viewed=track)
             growthbook.load_features()
 
             def refreshed():
                 growthbook.load_features()
-                return growthbook_answer(growthbook)
+                return growthbook_answer(growthbook, tracked)
 
             in_python = {
                 "unleash-python": lambda: unleash_answer(polling),
@@ -203,7 +218,7 @@ def main():
                 "growthbook-python": refreshed,
             }
             in_javascript = ["unleash-client", "unleash-client-streaming", "unleash-client-delta", "unleash-proxy-client", "ofrep-provider",
-                             "ofrep-web-provider", "growthbook-streaming"]
+                             "ofrep-web-provider", "growthbook-streaming", "growthbook-remote", "growthbook-remote-free"]
             for changed in [False, True]:
                 if changed:
                     node.serve(changed=True)
