@@ -11,7 +11,7 @@ pub mod evaluate;
 pub(crate) mod import;
 mod rows;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use tokio::sync::watch;
@@ -42,6 +42,8 @@ pub struct FlagServer {
     making: Mutex<Making>,
     listeners: RwLock<Vec<Listener>>,
     standing: RwLock<Arc<Standing>>,
+    /// Keys of flags that have had an experiment. It never shrinks, as no row loses one; a key whose row is being folded anew may be here before its row.
+    with_experiments: RwLock<Arc<BTreeSet<String>>>,
 }
 
 #[derive(Default)]
@@ -62,7 +64,13 @@ pub(crate) fn set_of(rows: Vec<(String, serde_json::Value)>) -> FlagSet {
 impl Default for FlagServer {
     fn default() -> Self {
         let standing = Standing { degraded: Some("the node is starting".to_owned()), current_at: None };
-        Self { current: watch::Sender::new(Arc::default()), making: Mutex::default(), listeners: RwLock::default(), standing: RwLock::new(Arc::new(standing)) }
+        Self {
+            current: watch::Sender::new(Arc::default()),
+            making: Mutex::default(),
+            listeners: RwLock::default(),
+            standing: RwLock::new(Arc::new(standing)),
+            with_experiments: RwLock::default(),
+        }
     }
 }
 
@@ -75,6 +83,11 @@ impl FlagServer {
     /// Changes with each new set; await `changed()`, then ask [`FlagServer::changed_since`] the revision seen before.
     pub fn subscribe(&self) -> watch::Receiver<Arc<FlagSet>> {
         self.current.subscribe()
+    }
+
+    /// Keys of the flags that have, or have had, an experiment: at least of all whose rows say so, also of those that are served nowhere.
+    pub fn with_experiments(&self) -> Arc<BTreeSet<String>> {
+        self.with_experiments.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What has changed after a revision.
@@ -122,6 +135,7 @@ impl FlagServer {
     /// Serves what the store knew when the node last ran, until a fold has caught up.
     pub fn preload(&self, rows: ChangedRows<FlagRow>) {
         let mut making = self.making();
+        self.note_experiments(&rows);
         let set = FlagSet::default().with(rows::changes(rows));
         if !making.caught_up && self.current.borrow().is_empty() {
             self.replace(&mut making, set);
@@ -131,6 +145,7 @@ impl FlagServer {
     /// Takes what the projection's fold says.
     pub fn take(&self, followed: Followed<FlagRow>) {
         let mut making = self.making();
+        self.note_experiments(&followed.rows);
         let changes = rows::changes(followed.rows);
         if followed.anew {
             making.loading = Some(FlagSet::default().with(changes));
@@ -146,6 +161,18 @@ impl FlagServer {
             if let Some(loaded) = making.loading.take() {
                 self.replace(&mut making, loaded);
             }
+        }
+    }
+
+    fn note_experiments(&self, rows: &ChangedRows<FlagRow>) {
+        let new: Vec<&str> = {
+            let known = self.with_experiments.read().unwrap_or_else(PoisonError::into_inner);
+            rows::with_experiments(rows).filter(|key| !known.contains(*key)).collect()
+        };
+        if !new.is_empty() {
+            // Copied if somebody holds it, and only when a flag has its first experiment.
+            let mut known = self.with_experiments.write().unwrap_or_else(PoisonError::into_inner);
+            Arc::make_mut(&mut known).extend(new.into_iter().map(str::to_owned));
         }
     }
 

@@ -24,7 +24,13 @@ pub(super) fn changes(rows: ChangedRows<FlagRow>) -> Vec<Change> {
         .collect()
 }
 
-/// The same of rows as queries show them.
+/// Keys of the flags among the rows that have experiments.
+pub(super) fn with_experiments(rows: &ChangedRows<FlagRow>) -> impl Iterator<Item = &str> {
+    let has = |row: &Option<FlagRow>| row.as_ref().is_some_and(|row| !row.experiments.is_empty());
+    rows.iter().filter(move |(_, row)| has(row)).filter_map(|(subject, _)| subject.strip_prefix(FLAG))
+}
+
+/// What rows mean as queries show them.
 pub(super) fn changes_of_values(rows: Vec<(String, Value)>) -> Vec<Change> {
     let row = |value: &Value| {
         let moment = |name: &str| value.get(name).and_then(Value::as_str).and_then(EventTime::parse).map(EventTime::as_micros);

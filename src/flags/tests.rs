@@ -116,3 +116,20 @@ fn what_is_compiled_already_answers_as_what_is_compiled_for_a_question() {
         );
     }
 }
+
+#[test]
+fn flags_that_had_an_experiment_are_known_from_the_first_row_that_says_so() {
+    let server = FlagServer::default();
+    let with = |key: &str| {
+        let experiments = [("e-1".to_owned(), tol_projections::flags::Experiment::default())].into();
+        (format!("flag/{key}"), Some(FlagRow { experiments, ..FlagRow::default() }))
+    };
+    let known = || server.with_experiments().iter().cloned().collect::<Vec<_>>();
+    server.preload(vec![row("a", 1), with("b")]);
+    assert_eq!(known(), ["b"]);
+    // While rows are folded anew, those of before are shown.
+    server.take(followed(true, vec![row("c", 1), with("d")], false));
+    assert_eq!(known(), ["b", "d"]);
+    server.take(followed(false, vec![with("a"), row("e", 1)], true));
+    assert_eq!(known(), ["a", "b", "d"]);
+}

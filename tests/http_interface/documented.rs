@@ -71,9 +71,8 @@ fn each_documented_operation_is_served_by_what_it_names() {
                 "publish"
             }
             "concludeExperiment" | "recordExposures" => "publish",
-            "flagExperiments" => "rows",
             // An experiment that was begun already is shown.
-            "flag" | "flagHistory" | "rollout" | "experiments" | "experiment" | "startExperiment" => "row",
+            "flag" | "flagHistory" | "rollout" | "experiments" | "flagExperiments" | "experiment" | "startExperiment" => "row",
             _ => id,
         };
         let asked = calls.iter().any(|call| call.split(' ').next() == Some(asks));

@@ -9,17 +9,18 @@ use tokio::sync::mpsc;
 use tol_events::{Attribute, Event, EventTime};
 use tol_kafka::{Position, TopicPartition};
 use tol_projections::Followed;
-use tol_projections::flags::FlagRow;
+use tol_projections::flags::{Experiment, FlagRow};
 use tree_of_life::flags::FlagServer;
 use tree_of_life::http::api::*;
 use tree_of_life::http::{Kind, NodeApi, Problem};
 
-/// One flag, `42`, in memory.
+/// One flag, `42`, in memory. It has an experiment.
 pub struct Flags(pub Arc<FlagServer>);
 
 /// A flag's row as the store has it.
 fn flag_row() -> FlagRow {
-    FlagRow { version: 1, definition: Some(flag()["definition"].to_string()), ..FlagRow::default() }
+    let experiments = BTreeMap::from([("42".to_owned(), Experiment::default())]);
+    FlagRow { version: 1, definition: Some(flag()["definition"].to_string()), experiments, ..FlagRow::default() }
 }
 
 /// A flag's row as queries show it.

@@ -1,5 +1,7 @@
 //! Experiments: of a flag or of all, one with its results, begun and concluded.
 
+use std::ops::Bound;
+
 use actix_web::HttpRequest;
 use actix_web::http::StatusCode;
 use actix_web::web::{Path, Payload};
@@ -7,10 +9,10 @@ use serde_json::{Map, Value, json as object};
 use tol_enterprise_feature_flag_system::experiments::{Spec, results};
 use tol_events::flags::{ExperimentAction, ExperimentRequested};
 
-use super::requests::Outcome as Decided;
-use super::{Outcome, State, ask_for, caller, files, json, json_with, reason, row, served};
+use super::requests::{Outcome as Decided, PROJECTION};
+use super::{Outcome, State, ask, ask_for, caller, files, json, json_with, reason, row, served};
 use crate::flags::import::new_id;
-use crate::http::api::{FlagExperiment, FlagExperimentPage, Folded, StartExperiment};
+use crate::http::api::{FlagExperiment, FlagExperimentPage, Folded, NodeApi, StartExperiment};
 use crate::http::parameters::{Query, json_body_within};
 use crate::http::problem::{Kind, Problem};
 
@@ -81,6 +83,30 @@ pub(crate) async fn of_flag(state: State, request: HttpRequest, key: Path<String
     json(&wanted.of(&flag.key, &flag.experiments))
 }
 
+/// Where an experiment stands among all: by flag and id.
+type Place = (String, String);
+
+fn place(one: &FlagExperiment) -> Place {
+    (one.flag.clone(), one.experiment_id.clone())
+}
+
+/// Those that are wanted now, flag by flag, until there are more than `limit` after `after`: no flag is looked at that never had an experiment.
+fn now(node: &dyn NodeApi, wanted: &Wanted, after: Option<&Place>, limit: usize) -> Result<Vec<Vec<FlagExperiment>>, Problem> {
+    let keys = node.flags().with_experiments();
+    let first = after.map_or("", |(flag, _)| flag.as_str());
+    let (mut found, mut later) = (Vec::new(), 0);
+    for key in keys.range::<str, _>((Bound::Included(first), Bound::Unbounded)) {
+        if later > limit {
+            break;
+        }
+        let Some(row) = node.row(PROJECTION, &format!("flag/{key}"), None)? else { continue };
+        let of_one = wanted.of(key, &row.value["experiments"]);
+        later += of_one.iter().filter(|one| after.is_none_or(|after| place(one) > *after)).count();
+        found.push(of_one);
+    }
+    Ok(found)
+}
+
 pub(crate) async fn all(state: State, request: HttpRequest) -> Outcome {
     let query = Query::of(&request)?;
     let (limit, past) = (query.limit()?, query.past()?);
@@ -89,15 +115,21 @@ pub(crate) async fn all(state: State, request: HttpRequest) -> Outcome {
         None => None,
         Some(cursor) => Some(position(&cursor).ok_or_else(|| Problem::new(Kind::InvalidCursor, "it is none of this list; leave it out to begin anew"))?),
     };
-    let found = files::rows_at(&state, past, move |subject, value| {
-        let of_one = wanted.of(subject.strip_prefix("flag/")?, &value["experiments"]);
-        (!of_one.is_empty()).then_some(of_one)
-    });
-    let mut items: Vec<FlagExperiment> = match found.await? {
+    let found = match past {
+        None => {
+            let after = after.clone();
+            Folded::Done(ask(&state, move |node| now(node, &wanted, after.as_ref(), limit)).await?)
+        }
+        // The past is folded from all events anyway.
+        Some(_) => {
+            let of_row = move |subject: String, value: Value| Some(wanted.of(subject.strip_prefix("flag/")?, &value["experiments"]));
+            files::rows_at(&state, past, of_row).await?
+        }
+    };
+    let mut items: Vec<FlagExperiment> = match found {
         Folded::Done(found) => found.into_iter().flatten().collect(),
         Folded::Running { progress } => return files::running(progress),
     };
-    let place = |one: &FlagExperiment| (one.flag.clone(), one.experiment_id.clone());
     items.sort_by_key(place);
     items.retain(|one| after.as_ref().is_none_or(|after| place(one) > *after));
     let more = items.len() > limit;
@@ -107,7 +139,7 @@ pub(crate) async fn all(state: State, request: HttpRequest) -> Outcome {
 }
 
 /// Flag and id of a cursor.
-fn position(cursor: &str) -> Option<(String, String)> {
+fn position(cursor: &str) -> Option<Place> {
     serde_json::from_str(cursor).ok()
 }
 
