@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::observation::{Counts, Metric};
 use super::plan::{Direction, Guard, Kind};
-use super::state::{Counts, Metric};
 use super::{Error, Plan};
 use crate::statistics::drift::{DriftTest, DriftVerdict, Sums};
 use crate::statistics::harm::{Design, HarmTest, Look, Outcome, Verdict};

@@ -8,13 +8,15 @@
 //! split between the arms is not as planned. A rollback is final.
 
 mod guard;
+mod observation;
 mod plan;
 mod state;
 
 pub use guard::Evidence;
+pub use observation::{Counts, Metric, Observation};
 pub use plan::{Direction, Guard, Kind, Plan, Step, WHOLE};
 pub(crate) use plan::{a_day, is_a_day, window_problem};
-pub use state::{Counts, Decision, Event, HoldReason, Metric, Observation, Phase, Rollout};
+pub use state::{Decision, Event, HoldReason, Phase, Rollout};
 
 /// Why an event cannot be folded.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
