@@ -1,20 +1,24 @@
 //! The model of one partition: every answer of the flag system against what the model expects of it, and the rules that nothing may break.
+//!
+//! * `ramp` — of a rollout
+//! * `counted` — of what is counted, and of experiments
+
+mod counted;
+mod ramp;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
-use tol_events::EventTime;
 use tol_runtime::simulation::{Judge, Recorded, TimerSet, Why};
 
-use crate::flag::{Experiment, Flag, Ramp, WHOLE, arms, environments, exposed, is_live, micros, text};
-use crate::requests::{Expected, counted_by, expected, is_comparable, killed, kind, subjects, takeable, trouble};
+use crate::flag::{Flag, WHOLE, arms, environments, micros, text};
+use crate::requests::{Expected, expected, killed, kind, subjects, trouble};
 
 /// How often each kind of event was told.
 pub(crate) type Tally = Arc<Mutex<BTreeMap<String, usize>>>;
 
 const BY_ITSELF: &str = "enterprise-feature-flag-system";
-const HOUR: i64 = 3_600_000_000;
 
 /// See the module.
 pub(crate) struct Model {
@@ -212,165 +216,6 @@ impl<'a> Group<'a> {
         self.version(event, definition)
     }
 
-    fn begin(&mut self, data: &Value) -> Outcome {
-        let advanced = self.need("rollout_advanced")?;
-        let id = text(data, "rollout_id").to_owned();
-        let ramp = Ramp {
-            id: id.clone(),
-            environment: text(data, "environment").to_owned(),
-            rule: data["rule"].as_u64().unwrap_or(0),
-            plan: data["plan"].clone(),
-            began: self.at(),
-            ..Ramp::default()
-        };
-        must(advanced["rollout_id"] == id.as_str() && advanced["step"] == 0 && advanced["completed"] == false && advanced["plan"].is_object(), || {
-            "it did not begin".to_owned()
-        })?;
-        let definition = ramp.with_share(self.flag.definition.as_ref().unwrap_or(&Value::Null), ramp.step_of(0, "treatment"));
-        self.flag.rollouts.insert(id);
-        self.step_timer(&ramp);
-        self.flag.running = Some(ramp);
-        self.version(advanced, definition)
-    }
-
-    fn step_timer(&mut self, ramp: &Ramp) {
-        let least = (ramp.step_of(ramp.step, "minimum_millis") as i64 * 1_000).max(1);
-        self.timer("step", Some(ramp.began + least));
-    }
-
-    /// Once, to nobody, and for ever.
-    fn rolled_back(&mut self, by_hand: bool) -> Outcome {
-        let event = self.need("rollout_rolled_back")?;
-        let Some(ramp) = self.flag.running.take() else { return Err("no rollout runs that could be rolled back".to_owned()) };
-        must(event["rollout_id"] == ramp.id.as_str() && event["evidence"].is_object() != by_hand, || format!("rollout {} is rolled back otherwise", ramp.id))?;
-        let [control, treatment] = ramp.errors;
-        let worse = treatment.1 * control.0 > control.1 * treatment.0;
-        must(by_hand || worse, || format!("errors of {:?} show no harm", ramp.errors))?;
-        let definition = ramp.with_share(self.flag.definition.as_ref().unwrap_or(&Value::Null), 0);
-        self.timer("step", None);
-        self.version(event, definition)
-    }
-
-    /// What follows from a look, a timer, or a service that is well again.
-    fn go_on(&mut self, by_timer: bool) -> Outcome {
-        let Some(ramp) = self.flag.running.clone() else { return must(!by_timer, || "no rollout runs".to_owned()) };
-        if self.events.get(self.next).is_some_and(|event| kind(&event.event_type) == "rollout_rolled_back") {
-            return self.rolled_back(false);
-        }
-        must(!(ramp.is_guarded() && ramp.is_plainly_harmful()), || format!("it is not rolled back although errors are {:?}", ramp.errors))?;
-        if let Some(event) = self.take("rollout_advanced") {
-            return self.advanced(ramp, event);
-        }
-        if self.take("sample_ratio_mismatch_detected").is_some() {
-            must(!ramp.mismatch_told, || "the broken split is told twice".to_owned())?;
-            self.flag.running.iter_mut().for_each(|ramp| ramp.mismatch_told = true);
-        }
-        self.held(by_timer)
-    }
-
-    fn held(&mut self, by_timer: bool) -> Outcome {
-        let Some(held) = self.take("rollout_held") else {
-            return must(!by_timer, || "a timer leaves an event".to_owned());
-        };
-        let (reason, at) = (text(&held["reason"], "reason").to_owned(), self.at());
-        let Some(ramp) = &mut self.flag.running else { return Err("no rollout runs that could be held".to_owned()) };
-        must(by_timer || ramp.held != reason, || format!("{reason} is told again"))?;
-        let again = match reason.as_str() {
-            "too_early" => (ramp.began / 1_000 + ramp.step_of(ramp.step, "minimum_millis") as i64) * 1_000,
-            _ => at + HOUR,
-        };
-        must(micros(&held["again_at"]) == Some(again) && held["step"] == ramp.step, || format!("it is looked at again at {}", EventTime::from_micros(again)))?;
-        ramp.held = reason;
-        self.timer("step", Some(again));
-        Ok(())
-    }
-
-    /// One step further: never in the dark, in trouble, without data, too early or on a broken split; never to fewer people.
-    fn advanced(&mut self, mut ramp: Ramp, event: &Value) -> Outcome {
-        let definition = self.flag.definition.clone().unwrap_or_default();
-        must(environments(&definition).get(&ramp.environment).is_some_and(is_live), || "it advances although nobody is reached".to_owned())?;
-        must(ramp.troubles.is_empty(), || format!("it advances although {:?}", ramp.troubles))?;
-        if let Some(problem) = ramp.must_wait(self.at()) {
-            return Err(format!("it advances although {problem}"));
-        }
-        let before = ramp.step_of(ramp.step, "treatment");
-        let step = ramp.step + 1;
-        let completed = step == ramp.steps();
-        let treatment = if completed { WHOLE } else { ramp.step_of(step, "treatment") };
-        must(treatment > before, || format!("from {before} it goes to {treatment}"))?;
-        let said = event["step"] == step && event["treatment"] == treatment && event["completed"] == completed && event["by"] == BY_ITSELF;
-        must(said && event["rollout_id"] == ramp.id.as_str() && micros(&event["began_at"]) == Some(self.at()), || {
-            format!("after step {} it is to be {treatment}", ramp.step)
-        })?;
-        let definition = ramp.with_share(&definition, treatment);
-        (ramp.step, ramp.began, ramp.in_step, ramp.errors_in_step) = (step, self.at(), [0, 0], [0, 0]);
-        ramp.held.clear();
-        if completed {
-            self.timer("step", None);
-            self.flag.running = None;
-        } else {
-            self.step_timer(&ramp);
-            self.flag.running = Some(ramp);
-        }
-        self.version(event, definition)
-    }
-
-    /// Adds a report to whatever counts; whether the rollout refuses it.
-    fn counts(&mut self, data: &Value) -> Result<Option<()>, String> {
-        let ids: Vec<String> = self.flag.experiments.iter().filter(|(_, known)| !known.concluded && known.counts).map(|(id, _)| id.clone()).collect();
-        for id in ids {
-            let observed = self.need("experiment_observed")?;
-            let detected = self.take("sample_ratio_mismatch_detected").is_some();
-            let Some(known) = self.flag.experiments.get_mut(&id) else { continue };
-            (0..2).for_each(|arm| known.counted[arm] += exposed(data)[arm]);
-            let said = ["disabled", "enabled"].map(|arm| observed["counted"]["exposures"][arm].as_u64().unwrap_or(0));
-            must(observed["experiment_id"] == id.as_str() && said == known.counted, || {
-                format!("experiment {id} counts {said:?} instead of {:?}", known.counted)
-            })?;
-            must(!(detected && known.mismatch_told), || "the broken split is told twice".to_owned())?;
-            known.mismatch_told |= detected;
-        }
-        let Some(ramp) = counted_by(&self.flag, data).cloned() else { return Ok(None) };
-        if !is_comparable(&self.flag, &ramp) {
-            return self.held(false).map(|()| None);
-        }
-        let errors = takeable(&ramp, data);
-        let mut next = ramp;
-        next.report(data);
-        if next.falls(next.counted) {
-            return Ok(Some(()));
-        }
-        let observed = self.need("rollout_observed")?;
-        let said = ["disabled", "enabled"].map(|arm| observed["counted"]["exposures"][arm].as_u64().unwrap_or(0));
-        must(said == next.counted && subjects(&observed["observation"]) == next.counted, || format!("it counts {said:?} instead of {:?}", next.counted))?;
-        let told = observed["observation"]["metrics"].get("errors").and_then(arms);
-        must(told == errors, || format!("errors are {told:?} instead of {errors:?}"))?;
-        next.look(next.counted, errors, true);
-        self.flag.running = Some(next);
-        self.go_on(false).map(|()| None)
-    }
-
-    /// An experiment begins once, and ends once.
-    fn experiment(&mut self, data: &Value) -> Outcome {
-        let id = text(data, "experiment_id").to_owned();
-        if text(data, "action") == "start" {
-            let started = self.need("experiment_started")?;
-            must(started["experiment_id"] == id.as_str() && started["version"] == self.flag.version, || format!("experiment {id} is to begin"))?;
-            let bandit = data["details"]["bandit"]["every_millis"].as_u64();
-            if let Some(every) = bandit {
-                self.timer(format!("bandit/{id}"), Some(self.at() + every as i64 * 1_000));
-            }
-            let experiment = Experiment { counts: data["details"].get("variations").is_some(), bandit, ..Experiment::default() };
-            must(self.flag.experiments.insert(id.clone(), experiment).is_none(), || format!("experiment {id} begins twice"))
-        } else {
-            let concluded = self.need("experiment_concluded")?;
-            self.timer(format!("bandit/{id}"), None);
-            let known = self.flag.experiments.get_mut(&id).filter(|known| !known.concluded).ok_or_else(|| format!("experiment {id} ends twice"))?;
-            known.concluded = true;
-            must(concluded["details"]["results"].is_object() == known.counts, || "its results are missing".to_owned())
-        }
-    }
-
     /// What is due by the clock. One that was parked may come when nobody waits for it any more.
     fn due(&mut self, id: &str, due: i64) -> Outcome {
         if let Some(id) = id.strip_prefix("bandit/") {
@@ -407,16 +252,5 @@ impl<'a> Group<'a> {
             }
             other => Err(format!("timer {other} is nobody's")),
         }
-    }
-
-    fn weighed(&mut self, id: &str, due: i64) -> Outcome {
-        let every = self.flag.experiments.get(id).filter(|known| !known.concluded).and_then(|known| known.bandit);
-        let Some(every) = every else { return Ok(()) };
-        let allocated = self.need("bandit_allocated")?;
-        let again = due + every as i64 * 1_000;
-        let sum: f64 = allocated["propensities"].as_array().into_iter().flatten().filter_map(|one| one["probability"].as_f64()).sum();
-        must((sum - 1.0).abs() < 1e-9 && micros(&allocated["again_at"]) == Some(again), || format!("the probabilities add up to {sum}"))?;
-        self.timer(format!("bandit/{id}"), Some(again));
-        Ok(())
     }
 }
