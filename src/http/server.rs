@@ -21,7 +21,7 @@ use super::handlers::{control, events, flags, node, projections, stream};
 use super::limits::{RateLimits, affordable_connections, limit_writing};
 use super::metric_definitions;
 use super::problem::{Kind, Problem};
-use super::routes::{Operation, ROUTES, Route};
+use super::routes::{Operation, Route, routes};
 
 /// How the server runs.
 #[derive(Clone, Debug)]
@@ -161,7 +161,7 @@ fn by_path() -> Vec<&'static [&'static Route]> {
     let groups = GROUPS.get_or_init(|| {
         let mut places: BTreeMap<&str, usize> = BTreeMap::new();
         let mut groups: Vec<Vec<&Route>> = Vec::new();
-        for route in ROUTES {
+        for route in routes() {
             let place = *places.entry(route.path).or_insert_with(|| {
                 groups.push(Vec::new());
                 groups.len() - 1
