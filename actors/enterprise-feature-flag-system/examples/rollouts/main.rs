@@ -48,26 +48,30 @@ fn main() {
     println!("\nFalse rollbacks by look (what a rule did once, it has done at all later looks: the last column is the largest)\n");
     println!("| rates | rule | 10 | 50 | 100 | 200 | last |");
     println!("|---|---|---|---|---|---|---|");
-    for scenario in HARMLESS.iter().filter(|scenario| scenario.name.contains(&options.only)) {
-        let outcomes = run(scenario, &options, &bar);
+    each(&HARMLESS, &options, &bar, |scenario, outcomes| {
         for (rule, name) in RULES.iter().enumerate() {
-            let shares: Vec<String> =
-                [10, 50, 100, 200, options.looks].iter().map(|&look| format!("{:.4}", simulation::share_by(&outcomes, rule, look))).collect();
+            let shares = [10, 50, 100, 200, options.looks].map(|look| format!("{:.4}", simulation::share_by(outcomes, rule, look)));
             println!("| {} | {name} | {} |", scenario.name, shares.join(" | "));
         }
-    }
+    });
     println!("\nHarm: median subjects an arm until rolled back (of all rollouts, found or not), and power at the last look\n");
     println!("| rates | {} |", RULES.map(|rule| format!("{rule}: median | power")).join(" | "));
     println!("|---|{}", "---|---|".repeat(RULES.len()));
-    for scenario in HARMFUL.iter().filter(|scenario| scenario.name.contains(&options.only)) {
-        let outcomes = run(scenario, &options, &bar);
+    each(&HARMFUL, &options, &bar, |scenario, outcomes| {
         let cells = (0..RULES.len()).map(|rule| {
-            let median = simulation::median_subjects(&outcomes, rule).map_or("none".into(), |median| format!("{median:.0}"));
-            format!("{median} | {:.3}", simulation::share_by(&outcomes, rule, options.looks))
+            let median = simulation::median_subjects(outcomes, rule).map_or("none".into(), |median| format!("{median:.0}"));
+            format!("{median} | {:.3}", simulation::share_by(outcomes, rule, options.looks))
         });
         println!("| {} | {} |", scenario.name, cells.collect::<Vec<_>>().join(" | "));
-    }
+    });
     bar.finish_and_clear();
+}
+
+/// Shows the rollouts of each scenario that is wanted, as soon as it is simulated.
+fn each(scenarios: &[Scenario], options: &Options, bar: &ProgressBar, show: impl Fn(&Scenario, &[Outcome])) {
+    for scenario in scenarios.iter().filter(|scenario| scenario.name.contains(&options.only)) {
+        show(scenario, &run(scenario, options, bar));
+    }
 }
 
 /// All rollouts of a scenario, shared among the machine's cores; which core takes which changes nothing.
