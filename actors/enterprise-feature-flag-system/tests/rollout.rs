@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use tol_enterprise_feature_flag_system::rollout::{
     Counts, Decision, Direction, Error, Event, Guard, HoldReason, Kind, Metric, Observation, Phase, Plan, Rollout, Step,
 };
-use tol_enterprise_feature_flag_system::statistics::drift::Sums;
+use tol_enterprise_feature_flag_system::statistics::summary::Sums;
 
 const DAY: u64 = 86_400_000;
 

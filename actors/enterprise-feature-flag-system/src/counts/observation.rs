@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Counted, Metric, Tally};
 use crate::definition::{Environment, Rule, Serve};
 use crate::rollout::{self, Counts, Kind, Observation, Plan};
-use crate::statistics::drift::Sums;
+use crate::statistics::summary::Sums;
 
 /// Which arms are compared.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

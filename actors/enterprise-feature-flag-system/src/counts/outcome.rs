@@ -81,6 +81,7 @@ impl Counted {
 mod tests {
     use super::super::Tally;
     use super::*;
+    use crate::statistics::summary::Sums;
 
     #[test]
     fn a_customer_counts_once_in_their_arm_with_all_that_is_measured() {
@@ -99,7 +100,7 @@ mod tests {
             (Tally::Proportion { subjects: 1, successes: 1 }, Tally::Proportion { subjects: 1, successes: 0 })
         );
         assert_eq!((arm("b", "enabled"), counted.metrics["b"].exposed["disabled"]), (Tally::Counter { value: 3.0 }, 1));
-        assert_eq!(arm("c.amount.EUR", "enabled"), Tally::Mean { subjects: 1, sum: 500.0, sum_squares: 250_000.0 });
+        assert_eq!(arm("c.amount.EUR", "enabled"), Tally::Mean(Sums { subjects: 1, sum: 500.0, sum_squares: 250_000.0 }));
         assert!(!counted.metrics.contains_key("d"));
         // Twice as much, whichever is added to which.
         let mut twice = counted.clone();

@@ -2,8 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::statistics::drift::Sums;
-use crate::statistics::summary::Summary;
+use crate::statistics::summary::{Covariate, RatioSums, Summary, Sums};
 
 /// What a sender measured, or the sum of all that was: adding two is adding their numbers, in any order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,44 +41,11 @@ pub enum Tally {
         successes: u64,
     },
     /// A number for each subject.
-    Mean {
-        /// Subjects.
-        subjects: u64,
-        /// Σy
-        sum: f64,
-        /// Σy²
-        sum_squares: f64,
-    },
+    Mean(Sums),
     /// Σm/Σd, both measured on each subject.
-    Ratio {
-        /// Subjects.
-        subjects: u64,
-        /// Σm
-        sum: f64,
-        /// Σm²
-        sum_squares: f64,
-        /// Σd
-        denominator: f64,
-        /// Σd²
-        denominator_squares: f64,
-        /// Σmd
-        products: f64,
-    },
+    Ratio(RatioSums),
     /// A number for each subject and one from before the experiment, to adjust by (CUPED).
-    Adjusted {
-        /// Subjects.
-        subjects: u64,
-        /// Σy
-        sum: f64,
-        /// Σy²
-        sum_squares: f64,
-        /// Σx
-        before: f64,
-        /// Σx²
-        before_squares: f64,
-        /// Σxy
-        products: f64,
-    },
+    Adjusted(Covariate),
 }
 
 fn one() -> u64 {
@@ -125,12 +91,14 @@ impl Tally {
                 finite(&[*sum]) && ordered && buckets.iter().all(|bucket| bucket.count <= *count && bucket.le.is_none_or(f64::is_finite))
             }
             Self::Proportion { subjects, successes } => successes <= subjects,
-            Self::Mean { sum, sum_squares, .. } => finite(&[*sum, *sum_squares]) && *sum_squares >= 0.0,
-            Self::Ratio { sum, sum_squares, denominator, denominator_squares, products, .. } => {
-                finite(&[*sum, *sum_squares, *denominator, *denominator_squares, *products]) && *sum_squares >= 0.0 && *denominator_squares >= 0.0
+            Self::Mean(arm) => finite(&[arm.sum, arm.sum_squares]) && arm.sum_squares >= 0.0,
+            Self::Ratio(arm) => {
+                let sums = [arm.sum, arm.sum_squares, arm.denominator, arm.denominator_squares, arm.products];
+                finite(&sums) && arm.sum_squares >= 0.0 && arm.denominator_squares >= 0.0
             }
-            Self::Adjusted { sum, sum_squares, before, before_squares, products, .. } => {
-                finite(&[*sum, *sum_squares, *before, *before_squares, *products]) && *sum_squares >= 0.0 && *before_squares >= 0.0
+            Self::Adjusted(arm) => {
+                let sums = [arm.sum, arm.sum_squares, arm.before, arm.before_squares, arm.products];
+                finite(&sums) && arm.sum_squares >= 0.0 && arm.before_squares >= 0.0
             }
         };
         (!fine).then(|| "its numbers cannot be: counts never fall, buckets are cumulated and in order, sums are finite, events are at most subjects".to_owned())
@@ -160,26 +128,9 @@ impl Tally {
             (Self::Proportion { subjects, successes }, Self::Proportion { subjects: n, successes: k }) => {
                 (*subjects, *successes) = (subjects.saturating_add(*n), successes.saturating_add(*k));
             }
-            (Self::Mean { subjects, sum, sum_squares }, Self::Mean { subjects: n, sum: s, sum_squares: ss }) => {
-                *subjects = subjects.saturating_add(*n);
-                (*sum, *sum_squares) = (*sum + s, *sum_squares + ss);
-            }
-            (
-                Self::Ratio { subjects, sum, sum_squares, denominator, denominator_squares, products },
-                Self::Ratio { subjects: n, sum: s, sum_squares: ss, denominator: d, denominator_squares: ds, products: p },
-            ) => {
-                *subjects = subjects.saturating_add(*n);
-                (*sum, *sum_squares, *products) = (*sum + s, *sum_squares + ss, *products + p);
-                (*denominator, *denominator_squares) = (*denominator + d, *denominator_squares + ds);
-            }
-            (
-                Self::Adjusted { subjects, sum, sum_squares, before, before_squares, products },
-                Self::Adjusted { subjects: n, sum: s, sum_squares: ss, before: b, before_squares: bs, products: p },
-            ) => {
-                *subjects = subjects.saturating_add(*n);
-                (*sum, *sum_squares, *products) = (*sum + s, *sum_squares + ss, *products + p);
-                (*before, *before_squares) = (*before + b, *before_squares + bs);
-            }
+            (Self::Mean(arm), Self::Mean(more)) => arm.add(more),
+            (Self::Ratio(arm), Self::Ratio(more)) => arm.add(more),
+            (Self::Adjusted(arm), Self::Adjusted(more)) => arm.add(more),
             _ => return Err("it is measured in another way than before; give it another name".to_owned()),
         }
         Ok(())
@@ -191,7 +142,8 @@ impl Tally {
             Self::Counter { .. } => None,
             Self::Gauge { observations, .. } => Some(observations),
             Self::Histogram { count, .. } => Some(count),
-            Self::Proportion { subjects, .. } | Self::Mean { subjects, .. } | Self::Ratio { subjects, .. } | Self::Adjusted { subjects, .. } => Some(subjects),
+            Self::Proportion { subjects, .. } => Some(subjects),
+            Self::Mean(Sums { subjects, .. }) | Self::Ratio(RatioSums { subjects, .. }) | Self::Adjusted(Covariate { subjects, .. }) => Some(subjects),
         }
     }
 
@@ -212,9 +164,8 @@ impl Tally {
     /// it is; none while an observation lies above the last bound.
     pub fn sums(&self) -> Option<Sums> {
         match self {
-            Self::Mean { subjects, sum, sum_squares } | Self::Adjusted { subjects, sum, sum_squares, .. } => {
-                Some(Sums { subjects: *subjects, sum: *sum, sum_squares: *sum_squares })
-            }
+            Self::Mean(arm) => Some(*arm),
+            Self::Adjusted(arm) => Some(arm.sums()),
             Self::Gauge { value, observations, squares } => Some(Sums { subjects: *observations, sum: *value, sum_squares: squares.unwrap_or(value * value) }),
             Self::Histogram { count, sum, buckets } => {
                 let (mut below, mut sum_squares) = (0, 0.0);
@@ -240,16 +191,9 @@ impl Tally {
                 let (subjects, successes) = self.proportion(exposed, None)?;
                 (successes <= subjects).then_some(Summary::Proportion { subjects, successes })
             }
-            Self::Ratio { subjects, sum, sum_squares, denominator, denominator_squares, products } => {
-                Some(Summary::Ratio { subjects, sum, sum_squares, denominator, denominator_squares, products })
-            }
-            Self::Adjusted { subjects, sum, sum_squares, before, before_squares, products } => {
-                Some(Summary::Adjusted { subjects, sum, sum_squares, before, before_squares, products, theta })
-            }
-            Self::Mean { .. } | Self::Gauge { .. } | Self::Histogram { .. } => {
-                let Sums { subjects, sum, sum_squares } = self.sums()?;
-                Some(Summary::Mean { subjects, sum, sum_squares })
-            }
+            Self::Ratio(arm) => Some(Summary::Ratio(arm)),
+            Self::Adjusted(arm) => Some(Summary::Adjusted { arm, theta }),
+            Self::Mean(_) | Self::Gauge { .. } | Self::Histogram { .. } => self.sums().map(Summary::Mean),
         }
     }
 }
@@ -293,6 +237,26 @@ mod tests {
         a.add(&level(5.0)).unwrap();
         b.add(&level(2.0)).unwrap();
         assert_eq!((a.sums(), a.sums().unwrap().sum_squares), (b.sums(), 29.0));
+    }
+
+    #[test]
+    fn sums_are_written_with_their_kind_and_add_up_number_by_number() {
+        for (written, twice) in [
+            (r#"{"kind":"mean","subjects":2,"sum":3.0,"sum_squares":5.0}"#, r#"{"kind":"mean","subjects":4,"sum":6.0,"sum_squares":10.0}"#),
+            (
+                r#"{"kind":"ratio","subjects":2,"sum":3.0,"sum_squares":5.0,"denominator":7.0,"denominator_squares":25.0,"products":11.0}"#,
+                r#"{"kind":"ratio","subjects":4,"sum":6.0,"sum_squares":10.0,"denominator":14.0,"denominator_squares":50.0,"products":22.0}"#,
+            ),
+            (
+                r#"{"kind":"adjusted","subjects":2,"sum":3.0,"sum_squares":5.0,"before":7.0,"before_squares":25.0,"products":11.0}"#,
+                r#"{"kind":"adjusted","subjects":4,"sum":6.0,"sum_squares":10.0,"before":14.0,"before_squares":50.0,"products":22.0}"#,
+            ),
+        ] {
+            let mut sum: Tally = serde_json::from_str(written).unwrap();
+            assert_eq!(serde_json::to_string(&sum).unwrap(), written);
+            sum.add(&sum.clone()).unwrap();
+            assert_eq!((serde_json::to_string(&sum).unwrap().as_str(), sum.subjects()), (twice, Some(4)));
+        }
     }
 
     #[test]

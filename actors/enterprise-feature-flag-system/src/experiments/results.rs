@@ -11,7 +11,7 @@ use crate::statistics::correction::adjust;
 use crate::statistics::frequentist::{self, Estimate, Side};
 use crate::statistics::sample_ratio::{self, SampleRatio};
 use crate::statistics::segments::{self, Heterogeneity};
-use crate::statistics::summary::{Covariate, Summary, theta};
+use crate::statistics::summary::{Summary, theta};
 
 /// Results.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -182,9 +182,7 @@ fn summary(sums: &Metric, arm: &str, above: Option<f64>, theta: f64) -> Option<S
 /// Both arms, adjusted by one θ where both have something to adjust by.
 fn pair(sums: &Metric, control: &str, treatment: &str, above: Option<f64>) -> Option<(Summary, Summary, Option<f64>)> {
     let covariate = |arm: &str| match sums.arms.get(arm) {
-        Some(&Tally::Adjusted { subjects, sum, sum_squares, before, before_squares, products }) => {
-            Some(Covariate { subjects, sum, sum_squares, before, before_squares, products })
-        }
+        Some(Tally::Adjusted(arm)) => Some(*arm),
         _ => None,
     };
     let theta = covariate(control).zip(covariate(treatment)).map(|(a, b)| theta(&a, &b));

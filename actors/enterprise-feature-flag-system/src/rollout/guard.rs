@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::observation::{Counts, Metric};
 use super::plan::{Direction, Guard, Kind};
 use super::{Error, Plan};
-use crate::statistics::drift::{DriftTest, DriftVerdict, Sums};
+use crate::statistics::drift::{DriftTest, DriftVerdict};
 use crate::statistics::harm::{Design, HarmTest, Look, Outcome, Verdict};
+use crate::statistics::summary::Sums;
 
 /// The numbers on which a rollout was rolled back, as they go into the event.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

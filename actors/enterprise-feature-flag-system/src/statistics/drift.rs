@@ -8,24 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::summary::Summary;
-
-/// Sums of one arm since the last look.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Sums {
-    /// Subjects.
-    pub subjects: u64,
-    /// Σy
-    pub sum: f64,
-    /// Σy²
-    pub sum_squares: f64,
-}
-
-impl Sums {
-    fn summary(self) -> Summary {
-        Summary::Mean { subjects: self.subjects, sum: self.sum, sum_squares: self.sum_squares }
-    }
-}
+use super::summary::{Summary, Sums};
 
 /// What a look at a mean showed.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -79,11 +62,8 @@ impl DriftTest {
             self.strata.resize(step + 1, <(Sums, Sums)>::default());
         }
         let stratum = &mut self.strata[step];
-        for (total, new) in [(&mut stratum.0, control), (&mut stratum.1, treatment)] {
-            total.subjects += new.subjects;
-            total.sum += new.sum;
-            total.sum_squares += new.sum_squares;
-        }
+        stratum.0.add(&control);
+        stratum.1.add(&treatment);
         let verdict = self.verdict();
         self.harmful |= verdict.is_some_and(|verdict| verdict.harmful);
         verdict
@@ -93,7 +73,7 @@ impl DriftTest {
     pub fn verdict(&self) -> Option<DriftVerdict> {
         let (mut weight, mut weighted) = (0.0, 0.0);
         for (control, treatment) in &self.strata {
-            let (a, b) = (control.summary(), treatment.summary());
+            let (a, b) = (Summary::Mean(*control), Summary::Mean(*treatment));
             let variance = a.variance() / control.subjects.max(1) as f64 + b.variance() / treatment.subjects.max(1) as f64;
             if control.subjects.min(treatment.subjects) >= LEAST_SUBJECTS && variance > 0.0 {
                 weight += 1.0 / variance;

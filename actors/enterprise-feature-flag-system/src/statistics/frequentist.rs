@@ -113,13 +113,14 @@ pub fn sequential(control: &Summary, treatment: &Summary, difference: Difference
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
+    use super::super::summary::Sums;
     use super::*;
 
     #[test]
     fn two_means_worked_by_hand() {
         // Means 3 and 5, variances 2 and 2, five subjects each: standard error √0.8, 8 degrees of freedom, t = 2.236…, p = 0.0557….
-        let control = Summary::Mean { subjects: 5, sum: 15.0, sum_squares: 53.0 };
-        let treatment = Summary::Mean { subjects: 5, sum: 25.0, sum_squares: 133.0 };
+        let control = Summary::Mean(Sums { subjects: 5, sum: 15.0, sum_squares: 53.0 });
+        let treatment = Summary::Mean(Sums { subjects: 5, sum: 25.0, sum_squares: 133.0 });
         let estimate = two_sided(&control, &treatment, Difference::Absolute, 0.05).unwrap();
         assert_eq!(estimate.effect, 2.0);
         assert!((estimate.standard_error - 0.8f64.sqrt()).abs() < 1e-12);
@@ -139,8 +140,8 @@ mod tests {
     #[test]
     fn one_sided_p_value_is_alpha_where_the_interval_touches_zero() {
         // Move the effect until the lower end is at 0: p must then be alpha.
-        let control = Summary::Mean { subjects: 1000, sum: 0.0, sum_squares: 999.0 };
-        let at = |mean: f64| Summary::Mean { subjects: 1000, sum: mean * 1000.0, sum_squares: 999.0 + mean * mean * 1000.0 };
+        let control = Summary::Mean(Sums { subjects: 1000, sum: 0.0, sum_squares: 999.0 });
+        let at = |mean: f64| Summary::Mean(Sums { subjects: 1000, sum: mean * 1000.0, sum_squares: 999.0 + mean * mean * 1000.0 });
         let (mut low, mut high) = (0.0, 1.0);
         for _ in 0..80 {
             let middle = 0.5 * (low + high);
