@@ -97,6 +97,18 @@ fn an_experiment_is_started_counted_shown_with_its_results_and_concluded() {
     assert_eq!(http.post(&format!("{path}/experiments/e-9/conclude"), &json!({"reason": "x"})).problem(), "not-found");
     assert_eq!(ids(all("?state=concluded")["items"].clone()), ["e-1"]);
     node.stop();
+
+    // A node that begins knows from its store which flags have experiments, also one that is archived, and one that has no store folds it anew.
+    let node = Node::ready(folder.path());
+    let archived = node.http.try_send("DELETE", "/flags/other?reason=x", &[], &[]).unwrap();
+    assert_eq!(archived.status, 200);
+    let listed = |node: &Node| ids(node.http.get("/flag-experiments").ok()["items"].clone());
+    assert_eq!(listed(&node), ["e-1", "e-2"]);
+    node.stop();
+    std::fs::remove_dir_all(folder.path().join("projections")).unwrap();
+    let node = Node::ready(folder.path());
+    wait("the experiments, folded anew", || (listed(&node) == ["e-1", "e-2"]).then_some(()));
+    node.stop();
 }
 
 #[test]
