@@ -146,19 +146,21 @@ pub struct Draft {
 #[derive(Debug, Default)]
 pub struct Decision {
     drafts: Vec<Draft>,
-    seed: [u8; 32],
+    /// What the seed is the hash of. Few decisions draw anything, so it is hashed where one does.
+    seeded_by: Vec<u8>,
     error: Option<Error>,
 }
 
 impl Decision {
     /// For one input of one system; the seed is hash(system, cause).
     pub fn new(system: &str, cause_source: &str, cause_id: &str) -> Self {
-        let mut hasher = blake3::Hasher::new();
-        for part in [system, cause_source, cause_id] {
-            hasher.update(&(part.len() as u64).to_le_bytes());
-            hasher.update(part.as_bytes());
+        let parts = [system, cause_source, cause_id];
+        let mut seeded_by = Vec::with_capacity(parts.iter().map(|part| part.len() + 8).sum());
+        for part in parts {
+            seeded_by.extend_from_slice(&(part.len() as u64).to_le_bytes());
+            seeded_by.extend_from_slice(part.as_bytes());
         }
-        Self { drafts: Vec::new(), seed: *hasher.finalize().as_bytes(), error: None }
+        Self { drafts: Vec::new(), seeded_by, error: None }
     }
 
     /// Emits an event about the input's subject.
@@ -174,7 +176,7 @@ impl Decision {
 
     /// A generator seeded by hash(system, cause, purpose): the same at every replay.
     pub fn random(&self, purpose: &str) -> ChaCha8Rng {
-        ChaCha8Rng::from_seed(*blake3::keyed_hash(&self.seed, purpose.as_bytes()).as_bytes())
+        ChaCha8Rng::from_seed(*blake3::keyed_hash(blake3::hash(&self.seeded_by).as_bytes(), purpose.as_bytes()).as_bytes())
     }
 
     /// What was emitted.

@@ -1,39 +1,59 @@
 //! Inputs to groups of own events: routing, deciding with panics caught, retrying, numbering.
 
+use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
 use tol_events::{Attribute, Event, EventTime, id, reserved};
-use tol_kafka::{Cursor, Record, TopicPartition};
+use tol_kafka::{Cursor, Position, Record, TopicPartition};
 use tol_system::{Decision, EffectOutcome, Evolution, Input};
 
 use super::cache::DueTimer;
 use super::fold::{EFFECT_MARK, TIMER_MARK, apply, evolve, fold_parking, marks, panic_text, parking, write_positions};
 use super::{Error, Moment, Mutation, Owner, Waiting};
 
-/// What led to a group of own events.
+/// What led to a group of own events. Of an event it borrows all: nearly all inputs lead to nothing.
 #[derive(Clone, Debug)]
-pub(super) struct Cause {
+pub(super) struct Cause<'a> {
     /// The input's source, or what stands for it.
-    pub source: String,
+    pub source: Cow<'a, str>,
     /// The input's id.
-    pub id: String,
+    pub id: Cow<'a, str>,
     /// The request it belongs to.
-    pub correlation: String,
+    pub correlation: Cow<'a, str>,
     /// W3C trace context.
-    pub trace: Option<String>,
+    pub trace: Option<&'a str>,
     /// The input's time.
     pub time: EventTime,
     /// Extensions of the group's first event that tell the fold what was consumed.
     pub marks: Vec<(&'static str, String)>,
     /// Where the input lies, for people.
-    pub at: String,
+    pub at: Place<'a>,
 }
 
-impl Cause {
+impl Cause<'_> {
     /// The id of the `index`-th event it leads to.
     pub(super) fn derived_id(&self, system: &str, index: u32) -> String {
         id::derived(system, &self.source, &self.id, index).to_string()
+    }
+}
+
+/// Where an input lies.
+#[derive(Clone, Debug)]
+pub(super) enum Place<'a> {
+    /// In the log.
+    At(&'a TopicPartition, Position),
+    /// Not there, or told earlier.
+    Told(Cow<'a, str>),
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::At(partition, position) => write!(f, "{partition}@{position}"),
+            Place::Told(text) => f.write_str(text),
+        }
     }
 }
 
@@ -61,7 +81,7 @@ impl Owner {
             let Some(front) = self.waiting.pop_front() else { break };
             let done = match &front {
                 Waiting::Moved { partition, after } => {
-                    self.advance(partition.clone(), *after);
+                    self.advance(partition, *after);
                     true
                 }
                 Waiting::Event { batch, index, after } => self.decide_event(&batch.clone(), *index, *after, moment)?,
@@ -83,22 +103,42 @@ impl Owner {
     /// E8: records input positions that led to nothing, as a numbered group of one.
     fn checkpoint(&mut self, moment: Moment) -> Result<(), Error> {
         let cause = Cause {
-            source: "checkpoint".to_owned(),
-            id: format!("{}@{}", self.own(), self.writer.next_position()),
-            correlation: String::new(),
+            source: "checkpoint".into(),
+            id: format!("{}@{}", self.own(), self.writer.next_position()).into(),
+            correlation: "".into(),
             trace: None,
             time: moment.wall,
             marks: Vec::new(),
-            at: String::new(),
+            at: Place::Told("".into()),
         };
         let subject = format!("partition/{}", self.partition);
         self.emit_own(&subject, &cause, vec![OwnDraft::reserved(reserved::CHECKPOINTED, &serde_json::json!({}))], moment)
     }
 
-    fn advance(&mut self, partition: TopicPartition, after: Cursor) {
-        self.positions.insert(partition.clone(), after);
-        self.moved.insert(partition);
+    /// The position moves with the group the input leads to, or with a later one. Returns what [`Owner::go_back`] takes.
+    fn advance(&mut self, partition: &TopicPartition, after: Cursor) -> (Option<Cursor>, bool) {
+        let before = match self.positions.get_mut(partition) {
+            Some(cursor) => Some(std::mem::replace(cursor, after)),
+            None => self.positions.insert(partition.clone(), after),
+        };
+        let moved = self.moved.contains(partition);
+        if !moved {
+            self.moved.insert(partition.clone());
+        }
         self.moved_inputs += 1;
+        (before, moved)
+    }
+
+    /// The input is not done with after all.
+    fn go_back(&mut self, partition: &TopicPartition, (before, moved): (Option<Cursor>, bool)) {
+        match before {
+            Some(cursor) => self.positions.insert(partition.clone(), cursor),
+            None => self.positions.remove(partition),
+        };
+        if !moved {
+            self.moved.remove(partition);
+        }
+        self.moved_inputs -= 1;
     }
 
     /// Whether the input is done with; `false` where it has to be offered again.
@@ -110,23 +150,14 @@ impl Owner {
         }
         let input = Input::Event(event);
         if !self.is_mine(partition, &input) {
-            self.advance(partition.clone(), after);
+            self.advance(partition, after);
             return Ok(true);
         }
-        let cause = Cause::of_event(event, format!("{partition}@{}", after.position - 1));
-        // The position moves with the group it leads to, or with a later one.
-        let before = (self.positions.get(partition).copied(), self.moved.contains(partition));
-        self.advance(partition.clone(), after);
+        let cause = Cause::of_event(event, Place::At(partition, after.position.saturating_sub(1)));
+        let before = self.advance(partition, after);
         let done = self.settle(input, cause, None, moment)?;
         if !done {
-            match before.0 {
-                Some(cursor) => self.positions.insert(partition.clone(), cursor),
-                None => self.positions.remove(partition),
-            };
-            if !before.1 {
-                self.moved.remove(partition);
-            }
-            self.moved_inputs -= 1;
+            self.go_back(partition, before);
         }
         Ok(done)
     }
@@ -134,8 +165,9 @@ impl Owner {
     /// Whether an event of an input topic is for this owner: wanted, and of a subject of this partition.
     fn is_mine(&self, partition: &TopicPartition, input: &Input<'_>) -> bool {
         let Input::Event(event) = input else { return true };
-        let wanted = self.description.inputs.iter().any(|spec| spec.topic == &*partition.topic && spec.wants(event.event_type()));
-        if !wanted || event.event_type().starts_with(reserved::PREFIX) {
+        let event_type = event.event_type();
+        let wanted = self.description.inputs.iter().any(|spec| spec.topic == &*partition.topic && spec.wants(event_type));
+        if !wanted || event_type.starts_with(reserved::PREFIX) {
             return false;
         }
         match event.target().filter(|_| !self.options.breaks(Mutation::TargetIgnored)) {
@@ -151,14 +183,14 @@ impl Owner {
                 return Ok(false);
             }
             let cause = Cause {
-                source: "timer".to_owned(),
+                source: "timer".into(),
                 // With what set it: a timer may be set again for a time at which it fired already.
-                id: format!("{subject}\u{0}{timer}\u{0}{due}\u{0}{set_by}"),
-                correlation: format!("timer/{subject}/{timer}"),
+                id: format!("{subject}\u{0}{timer}\u{0}{due}\u{0}{set_by}").into(),
+                correlation: format!("timer/{subject}/{timer}").into(),
                 trace: None,
                 time: due,
                 marks: vec![(TIMER_MARK, timer.clone())],
-                at: format!("timer {timer}"),
+                at: Place::Told(format!("timer {timer}").into()),
             };
             let input = Input::Timer { id: &timer, subject: &subject, due };
             let mut otherwise = Some(reserved::TIMER_FIRED);
@@ -171,40 +203,40 @@ impl Owner {
             }
             self.retry = (0, 0);
         }
-        self.advance(partition.clone(), after);
+        self.advance(partition, after);
         Ok(true)
     }
 
     fn decide_effect(&mut self, request_id: &str, outcome: &EffectOutcome, at: EventTime, moment: Moment) -> Result<bool, Error> {
         let Some(pending) = self.cache.effect(request_id)? else { return Ok(true) }; // no longer pending: dropped
         let cause = Cause {
-            source: "effect".to_owned(),
-            id: request_id.to_owned(),
-            correlation: pending.correlation,
+            source: "effect".into(),
+            id: request_id.into(),
+            correlation: pending.correlation.into(),
             trace: None,
             time: at,
             marks: vec![(EFFECT_MARK, request_id.to_owned())],
-            at: format!("effect {request_id}"),
+            at: Place::Told(format!("effect {request_id}").into()),
         };
         let input = Input::Effect { request_id, subject: &pending.subject, outcome, at };
         self.settle(input, cause, Some(reserved::EFFECT_SETTLED), moment)
     }
 
     /// Decides one input: emits its group, retries it later (`false`), or parks it. `otherwise` is emitted where nothing else is.
-    fn settle(&mut self, input: Input<'_>, cause: Cause, otherwise: Option<&'static str>, moment: Moment) -> Result<bool, Error> {
-        let subject = input.subject().to_owned();
-        if self.is_parked(&subject)? && !self.options.breaks(Mutation::ParkedOvertaken) {
+    fn settle(&mut self, input: Input<'_>, cause: Cause<'_>, otherwise: Option<&'static str>, moment: Moment) -> Result<bool, Error> {
+        let subject = input.subject();
+        if self.is_parked(subject)? && !self.options.breaks(Mutation::ParkedOvertaken) {
             self.park(input, &cause, format!("waits behind an earlier input of {subject} that is parked"), 0, moment)?;
             return Ok(true);
         }
-        let problem = match self.decide(&subject, input, &cause)? {
+        let problem = match self.decide(subject, input, &cause)? {
             Ok(drafts) if drafts.is_empty() && otherwise.is_none() => return Ok(true),
             Ok(drafts) => {
                 let drafts = match otherwise {
-                    Some(event_type) if drafts.is_empty() => vec![OwnDraft::reserved(event_type, &serde_json::json!({ "at": cause.at }))],
+                    Some(event_type) if drafts.is_empty() => vec![OwnDraft::reserved(event_type, &serde_json::json!({ "at": cause.at.to_string() }))],
                     _ => drafts,
                 };
-                match self.emit(&subject, &cause, drafts, moment)? {
+                match self.emit(subject, &cause, drafts, moment)? {
                     Ok(()) => return Ok(true),
                     Err(problem) => problem,
                 }
@@ -223,7 +255,7 @@ impl Owner {
     }
 
     /// Runs `decide` with panics turned into failures of this input. The outer error is the store's.
-    pub(super) fn decide(&mut self, subject: &str, input: Input<'_>, cause: &Cause) -> Result<Result<Vec<OwnDraft>, String>, Error> {
+    pub(super) fn decide(&mut self, subject: &str, input: Input<'_>, cause: &Cause<'_>) -> Result<Result<Vec<OwnDraft>, String>, Error> {
         let system = self.system.clone();
         let state = match self.cache.state(subject) {
             Ok(state) => state,
@@ -253,13 +285,13 @@ impl Owner {
     }
 
     /// [`Owner::emit`] of the runtime's own events, which no system can refuse.
-    pub(super) fn emit_own(&mut self, subject: &str, cause: &Cause, drafts: Vec<OwnDraft>, moment: Moment) -> Result<(), Error> {
+    pub(super) fn emit_own(&mut self, subject: &str, cause: &Cause<'_>, drafts: Vec<OwnDraft>, moment: Moment) -> Result<(), Error> {
         self.emit(subject, cause, drafts, moment)?.map_err(|_| Error::Internal("an event of the runtime's own was refused"))
     }
 
     /// Numbers a group, folds it into the overlay and adds it to the batch. What cannot be folded is refused before it is written:
     /// the inner error. The outer one is the store's, and the owner ends: half a group may be in the overlay.
-    pub(super) fn emit(&mut self, subject: &str, cause: &Cause, drafts: Vec<OwnDraft>, moment: Moment) -> Result<Result<(), String>, Error> {
+    pub(super) fn emit(&mut self, subject: &str, cause: &Cause<'_>, drafts: Vec<OwnDraft>, moment: Moment) -> Result<Result<(), String>, Error> {
         // On a copy first: an event that its own system cannot fold must not reach the log. The runtime's own are not folded by it.
         let folds = drafts.iter().any(|draft| !draft.event_type.starts_with(reserved::PREFIX));
         let mut trial = if folds { Some(self.cache.copy_of(subject)?) } else { None };
@@ -278,10 +310,10 @@ impl Owner {
             event.set(Attribute::Sequence, (first_sequence + index as u64).to_string());
             event.set(Attribute::InputIndex, format!("{}/{count}", index + 1));
             if !cause.correlation.is_empty() {
-                event.set(Attribute::CorrelationId, cause.correlation.clone());
+                event.set(Attribute::CorrelationId, cause.correlation.clone().into_owned());
             }
-            if let Some(trace) = &cause.trace {
-                event.set(Attribute::TraceParent, trace.clone());
+            if let Some(trace) = cause.trace {
+                event.set(Attribute::TraceParent, trace.to_owned());
             }
             if let Some(target) = draft.target {
                 event.set(Attribute::Target, target);

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tol_events::{Attribute, Event, EventTime, EventView, reserved};
 use tol_system::{EffectOutcome, Input};
 
-use super::decide::{Cause, OwnDraft};
+use super::decide::{Cause, OwnDraft, Place};
 use super::{Error, Moment, Owner};
 
 /// An input as it was, so that it can be decided again without reading its topic.
@@ -183,7 +183,7 @@ pub(super) struct RedriveFailed {
 
 impl Owner {
     /// Parks an input: an own event, and part of the state.
-    pub(super) fn park(&mut self, input: Input<'_>, cause: &Cause, error: String, attempts: u32, moment: Moment) -> Result<(), Error> {
+    pub(super) fn park(&mut self, input: Input<'_>, cause: &Cause<'_>, error: String, attempts: u32, moment: Moment) -> Result<(), Error> {
         let subject = input.subject().to_owned();
         let sequence = self.writer.peek_sequence();
         let parked = Parked {
@@ -194,8 +194,8 @@ impl Owner {
             order: sequence,
             error,
             attempts,
-            at: cause.at.clone(),
-            correlation: cause.correlation.clone(),
+            at: cause.at.to_string(),
+            correlation: cause.correlation.clone().into_owned(),
             time: cause.time,
             parked_at: None,
             redrives: 0,
@@ -215,14 +215,14 @@ impl Owner {
     }
 }
 
-impl Cause {
+impl<'a> Cause<'a> {
     /// The cause that an event is.
-    pub(super) fn of_event(event: EventView<'_>, at: String) -> Cause {
-        Cause {
-            source: event.source().to_owned(),
-            id: event.id().to_owned(),
-            correlation: event.correlation_id().to_owned(),
-            trace: event.attribute(Attribute::TraceParent).map(str::to_owned),
+    pub(super) fn of_event(event: EventView<'a>, at: Place<'a>) -> Self {
+        Self {
+            source: event.source().into(),
+            id: event.id().into(),
+            correlation: event.correlation_id().into(),
+            trace: event.attribute(Attribute::TraceParent),
             time: Input::Event(event).time(),
             marks: Vec::new(),
             at,

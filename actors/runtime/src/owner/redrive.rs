@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tol_events::{EncodedEvent, EventTime, reserved};
 use tol_system::Input;
 
-use super::decide::{Cause, OwnDraft};
+use super::decide::{Cause, OwnDraft, Place};
 use super::parking::{Parked, Recorded, RedriveFailed, Removed};
 use super::{Action, Error, Moment, Mutation, Owner, Ticket};
 
@@ -225,17 +225,17 @@ impl Owner {
     }
 }
 
-impl Cause {
+impl<'a> Cause<'a> {
     /// What an operator does about a dead letter.
-    fn of_operator(action: &str, parked: &Parked, id: String, time: EventTime) -> Cause {
-        Cause {
-            source: format!("{action}:{}", parked.system),
-            id,
-            correlation: parked.correlation.clone(),
+    fn of_operator(action: &str, parked: &'a Parked, id: String, time: EventTime) -> Self {
+        Self {
+            source: format!("{action}:{}", parked.system).into(),
+            id: id.into(),
+            correlation: parked.correlation.as_str().into(),
             trace: None,
             time,
             marks: Vec::new(),
-            at: parked.at.clone(),
+            at: Place::Told(parked.at.as_str().into()),
         }
     }
 }
