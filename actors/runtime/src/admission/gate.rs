@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tol_events::{Attribute, EventView, id, reserved};
 use tol_kafka::{Append, Appended, Batch, Cursor, Delivery, Position, TopicPartition};
 
+use super::candidate::SeenMap;
 use super::known::Known;
 use super::memory::{Memory, Seen, seen_change};
 use super::{Candidate, SeenKey, candidate};
@@ -20,12 +21,14 @@ pub enum GateAction {
     Append(u64, Append),
     /// Hand to the log, answer with [`Gate::claimed`].
     Claim(u64, Append),
-    /// A candidate of this ticket lies durably at this position. `fresh` tells it from a duplicate.
+    /// Candidates of this ticket lie durably in the log. `fresh` tells them from duplicates.
     Admitted {
         /// Whose.
         ticket: u64,
-        /// Where.
+        /// Where the last of them is.
         position: Position,
+        /// How many.
+        count: u64,
         /// Whether it was stored now.
         fresh: bool,
     },
@@ -58,7 +61,7 @@ pub struct Gate {
     lost: u32,
     nonce_seed: u64,
     /// Numbered and not committed: by key, where it will lie.
-    recent: HashMap<SeenKey, Seen>,
+    recent: SeenMap<Seen>,
     building: Vec<Candidate>,
     in_flight: Option<(u64, Vec<Candidate>)>,
     /// Those who asked for something that is in `recent` (E7).
@@ -101,7 +104,7 @@ impl Gate {
             claims: 0,
             lost: 0,
             nonce_seed,
-            recent: HashMap::new(),
+            recent: SeenMap::default(),
             building: Vec::new(),
             in_flight: None,
             followers: Vec::new(),
@@ -258,7 +261,7 @@ impl Gate {
             self.followers.push(Follower { key, content: seen.content, ticket });
             return None;
         }
-        Some(GateAction::Admitted { ticket, position: seen.position, fresh: false })
+        Some(GateAction::Admitted { ticket, position: seen.position, count: 1, fresh: false })
     }
 
     /// The log's answer to claim `number`; one to an earlier claim says nothing about this one.
@@ -306,7 +309,7 @@ impl Gate {
         let Some((_, candidates)) = self.in_flight.take() else { return Ok(Vec::new()) };
         let first = cursor.position - candidates.len() as u64;
         self.committed = cursor;
-        let mut actions = Vec::with_capacity(candidates.len());
+        let mut actions = Vec::new();
         for (offset, candidate) in candidates.iter().enumerate() {
             let position = first + offset as u64;
             self.recent.remove(&candidate.key);
@@ -314,7 +317,10 @@ impl Gate {
             if let Some((partition, at)) = candidate.inbox {
                 self.inbox.insert(partition, at);
             }
-            actions.push(GateAction::Admitted { ticket: candidate.ticket, position, fresh: true });
+            match actions.last_mut() {
+                Some(GateAction::Admitted { ticket, position: last, count, .. }) if *ticket == candidate.ticket => (*last, *count) = (position, *count + 1),
+                _ => actions.push(GateAction::Admitted { ticket: candidate.ticket, position, count: 1, fresh: true }),
+            }
         }
         // E7: whoever asked for one of these is answered now.
         let recent = &self.recent;
@@ -322,7 +328,7 @@ impl Gate {
         self.followers = waiting;
         for Follower { key, ticket, .. } in done {
             if let Some(offset) = candidates.iter().position(|candidate| candidate.key == key) {
-                actions.push(GateAction::Admitted { ticket, position: first + offset as u64, fresh: false });
+                actions.push(GateAction::Admitted { ticket, position: first + offset as u64, count: 1, fresh: false });
             }
         }
         Ok(actions)

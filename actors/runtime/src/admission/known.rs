@@ -1,11 +1,11 @@
 //! [`Known`]: the committed facts of one gate, found by their ids: those on their way to the store, those in it, and a [`Filter`] before it.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use tol_kafka::TopicPartition;
 
 use super::SeenKey;
+use super::candidate::SeenMap;
 use super::filter::{Budget, Filter};
 use super::memory::{Seen, read_seen, seen_change, seen_key};
 use crate::owner::{Error, Mutation, breaks};
@@ -22,9 +22,9 @@ pub(super) struct Known {
     store: Arc<dyn Store>,
     prefix: Vec<u8>,
     /// Committed and answered, not yet handed to the store.
-    unstored: HashMap<SeenKey, Seen>,
+    unstored: SeenMap<Seen>,
     /// Handed to the store by [`Known::take_unstored`], not yet there.
-    storing: HashMap<SeenKey, Seen>,
+    storing: SeenMap<Seen>,
     /// Holds all that was committed since this was opened, and the rows before `rest`.
     filter: Filter,
     budget: Budget,
@@ -45,8 +45,8 @@ impl Known {
         Self {
             store,
             prefix: format!("{partition}\u{0}").into_bytes(),
-            unstored: HashMap::new(),
-            storing: HashMap::new(),
+            unstored: SeenMap::default(),
+            storing: SeenMap::default(),
             filter: Filter::new(budget.clone()),
             budget,
             rest: if breaks(Mutation::FilterUnfilled) { Rest::Nothing } else { Rest::After(None) },

@@ -1,9 +1,10 @@
 //! Requests that a [`Machine`] took, until they are answered.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use tol_kafka::TopicPartition;
 
+use super::candidate::SeenMap;
 use super::gate::{Follower, GateAction};
 use super::machine::{Action, Machine};
 use super::request::{Published, Refusal, Request};
@@ -12,7 +13,7 @@ use crate::owner::{Error, Moment, Mutation, breaks};
 
 /// Who waits for how many facts.
 pub(super) struct Waiter<R> {
-    pub(super) remaining: usize,
+    pub(super) remaining: u64,
     pub(super) published: Published,
     pub(super) reply: R,
     pub(super) deadline_ms: u64,
@@ -35,7 +36,9 @@ impl<R> Machine<R> {
                 let seen = gate.lookup(&[candidate.key])?.first().copied().flatten();
                 match seen.filter(|_| !breaks(Mutation::OfferedBlindly)) {
                     Some(seen) if seen.content != candidate.content => contradicted.push(candidate.ticket),
-                    Some(seen) => actions.push(GateAction::Admitted { ticket: candidate.ticket, position: seen.position, fresh: true }),
+                    Some(seen) => {
+                        actions.push(GateAction::Admitted { ticket: candidate.ticket, position: seen.position, count: 1, fresh: true });
+                    }
                     None => gate.admit(candidate),
                 }
             }
@@ -68,7 +71,10 @@ impl<R> Machine<R> {
         {
             let Some(request) = self.queue.front() else { break };
             let elsewhere = self.assigned.as_ref().is_some_and(|own| request.candidates.iter().any(|candidate| !own.contains(&candidate.to.partition)));
-            let ready = request.candidates.iter().all(|candidate| self.gates.get(&candidate.to).is_some_and(Gate::is_active)) && self.unsettled.is_empty();
+            // On a node that owns all, nobody's gate has to be looked for.
+            let open = self.gates.values().all(Gate::is_active)
+                || request.candidates.iter().all(|candidate| self.gates.get(&candidate.to).is_some_and(Gate::is_active));
+            let ready = open && self.unsettled.is_empty();
             let Some(request) = self.queue.pop_front_if(|_| ready || elsewhere) else { break };
             if elsewhere {
                 // It would hold up all behind it; whoever sent it finds the owner.
@@ -98,7 +104,7 @@ impl<R> Machine<R> {
             return Ok(Some(request));
         }
         let Request { candidates, ids, reply, .. } = request;
-        let mut within: HashMap<SeenKey, u64> = HashMap::with_capacity(candidates.len());
+        let mut within: SeenMap<u64> = SeenMap::with_capacity_and_hasher(candidates.len(), Default::default());
         for (index, (candidate, seen)) in candidates.iter().zip(&known).enumerate() {
             let earlier = seen.map(|seen| (seen.content, format!("{}@{}", candidate.to, seen.position)));
             let same_request = within.get(&candidate.key).map(|content| (*content, "this request".to_owned()));
@@ -111,23 +117,25 @@ impl<R> Machine<R> {
             }
             within.insert(candidate.key, candidate.content);
         }
+        let repeats = within.len() < candidates.len();
         self.next_ticket += 1;
         let ticket = self.next_ticket;
-        let waiter = Waiter { remaining: candidates.len(), published: Published::default(), reply, deadline_ms: moment.now_ms + self.options.timeout_ms };
+        let waiter =
+            Waiter { remaining: candidates.len() as u64, published: Published::default(), reply, deadline_ms: moment.now_ms + self.options.timeout_ms };
         self.waiters.insert(ticket, waiter);
         let mut actions = Vec::new();
         for (mut candidate, seen) in candidates.into_iter().zip(known) {
-            let partition = candidate.to.clone();
-            let Some(gate) = self.gates.get_mut(&partition) else { continue };
+            let Some(gate) = self.gates.get_mut(&candidate.to) else { continue };
             let seen = match seen {
                 Some(seen) => Some(seen),
                 // Two equal events in one request.
-                None => gate.recent_of(candidate.key),
+                None if repeats => gate.recent_of(candidate.key),
+                None => None,
             };
             let taken = candidate.inbox.is_some_and(|(inbox, at)| gate.inbox_position(inbox).is_some_and(|last| at <= last));
             match seen {
-                Some(seen) => actions.extend(gate.follow(candidate.key, seen, ticket).map(|action| (partition, action))),
-                None if taken => actions.push((partition, GateAction::Admitted { ticket, position: 0, fresh: false })),
+                Some(seen) => actions.extend(gate.follow(candidate.key, seen, ticket).map(|action| (candidate.to, action))),
+                None if taken => actions.push((candidate.to, GateAction::Admitted { ticket, position: 0, count: 1, fresh: false })),
                 None => {
                     candidate.ticket = ticket;
                     gate.admit(candidate);
@@ -159,13 +167,13 @@ impl<R> Machine<R> {
 
     pub(super) fn answer(&mut self, partition: &TopicPartition, actions: impl IntoIterator<Item = GateAction>) {
         for action in actions {
-            let GateAction::Admitted { ticket, position, fresh } = action else { continue };
+            let GateAction::Admitted { ticket, position, count, fresh } = action else { continue };
             let Some(waiter) = self.waiters.get_mut(&ticket) else { continue };
-            waiter.remaining -= 1;
+            waiter.remaining -= count;
             if fresh {
-                waiter.published.accepted += 1;
+                waiter.published.accepted += count;
             } else {
-                waiter.published.duplicates += 1;
+                waiter.published.duplicates += count;
             }
             let highest = waiter.published.positions.entry(partition.clone()).or_insert(position);
             *highest = (*highest).max(position);
