@@ -7,9 +7,8 @@ use std::time::{Duration, Instant};
 
 use tol_kafka::EventLog;
 use tol_runtime::clock::Ticker;
-use tol_runtime::control::Done;
+use tol_runtime::control::{ControlGate, Done};
 use tol_runtime::owner::Moment;
-use tol_runtime::stop::StopGate;
 
 /// How often `control` is read at least.
 const ROUND: Duration = Duration::from_millis(25);
@@ -24,7 +23,7 @@ pub(crate) struct ControlLine {
 }
 
 impl ControlLine {
-    pub(crate) fn new(log: Arc<dyn EventLog>, gate: StopGate, node: String) -> Self {
+    pub(crate) fn new(log: Arc<dyn EventLog>, gate: ControlGate, node: String) -> Self {
         let line = tol_runtime::control::ControlLine::new(log, gate, &node);
         Self { line, owns_clock: AtomicBool::new(false), stopping: AtomicBool::new(false), rounds: AtomicU64::new(0) }
     }

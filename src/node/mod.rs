@@ -41,8 +41,8 @@ use tol_kafka::EventLog;
 use tol_projections::index::EventIndex;
 use tol_projections::{ProjectionEngine, RocksStore};
 use tol_runtime::admission::AdmissionHandle;
+use tol_runtime::control::ControlGate;
 use tol_runtime::effects::Pool;
-use tol_runtime::stop::StopGate;
 use tol_runtime::supervision::RootHandle;
 
 use crate::flags::FlagServer;
@@ -60,7 +60,7 @@ pub struct Node {
     open: OnceLock<Arc<Open>>,
     closing: AtomicBool,
     started: Instant,
-    gate: StopGate,
+    gate: ControlGate,
     /// Serves from before the log is there until after it is gone.
     flags: Arc<FlagServer>,
 }
@@ -95,7 +95,7 @@ impl Node {
             open: OnceLock::new(),
             closing: AtomicBool::new(false),
             started: Instant::now(),
-            gate: StopGate::default(),
+            gate: ControlGate::default(),
             flags: Arc::default(),
         }
     }

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tol_system::EffectOutcome;
 
+use crate::control::{ControlGate, Permit};
 use crate::owner::PendingEffect;
-use crate::stop::{Permit, StopGate};
 
 /// Does one kind of effect. Blocking; called on threads of the pool.
 pub trait Runner: Send + Sync + 'static {
@@ -59,7 +59,7 @@ impl EffectQueue {
     }
 
     /// The next effect to run, if one may start now. It is under way until its permit is dropped.
-    pub fn next(&mut self, gate: &StopGate, now_ms: u64) -> Option<(Job, Permit)> {
+    pub fn next(&mut self, gate: &ControlGate, now_ms: u64) -> Option<(Job, Permit)> {
         if self.waiting.is_empty() {
             return None;
         }
@@ -95,7 +95,7 @@ const TRIES: u32 = 3;
 
 impl Pool {
     /// Starts `threads` threads. `started` is the zero of the monotonic clock of the gate's lease.
-    pub fn start(threads: usize, runners: BTreeMap<String, Arc<dyn Runner>>, gate: StopGate, started: Instant, ended: Ended) -> Self {
+    pub fn start(threads: usize, runners: BTreeMap<String, Arc<dyn Runner>>, gate: ControlGate, started: Instant, ended: Ended) -> Self {
         let pool = Self { queue: Arc::default() };
         let runners = Arc::new(runners);
         for number in 0..threads {
@@ -133,7 +133,7 @@ impl Pool {
     }
 
     /// The next job, once the gate lets effects start. `None` when closed.
-    fn next(&self, gate: &StopGate, started: Instant) -> Option<(Job, Permit)> {
+    fn next(&self, gate: &ControlGate, started: Instant) -> Option<(Job, Permit)> {
         let mut queue = self.lock();
         loop {
             if queue.closed {
@@ -148,7 +148,7 @@ impl Pool {
     }
 }
 
-fn run(runners: &BTreeMap<String, Arc<dyn Runner>>, id: &str, effect: &PendingEffect, permit: Permit, gate: &StopGate, started: Instant) -> EffectOutcome {
+fn run(runners: &BTreeMap<String, Arc<dyn Runner>>, id: &str, effect: &PendingEffect, permit: Permit, gate: &ControlGate, started: Instant) -> EffectOutcome {
     let Some(runner) = runners.get(&effect.request.runner) else {
         return EffectOutcome::Failed(format!("there is no effect runner called {}", effect.request.runner));
     };
@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn nothing_starts_during_a_stop_and_each_request_runs_once() {
-        let gate = StopGate::default();
+        let gate = ControlGate::default();
         gate.renew(u64::MAX);
         gate.engage("test", "me", EventTime::default());
         let (sender, results) = mpsc::channel();

@@ -5,11 +5,10 @@
 //! * [`admission`] — the one door for facts
 //! * [`background`] — which threads yield to which
 //! * [`clock`] — ticks that drive timers
-//! * [`control`] — stops and releases, from and to every node
+//! * [`control`] — stops and releases, pauses and resumptions, from and to every node, and the gate that follows them
 //! * [`effects`] — the only way out
 //! * [`driver`] — runs an owner against a log
 //! * [`simulation`] — a whole cluster under a seed, with everything going wrong
-//! * [`stop`] — the emergency stop
 //! * [`supervision`] — systems as actors, restarted, degraded, replaced
 //! * [`store`] — the [`Store`](store::Store) trait and its in-memory twin
 
@@ -21,7 +20,6 @@ pub mod driver;
 pub mod effects;
 pub mod owner;
 pub mod simulation;
-pub mod stop;
 pub mod store;
 pub mod supervision;
 pub mod writer;

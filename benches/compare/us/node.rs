@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use tol_kafka::{EventLog, KafkaLog, KafkaOptions, TopicPartition, TopicSpec};
 use tol_projections::{RocksStore, StoreOptions};
+use tol_runtime::control::ControlGate;
 use tol_runtime::owner::{Options, Parked, PendingEffect};
-use tol_runtime::stop::StopGate;
 use tol_runtime::supervision::actor::{Environment, Outlet};
 use tol_runtime::supervision::{Command, Limits, Registered, Root, RootHandle, RootOptions};
 use tol_system::erase;
@@ -66,7 +66,7 @@ impl Running {
     pub fn start(log: Arc<dyn EventLog>, data: &Path, partitions: u32, systems: &[&'static str]) -> anyhow::Result<Self> {
         std::fs::create_dir_all(data)?;
         let store = Arc::new(RocksStore::open(&data.join("projections"), &StoreOptions::default())?);
-        let gate = StopGate::default();
+        let gate = ControlGate::default();
         gate.renew(u64::MAX);
         let environment = Environment {
             log: log.clone(),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tol_events::EventTime;
 use tol_kafka::TopicPartition;
-use tol_runtime::stop::StopGate;
+use tol_runtime::control::ControlGate;
 use tol_runtime::supervision::actor::Question;
 use tol_runtime::supervision::machine::State;
 use tol_runtime::supervision::{Command, root};
@@ -158,7 +158,7 @@ pub(super) async fn record(open: &Open, name: &str, control: Control, by: &str) 
 }
 
 /// Does on this node what an operator wants: carries a restart out, or waits until a recorded pause or resumption holds.
-pub(super) async fn follow(open: &Open, gate: &StopGate, name: String, control: Control, by: String) -> Result<SystemStatus, Problem> {
+pub(super) async fn follow(open: &Open, gate: &ControlGate, name: String, control: Control, by: String) -> Result<SystemStatus, Problem> {
     let before = found(open, &name)?;
     tracing::info!(system = name, ?control, by, "an operator steps in");
     if control == Control::Restart && !open.root.order(&name, root::Order::Restart) {

@@ -41,7 +41,7 @@ pub use options::{Error, Options};
 pub use parking::{Parked, Recorded};
 pub use redrive::{Answered, Redrive, Redriven, Stayed};
 
-use crate::stop::{Seat, StopGate};
+use crate::control::{ControlGate, Seat};
 use crate::store::Store;
 use crate::writer::{Identity, Phase, Writer};
 
@@ -280,7 +280,7 @@ impl Owner {
     }
 
     /// Heeds the emergency stop between two decisions, not only between two steps.
-    pub fn heed(&mut self, gate: &StopGate) {
+    pub fn heed(&mut self, gate: &ControlGate) {
         self.seat = Some(gate.seat(self.description.name));
     }
 

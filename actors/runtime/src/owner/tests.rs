@@ -434,7 +434,7 @@ fn nothing_is_decided_while_stopped_or_paused() {
 #[test]
 fn a_stop_takes_hold_between_two_decisions_of_a_batch() {
     let mut stage = Stage::new();
-    let gate = StopGate::default();
+    let gate = ControlGate::default();
     gate.renew(u64::MAX);
     stage.fact("f1", "customer/a", json!({ "emit": 1 }));
     let mut driver = stage.open(1);

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tol_events::{Event, EventTime, EventView};
 use tol_system::{AnySystem, Decision, Description, EffectOutcome, Error, Evolution, Input, InputSpec, System, erase};
 
-use crate::stop::StopGate;
+use crate::control::ControlGate;
 
 use super::rules::{self, Cause, Kind, Memory, Poison, Told, plan};
 
@@ -21,7 +21,7 @@ pub(super) struct World {
     pub hung: AtomicBool,
     pub subjects: u64,
     /// A gate that closes while a driver decides, and after how many more decisions.
-    closing: Mutex<Option<(StopGate, u32)>>,
+    closing: Mutex<Option<(ControlGate, u32)>>,
     tries: Mutex<BTreeMap<(Kind, String), u32>>,
     violations: Mutex<Vec<String>>,
 }
@@ -40,7 +40,7 @@ impl World {
     }
 
     /// Has this gate close in the middle of the next step.
-    pub(super) fn close_after(&self, closing: Option<(StopGate, u32)>) {
+    pub(super) fn close_after(&self, closing: Option<(ControlGate, u32)>) {
         *self.closing.lock().unwrap_or_else(PoisonError::into_inner) = closing;
     }
 

@@ -11,9 +11,9 @@ use tol_events::EventTime;
 use tol_kafka::{EventLog, Position, TopicPartition};
 use tol_system::{AnySystem, Description, EffectOutcome, Parameters, QueryError};
 
+use crate::control::ControlGate;
 use crate::driver::{Driver, Output};
 use crate::owner::{Answered, Counts, Moment, Options, Parked, PendingEffect, Redrive};
-use crate::stop::StopGate;
 use crate::store::Store;
 use crate::writer::Phase;
 
@@ -167,7 +167,7 @@ pub struct Environment {
     /// The node's URL.
     pub node: String,
     /// The emergency stop.
-    pub gate: StopGate,
+    pub gate: ControlGate,
     /// Effects and copies.
     pub outlet: Arc<dyn Outlet>,
     /// Limits of owners.

@@ -25,10 +25,10 @@ use super::systems::{World, system};
 use crate::admission::{AdmissionOptions, Published, Refusal};
 use crate::clock::Ticker;
 use crate::control::ControlLine;
+use crate::control::{ControlGate, Permit};
 use crate::driver::{Driver, Output};
 use crate::effects::{EffectQueue, Job};
 use crate::owner::{Error, Moment, Options};
-use crate::stop::{Permit, StopGate};
 use crate::store::MemoryStore;
 use door::{Disk, Door, Pump};
 use operators::Promised;
@@ -61,7 +61,7 @@ pub(super) struct Node {
     ticker: Option<Ticker>,
     /// How much its wall clock is ahead.
     skew_ms: i64,
-    gate: StopGate,
+    gate: ControlGate,
     line: Option<ControlLine>,
     queue: EffectQueue,
     /// A job between two tries has no permit.
@@ -222,7 +222,7 @@ impl Cluster {
                 pumps: BTreeMap::new(),
                 ticker: None,
                 skew_ms: cluster.random.random_range(-5_000..5_000),
-                gate: StopGate::default(),
+                gate: ControlGate::default(),
                 line: None,
                 queue: EffectQueue::default(),
                 running: Vec::new(),

@@ -8,9 +8,9 @@ use tol_system::EffectOutcome;
 
 use super::super::rules::{self, Kind};
 use super::{Cluster, Outcome};
+use crate::control::ControlGate;
 use crate::control::ControlLine;
 use crate::effects::EffectQueue;
-use crate::stop::StopGate;
 
 /// How long effects may start after `control` was read to its end.
 const LEASE_MS: u64 = 500;
@@ -44,7 +44,7 @@ impl Cluster {
     pub(super) fn open_line(&mut self, node: usize) {
         let now_ms = self.now_ms;
         let place = &mut self.nodes[node];
-        place.gate = StopGate::default();
+        place.gate = ControlGate::default();
         place.line = Some(ControlLine::new(place.log.clone(), place.gate.clone(), &place.name));
         place.stand = Stand { since_ms: now_ms, ..Stand::default() };
     }

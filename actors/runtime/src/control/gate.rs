@@ -1,5 +1,5 @@
-//! The emergency stop of this node: engaged at once where it was asked for, and wherever `control` says so. Also which systems are paused.
-//! Effects start only under a short lease, renewed by reading the end of `control`.
+//! What one node may do now: the emergency stop, engaged at once where it was asked for and wherever `control` says so, and the systems
+//! that are paused. Effects start only under a short lease, renewed by reading the end of `control`.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -25,7 +25,7 @@ pub struct StopState {
 
 /// Shared by everything that decides or acts. Cheap to clone and to ask.
 #[derive(Clone, Debug)]
-pub struct StopGate {
+pub struct ControlGate {
     inner: Arc<Inner>,
 }
 
@@ -55,13 +55,13 @@ struct Place {
 /// Where an owner sits down to decide, for those to see who wait until nobody does.
 #[derive(Debug)]
 pub(crate) struct Seat {
-    gate: StopGate,
+    gate: ControlGate,
     place: Arc<Place>,
 }
 
 impl Seat {
     /// Taken until the answer is dropped. It is taken before the gate is looked at: once the gate is closed and
-    /// [`StopGate::deciding`] did not name the system, it decides nothing.
+    /// [`ControlGate::deciding`] did not name the system, it decides nothing.
     pub(crate) fn take(&self) -> Taken {
         self.place.deciding.store(!breaks(Mutation::DecisionsUncounted), Ordering::SeqCst);
         Taken(self.place.clone())
@@ -86,7 +86,7 @@ impl Drop for Taken {
 /// An effect that may run; it has ended when this is dropped.
 #[derive(Debug)]
 pub struct Permit {
-    gate: StopGate,
+    gate: ControlGate,
 }
 
 impl Drop for Permit {
@@ -95,7 +95,7 @@ impl Drop for Permit {
     }
 }
 
-impl Default for StopGate {
+impl Default for ControlGate {
     fn default() -> Self {
         let state = StopState { engaged: false, reason: None, by: None, since: None };
         Self {
@@ -113,7 +113,7 @@ impl Default for StopGate {
     }
 }
 
-impl StopGate {
+impl ControlGate {
     /// Whether nothing may be decided now: engaged, or `control` was not read yet.
     pub fn is_closed(&self) -> bool {
         self.inner.engaged.load(Ordering::SeqCst) || !(self.inner.informed.load(Ordering::Acquire) || breaks(Mutation::StopForgotten))
@@ -126,7 +126,7 @@ impl StopGate {
     }
 
     /// Lets one effect start, if it may. It is counted before the gate is looked at: once the gate is closed and
-    /// [`StopGate::effects`] was 0, no effect runs and none starts.
+    /// [`ControlGate::effects`] was 0, no effect runs and none starts.
     pub fn permit(&self, now_ms: u64) -> Option<Permit> {
         self.inner.effects.fetch_add(1, Ordering::SeqCst);
         let permit = Permit { gate: self.clone() };
@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn closed_until_informed_and_while_engaged() {
-        let gate = StopGate::default();
+        let gate = ControlGate::default();
         assert!(gate.is_closed());
         gate.renew(100);
         assert!(!gate.is_closed() && gate.may_act(99) && !gate.may_act(100));

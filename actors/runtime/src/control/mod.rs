@@ -1,4 +1,9 @@
 //! The `control` topic: stops and releases, pauses and resumptions, which any node may append and every node reads. No thread and no clock of its own.
+//!
+//! * [`ControlLine`] — one node's end of the topic
+//! * [`ControlGate`] — what it says, for all that decides or acts on that node
+
+mod gate;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,7 +12,8 @@ use tol_events::{Attribute, DomainEvent, Event, EventTime, tree};
 use tol_kafka::{Append, Cursor, Delivery, EventLog, Reader, Record, TopicPartition};
 
 use crate::owner::{Mutation, breaks};
-use crate::stop::StopGate;
+pub(crate) use gate::Seat;
+pub use gate::{ControlGate, Permit, StopState};
 
 /// Called once with whether the record is in the log.
 pub type Done = Box<dyn FnOnce(Result<(), String>) + Send>;
@@ -23,7 +29,7 @@ struct Awaited {
 /// One node's end of `control`.
 pub struct ControlLine {
     log: Arc<dyn EventLog>,
-    gate: StopGate,
+    gate: ControlGate,
     source: String,
     /// While there is one, what is read before it says nothing any more.
     awaited: Mutex<Option<Awaited>>,
@@ -40,7 +46,7 @@ fn topic() -> TopicPartition {
 
 impl ControlLine {
     /// Reads from the first record on: nothing is decided before the first [`ControlLine::read`] went through.
-    pub fn new(log: Arc<dyn EventLog>, gate: StopGate, node: &str) -> Self {
+    pub fn new(log: Arc<dyn EventLog>, gate: ControlGate, node: &str) -> Self {
         let reader = Mutex::new(Reader::resume(topic(), Cursor::default()));
         Self { log, gate, source: format!("/nodes/{node}"), awaited: Mutex::default(), reader }
     }
@@ -124,7 +130,7 @@ impl ControlLine {
                 let read = reader.read(&batch, &mut |delivery| {
                     if let Delivery::Group { events, .. } = delivery {
                         for (_, event) in events {
-                            if StopGate::is_of_a_system(event) {
+                            if ControlGate::is_of_a_system(event) {
                                 self.gate.fold(*event);
                                 continue;
                             }
@@ -161,7 +167,7 @@ mod tests {
         let log = MemoryLog::new(1, Faults { auto: true, ..Faults::default() });
         log.ensure_topics(&[TopicSpec { name: "control".into(), partitions: 1, retention: None }]).unwrap();
         let node = |name: &str| {
-            let gate = StopGate::default();
+            let gate = ControlGate::default();
             (ControlLine::new(log.client(name), gate.clone(), name), gate)
         };
         let say = |line: &ControlLine, id: &str, system: &str, paused| {
@@ -190,7 +196,7 @@ mod tests {
     fn a_stop_that_the_log_refused_is_recorded_when_the_log_is_back() {
         let log = MemoryLog::new(1, Faults { auto: true, ..Faults::default() });
         log.ensure_topics(&[TopicSpec { name: "control".into(), partitions: 1, retention: None }]).unwrap();
-        let (gate, other) = (StopGate::default(), StopGate::default());
+        let (gate, other) = (ControlGate::default(), ControlGate::default());
         let line = ControlLine::new(log.client("a"), gate.clone(), "a");
         let other_line = ControlLine::new(log.client("b"), other.clone(), "b");
         log.set_reachable(false);
