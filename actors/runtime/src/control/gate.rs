@@ -69,7 +69,7 @@ impl Seat {
 
     /// Whether its system may decide nothing now.
     pub(crate) fn is_closed(&self) -> bool {
-        self.gate.is_closed() || self.gate.is_paused(&self.place.system)
+        self.gate.is_closed() || (self.gate.is_paused(&self.place.system) && !breaks(Mutation::PauseUnheeded))
     }
 }
 
@@ -212,7 +212,7 @@ impl ControlGate {
             reserved::STOP_ENGAGED => self.engage(&said.reason, &said.by, time),
             reserved::STOP_RELEASED => self.release(&said.reason, &said.by, time),
             reserved::SYSTEM_PAUSED => self.pause(said.system, true),
-            reserved::SYSTEM_RESUMED => self.pause(said.system, false),
+            reserved::SYSTEM_RESUMED if !breaks(Mutation::ResumeLost) => self.pause(said.system, false),
             _ => {}
         }
     }

@@ -130,7 +130,7 @@ impl ControlLine {
                 let read = reader.read(&batch, &mut |delivery| {
                     if let Delivery::Group { events, .. } = delivery {
                         for (_, event) in events {
-                            if ControlGate::is_of_a_system(event) {
+                            if ControlGate::is_of_a_system(event) && !breaks(Mutation::PauseHidden) {
                                 self.gate.fold(*event);
                                 continue;
                             }

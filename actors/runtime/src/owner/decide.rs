@@ -77,7 +77,7 @@ impl OwnDraft {
 impl Owner {
     /// Decides what waits, as far as one batch goes.
     pub(super) fn decide_waiting(&mut self, moment: Moment) -> Result<(), Error> {
-        while self.building.records.len() < self.options.batch_events && moment.now_ms >= self.retry.1 && !self.is_halted() {
+        while self.building.records.len() < self.options.batch_events && moment.now_ms >= self.retry.1 && !self.is_halted_by_now() {
             let Some(front) = self.waiting.pop_front() else { break };
             let done = match &front {
                 Waiting::Moved { partition, after } => {
@@ -179,7 +179,7 @@ impl Owner {
     /// Fires every timer that is due at a tick, in (due, subject, id) order.
     fn decide_timers(&mut self, now: EventTime, partition: &TopicPartition, after: Cursor, moment: Moment) -> Result<bool, Error> {
         while let Some(DueTimer { due, subject, id: timer, set_by }) = self.cache.due_timer(now)? {
-            if self.building.records.len() >= self.options.batch_events || moment.now_ms < self.retry.1 || self.is_halted() {
+            if self.building.records.len() >= self.options.batch_events || moment.now_ms < self.retry.1 || self.is_halted_by_now() {
                 return Ok(false);
             }
             let cause = Cause {

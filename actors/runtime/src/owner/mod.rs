@@ -128,7 +128,6 @@ pub struct Owner {
     writer: Writer,
     /// Whether this node is to own the partition.
     assigned: bool,
-    paused: bool,
     claim_position: Option<Position>,
     readers: BTreeMap<TopicPartition, Reader>,
     waiting: VecDeque<Waiting>,
@@ -152,7 +151,7 @@ pub struct Owner {
     claim_at_ms: u64,
     nonce_seed: u64,
     last_problem: Option<String>,
-    /// Looked at before each decision, so that a stop does not wait for the end of a batch.
+    /// Looked at before each decision, so that a stop or a pause does not wait for the end of a batch.
     seat: Option<Seat>,
 }
 
@@ -200,7 +199,6 @@ impl Owner {
             meta,
             unwritten: false,
             assigned: false,
-            paused: false,
             claim_position: None,
             readers: BTreeMap::new(),
             waiting: VecDeque::new(),
@@ -279,18 +277,19 @@ impl Owner {
         self.assigned = assigned;
     }
 
-    /// Heeds the emergency stop between two decisions, not only between two steps.
+    /// Heeds the emergency stop and pauses: before each decision, not only between two steps.
     pub fn heed(&mut self, gate: &ControlGate) {
         self.seat = Some(gate.seat(self.description.name));
     }
 
+    /// Whether it may decide nothing now.
     fn is_halted(&self) -> bool {
-        self.seat.as_ref().is_some_and(Seat::is_closed) && !self.options.breaks(Mutation::StopHeededLate)
+        self.seat.as_ref().is_some_and(Seat::is_closed)
     }
 
-    /// Stops deciding until resumed; what is in flight ends.
-    pub fn pause(&mut self, paused: bool) {
-        self.paused = paused;
+    /// [`Owner::is_halted`], asked between two decisions.
+    fn is_halted_by_now(&self) -> bool {
+        self.is_halted() && !self.options.breaks(Mutation::StopHeededLate)
     }
 
     /// Where to read its own topic, if it wants to: not while it is active.
@@ -413,9 +412,9 @@ impl Owner {
         partitions
     }
 
-    /// The inputs it wants to read now, and from where. None while it has enough waiting (bounded), or is not active.
+    /// The inputs it wants to read now, and from where. None while it has enough waiting (bounded), may decide nothing, or is not active.
     pub fn read_inputs_from(&self) -> Vec<(TopicPartition, Position)> {
-        if !self.writer.is_active() || !self.waiting.is_empty() || self.paused {
+        if !self.writer.is_active() || !self.waiting.is_empty() || self.is_halted() {
             return Vec::new();
         }
         self.readers.values().map(|reader| (reader.topic_partition().clone(), reader.next())).collect()
@@ -477,10 +476,12 @@ impl Owner {
             }
         }
         if self.writer.is_active() {
-            if !moment.stopped && !self.paused {
+            if !moment.stopped {
                 let _taken = self.seat.as_ref().map(Seat::take);
-                self.redrive_waiting(moment)?;
-                self.decide_waiting(moment)?;
+                if !self.is_halted() {
+                    self.redrive_waiting(moment)?;
+                    self.decide_waiting(moment)?;
+                }
             }
             self.cut_batch()?;
         }

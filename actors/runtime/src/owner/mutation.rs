@@ -72,11 +72,17 @@ pub(crate) enum Mutation {
     StopIgnored,
     /// Decisions begin before `control` was read.
     StopForgotten,
-    /// The stop is heeded between two steps, not between two decisions.
+    /// Stops and pauses are heeded between two steps, not between two decisions.
     StopHeededLate,
+    /// Who sits down to decide does not ask whether its system is paused.
+    PauseUnheeded,
+    /// A node that reads of a resumption does not follow it.
+    ResumeLost,
+    /// A node that waits for its own stop to be recorded passes over pauses and resumptions, as it does over releases.
+    PauseHidden,
     /// Effects under way are not counted: a stop is answered while one runs.
     EffectsUncounted,
-    /// Decisions under way are not seen: a stop is answered while one is made.
+    /// Decisions under way are not seen: a stop or a pause is answered while one is made.
     DecisionsUncounted,
     /// A redrive tries again what failed in it.
     RedriveTwice,
@@ -99,7 +105,7 @@ pub(crate) enum Mutation {
 #[cfg(test)]
 impl Mutation {
     /// Those that the simulation notices. The last two are not among them: see the tests that say why.
-    pub(crate) const NOTICED: [Mutation; 42] = [
+    pub(crate) const NOTICED: [Mutation; 45] = [
         Mutation::ClaimNotExclusive,
         Mutation::GroupCompleted,
         Mutation::AcknowledgedAnywhere,
@@ -134,6 +140,9 @@ impl Mutation {
         Mutation::StopIgnored,
         Mutation::StopForgotten,
         Mutation::StopHeededLate,
+        Mutation::PauseUnheeded,
+        Mutation::ResumeLost,
+        Mutation::PauseHidden,
         Mutation::EffectsUncounted,
         Mutation::DecisionsUncounted,
         Mutation::RedriveTwice,

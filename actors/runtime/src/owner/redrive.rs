@@ -159,7 +159,7 @@ impl Owner {
                 if order > what.through && !self.options.breaks(Mutation::RedriveBeyond) {
                     return Ok(true);
                 }
-                if self.building.records.len() >= self.options.batch_events || self.is_halted() {
+                if self.building.records.len() >= self.options.batch_events || self.is_halted_by_now() {
                     return Ok(false);
                 }
                 let parked: Parked = serde_json::from_slice(&row).map_err(|_| Error::Internal("a parked input does not read"))?;

@@ -3,7 +3,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use serde_json::{Value, json};
 use tol_events::reserved::{OWNER_CLAIMED, OwnerClaimed};
-use tol_events::{Attribute, Event, EventView, reserved};
+use tol_events::tree::{SystemPaused, SystemResumed};
+use tol_events::{Attribute, DomainEvent, Event, EventView, reserved};
 use tol_kafka::{EventLog, Faults, MemoryLog, TopicSpec};
 use tol_system::{Decision, Evolution, Input, InputSpec, System, erase};
 
@@ -417,16 +418,21 @@ fn an_owner_whose_cache_was_taken_over_ends() {
 #[test]
 fn nothing_is_decided_while_stopped_or_paused() {
     let mut stage = Stage::new();
+    let gate = ControlGate::default();
+    gate.renew(u64::MAX);
     let mut driver = stage.open(1);
+    driver.owner_mut().heed(&gate);
     stage.settle(&mut driver);
     stage.fact("f1", "customer/a", json!({ "emit": 1 }));
     stage.stopped = true;
     stage.settle(&mut driver);
     stage.stopped = false;
-    driver.owner_mut().pause(true);
+    let says = |event: Event| gate.fold(event.encode().view());
+    says(SystemPaused { system: "puppet".into(), by: "ann".into() }.to_event("1", "/nodes/a").unwrap());
     stage.settle(&mut driver);
-    assert_eq!(stage.puppet.decided.load(Ordering::Relaxed), 0);
-    driver.owner_mut().pause(false);
+    assert_eq!((stage.puppet.decided.load(Ordering::Relaxed), gate.deciding().len()), (0, 0));
+    assert!(driver.owner().read_inputs_from().is_empty(), "who may decide nothing needs no inputs");
+    says(SystemResumed { system: "puppet".into(), by: "ann".into() }.to_event("2", "/nodes/a").unwrap());
     stage.settle(&mut driver);
     assert_eq!(stage.names(), ["f1"]);
 }

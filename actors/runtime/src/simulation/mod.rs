@@ -78,6 +78,8 @@ pub struct Stats {
     pub refused: usize,
     /// Requests that sent again what was stored.
     pub repeated: usize,
+    /// Pauses of systems, and those of them that a node read while that system decided.
+    pub pauses: (usize, usize),
     /// Events of the guest.
     pub of_guest: usize,
 }
@@ -97,6 +99,8 @@ impl std::ops::AddAssign for Stats {
         self.facts += other.facts;
         self.refused += other.refused;
         self.repeated += other.repeated;
+        self.pauses.0 += other.pauses.0;
+        self.pauses.1 += other.pauses.1;
         self.of_guest += other.of_guest;
     }
 }
@@ -191,6 +195,7 @@ fn check(cluster: &mut Cluster) -> Result<Stats, String> {
     stats.discarded = findings.discarded.len();
     stats.timers = findings.timers;
     stats.effects = findings.effects;
+    stats.pauses = cluster.pauses.counts();
     stats.of_guest = findings.of_guest;
     Ok(stats)
 }

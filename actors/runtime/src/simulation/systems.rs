@@ -11,17 +11,26 @@ use crate::control::ControlGate;
 
 use super::rules::{self, Cause, Kind, Memory, Poison, Told, plan};
 
+/// Something that takes hold while a driver decides, after which it must decide no more.
+pub(super) struct Closing {
+    /// What its node asks before each decision.
+    pub gate: ControlGate,
+    /// After how many more decisions.
+    pub left: u32,
+    /// Has it take hold.
+    pub close: Box<dyn FnMut() + Send>,
+}
+
 /// What the systems and the schedule share.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct World {
     pub healed: AtomicBool,
-    /// The node that steps now is under the emergency stop.
+    /// The node that steps now is under the emergency stop, or the system of the driver that steps is paused there.
     pub stopped: AtomicBool,
     /// The driver that steps now had its cache taken over: what it folds is mixed up, and must never be written.
     pub hung: AtomicBool,
     pub subjects: u64,
-    /// A gate that closes while a driver decides, and after how many more decisions.
-    closing: Mutex<Option<(ControlGate, u32)>>,
+    closing: Mutex<Option<Closing>>,
     tries: Mutex<BTreeMap<(Kind, String), u32>>,
     violations: Mutex<Vec<String>>,
 }
@@ -39,28 +48,28 @@ impl World {
         self.violations.lock().unwrap_or_else(PoisonError::into_inner).first().cloned()
     }
 
-    /// Has this gate close in the middle of the next step.
-    pub(super) fn close_after(&self, closing: Option<(ControlGate, u32)>) {
+    /// What takes hold in the middle of the next step.
+    pub(super) fn close_after(&self, closing: Option<Closing>) {
         *self.closing.lock().unwrap_or_else(PoisonError::into_inner) = closing;
     }
 
     /// Whether that happened.
     pub(super) fn closed(&self) -> bool {
-        self.closing.lock().unwrap_or_else(PoisonError::into_inner).take().is_some_and(|(_, left)| left == 0)
+        self.closing.lock().unwrap_or_else(PoisonError::into_inner).take().is_some_and(|closing| closing.left == 0)
     }
 
     /// One decision; whether none is allowed any more.
     fn count_decision(&self, kind: Kind) -> bool {
         match &mut *self.closing.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some((_, 0)) => true,
-            Some((gate, _)) if !gate.deciding().contains(kind.name()) => {
-                self.violation(format!("a stop would be answered while {} decides", kind.name()));
+            Some(Closing { left: 0, .. }) => true,
+            Some(closing) if !closing.gate.deciding().contains(kind.name()) => {
+                self.violation(format!("a stop or a pause would be answered while {} decides", kind.name()));
                 false
             }
-            Some((gate, left)) => {
-                *left -= 1;
-                if *left == 0 {
-                    gate.engage("a test", "another node", EventTime::default());
+            Some(closing) => {
+                closing.left -= 1;
+                if closing.left == 0 {
+                    (closing.close)();
                 }
                 false
             }
@@ -68,10 +77,10 @@ impl World {
         }
     }
 
-    /// What a system meets when it decides this: poison as it acts now, or none. Nobody may decide during a stop.
+    /// What a system meets when it decides this: poison as it acts now, or none. Nobody may decide during a stop, nor who is paused.
     pub(super) fn meet(&self, kind: Kind, cause: &Cause) -> Poison {
         if self.stopped.load(Ordering::Relaxed) | self.count_decision(kind) {
-            self.violation(format!("{} decided {} while stopped", kind.name(), cause.name()));
+            self.violation(format!("{} decided {} while stopped or paused", kind.name(), cause.name()));
         }
         let healed = self.healed.load(Ordering::Relaxed);
         match Poison::of(kind, cause) {

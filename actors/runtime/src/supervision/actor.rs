@@ -166,7 +166,7 @@ pub struct Environment {
     pub store: Arc<dyn Store>,
     /// The node's URL.
     pub node: String,
-    /// The emergency stop.
+    /// The emergency stop and pauses.
     pub gate: ControlGate,
     /// Effects and copies.
     pub outlet: Arc<dyn Outlet>,
@@ -232,8 +232,6 @@ impl SystemActor {
     fn turn(&mut self) -> Result<bool, String> {
         let until = Instant::now() + TURN;
         crate::store::check_current(self.session.as_ref()).map_err(|error| error.to_string())?;
-        let paused = self.environment.gate.is_paused(self.description.name);
-        self.drivers.iter_mut().for_each(|driver| driver.owner_mut().pause(paused));
         loop {
             let pending = std::mem::take(&mut *lock(&self.shared.pending));
             let wanted = |driver: &Driver| pending.all || pending.some.contains(&driver.owner().partition());

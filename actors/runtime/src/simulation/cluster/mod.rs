@@ -12,6 +12,7 @@ use tol_system::AnySystem;
 
 mod door;
 pub(super) mod operators;
+mod pauses;
 mod schedule;
 mod stops;
 
@@ -32,6 +33,7 @@ use crate::owner::{Error, Moment, Options};
 use crate::store::MemoryStore;
 use door::{Disk, Door, Pump};
 use operators::Promised;
+use pauses::Pauses;
 use stops::{Stand, Stops};
 
 /// A system's partition.
@@ -62,7 +64,7 @@ pub(super) struct Node {
     /// How much its wall clock is ahead.
     skew_ms: i64,
     gate: ControlGate,
-    line: Option<ControlLine>,
+    line: Option<Arc<ControlLine>>,
     queue: EffectQueue,
     /// A job between two tries has no permit.
     running: Vec<(Job, Option<Permit>)>,
@@ -100,6 +102,7 @@ pub(super) struct Cluster {
     /// Nodes that were not told yet that a partition number is theirs no more.
     untold: Vec<(usize, u32)>,
     stops: Stops,
+    pub pauses: Pauses,
     /// Every start: request, driver, epoch.
     starts: BTreeSet<(String, u64, u64)>,
     pub runs: BTreeMap<String, u32>,
@@ -195,6 +198,7 @@ impl Cluster {
             assignment: (0..partitions).map(|_| random.random_range(0..count)).collect(),
             untold: Vec::new(),
             stops: Stops::default(),
+            pauses: Pauses::default(),
             starts: BTreeSet::new(),
             runs: BTreeMap::new(),
             instances: 0,
@@ -328,10 +332,13 @@ impl Cluster {
     /// Steps one driver; whether it moved.
     fn step_driver(&mut self, node: usize, key: Key, hung: Option<usize>) -> Result<bool, String> {
         let moment = self.moment(node);
-        let stopped = moment.stopped || self.must_not_decide(node);
+        let stopped = moment.stopped || self.must_not_decide(node) || self.nodes[node].stand.paused.contains(&key.0);
         self.world.stopped.store(stopped, Ordering::Relaxed);
         self.world.hung.store(hung.is_some(), Ordering::Relaxed);
-        let closes = self.close_in_mid_step(node, stopped);
+        let stops = if stopped { None } else { self.stop_in_mid_step(node) };
+        let is_stop = stops.is_some();
+        let closing = if stopped || is_stop { stops } else { self.pause_in_mid_step(node, key.0) };
+        self.world.close_after(closing);
         let place = &mut self.nodes[node];
         let running = match hung {
             Some(at) => &mut place.hung[at].1,
@@ -344,8 +351,10 @@ impl Cluster {
         let result = running.driver.step(moment);
         let epoch = running.driver.owner().reader().epoch();
         self.world.stopped.store(false, Ordering::Relaxed);
-        if closes && self.world.closed() {
-            self.stop(node);
+        match self.world.closed() {
+            true if is_stop => self.stop(node),
+            true => self.paused_in_mid_step(node),
+            false => {}
         }
         let progress = match result {
             Ok(progress) => progress,

@@ -211,13 +211,7 @@ impl Cluster {
                 self.say(|| format!("n{node} disk full: {full}"));
                 self.nodes[node].store.full.store(full, Ordering::Relaxed);
             }
-            958..964 => {
-                if let (node, Some(key)) = self.pick()
-                    && let Some(running) = self.nodes[node].drivers.get_mut(&key)
-                {
-                    running.driver.owner_mut().pause(self.random.random_bool(0.5));
-                }
-            }
+            958..964 => self.pause_or_resume(),
             964.. if self.random.random_range(0..100) < rare => {
                 let node = self.random.random_range(0..self.nodes.len());
                 if self.nodes[node].up {
@@ -267,7 +261,6 @@ impl Cluster {
             if self.nodes[node].door.is_none() {
                 self.open_door(node)?;
             }
-            self.nodes[node].drivers.values_mut().for_each(|running| running.driver.owner_mut().pause(false));
         }
         for (node, partition) in std::mem::take(&mut self.untold) {
             self.tell(node, partition, false)?;
@@ -276,6 +269,7 @@ impl Cluster {
             self.tell(self.assignment[partition as usize], partition, true)?;
         }
         self.lift_stop()?;
+        self.resume_all()?;
         self.settle()?;
         // Twice, because what is redriven may set timers and request effects.
         for _ in 0..2 {

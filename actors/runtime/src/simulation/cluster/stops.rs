@@ -1,19 +1,22 @@
 //! Emergency stops and effects on the nodes, and what must not happen during a stop.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rand::Rng;
-use tol_kafka::{EventLog, TopicPartition};
+use tol_events::EventTime;
+use tol_kafka::{EventLog, Position, TopicPartition};
 use tol_system::EffectOutcome;
 
 use super::super::rules::{self, Kind};
+use super::super::systems::Closing;
 use super::{Cluster, Outcome};
 use crate::control::ControlGate;
 use crate::control::ControlLine;
 use crate::effects::EffectQueue;
 
 /// How long effects may start after `control` was read to its end.
-const LEASE_MS: u64 = 500;
+pub(super) const LEASE_MS: u64 = 500;
 
 /// What the model knows of one node.
 #[derive(Default)]
@@ -25,7 +28,13 @@ pub(super) struct Stand {
     /// When it started.
     since_ms: u64,
     /// Until when it does not come to reading `control`.
-    deaf_until_ms: u64,
+    pub(super) deaf_until_ms: u64,
+    /// It has read `control` to its end since it started.
+    informed: bool,
+    /// Where `control` ended when it last read it, or when it started.
+    pub(super) read_to: Position,
+    /// Systems that were paused there.
+    pub(super) paused: BTreeSet<Kind>,
 }
 
 /// What the model knows of all stops.
@@ -45,8 +54,9 @@ impl Cluster {
         let now_ms = self.now_ms;
         let place = &mut self.nodes[node];
         place.gate = ControlGate::default();
-        place.line = Some(ControlLine::new(place.log.clone(), place.gate.clone(), &place.name));
+        place.line = Some(Arc::new(ControlLine::new(place.log.clone(), place.gate.clone(), &place.name)));
         place.stand = Stand { since_ms: now_ms, ..Stand::default() };
+        self.is_bound_by_log(node);
     }
 
     pub(super) fn crash_line(&mut self, node: usize) {
@@ -65,9 +75,10 @@ impl Cluster {
         !ids.any(|id| id == stop) || !ids.any(|id| id.starts_with("release"))
     }
 
-    /// Since when this node must not decide, as the model says: a stop was engaged here, or recorded before the node started.
+    /// Whether this node must not decide, as the model says: it has not read `control` yet, or a stop was engaged here or recorded before it
+    /// started.
     pub(super) fn must_not_decide(&mut self, node: usize) -> bool {
-        self.bound_by(node, |recorded_ms, since_ms| recorded_ms < since_ms)
+        !self.nodes[node].stand.informed || self.bound_by(node, |recorded_ms, since_ms| recorded_ms < since_ms)
     }
 
     fn must_not_act(&mut self, node: usize) -> bool {
@@ -129,13 +140,15 @@ impl Cluster {
         self.say(|| format!("n{node} releases the stop {asked}"));
     }
 
-    /// Now and then another node's stop arrives while a driver of this one decides. Whether one may.
-    pub(super) fn close_in_mid_step(&mut self, node: usize, stopped: bool) -> bool {
+    /// Now and then another node's stop arrives while a driver of this one decides. Where one may.
+    pub(super) fn stop_in_mid_step(&mut self, node: usize) -> Option<Closing> {
         let place = &self.nodes[node];
-        let closes = !stopped && !self.healing && place.line.is_some() && self.random.random_bool(0.002);
-        let decisions = self.random.random_range(1..=3);
-        self.world.close_after(closes.then(|| (place.gate.clone(), decisions)));
-        closes
+        if self.healing || place.line.is_none() || !self.random.random_bool(0.002) {
+            return None;
+        }
+        let (gate, engaged) = (place.gate.clone(), place.gate.clone());
+        let close = move || engaged.engage("a test", "another node", EventTime::default());
+        Some(Closing { gate, left: self.random.random_range(1..=3), close: Box::new(close) })
     }
 
     /// The stop that was engaged here is answered as soon as no effect is under way. (Between two steps nobody decides.)
@@ -150,8 +163,8 @@ impl Cluster {
         self.answer_stop(node);
         // Now and then the lease is older than the read.
         let before_ms = self.now_ms.saturating_sub(self.random.random_range(0..50));
-        if let Some(line) = self.nodes[node].line.as_ref().filter(|_| self.now_ms >= self.nodes[node].stand.deaf_until_ms) {
-            let _ = line.read(before_ms, LEASE_MS); // one that cannot read has no lease
+        if self.now_ms >= self.nodes[node].stand.deaf_until_ms {
+            let _ = self.read_line(node, before_ms); // one that cannot read has no lease
         }
         Ok(())
     }
@@ -223,7 +236,7 @@ impl Cluster {
     pub(super) fn settle_effects(&mut self) -> Result<bool, String> {
         let mut moved = false;
         for node in 0..self.nodes.len() {
-            self.read_line(node)?;
+            self.read_line(node, self.now_ms)?;
             while self.start_effect_on(node)? {
                 moved = true;
             }
@@ -235,11 +248,13 @@ impl Cluster {
         Ok(moved)
     }
 
-    fn read_line(&mut self, node: usize) -> Outcome {
-        match &self.nodes[node].line {
-            Some(line) => line.read(self.now_ms, LEASE_MS),
-            None => Ok(()),
-        }
+    /// A node reads `control` to its end, with the lease counted from `before_ms` on.
+    pub(super) fn read_line(&mut self, node: usize, before_ms: u64) -> Outcome {
+        let Some(line) = &self.nodes[node].line else { return Ok(()) };
+        line.read(before_ms, LEASE_MS)?;
+        self.nodes[node].stand.informed = true;
+        self.is_bound_by_log(node);
+        Ok(())
     }
 
     /// Whatever was stopped goes on.
@@ -247,7 +262,7 @@ impl Cluster {
         for _ in 0..100 {
             // What a node that crashed had on its way may land yet.
             self.log.run_all();
-            (0..self.nodes.len()).try_for_each(|node| self.read_line(node))?;
+            (0..self.nodes.len()).try_for_each(|node| self.read_line(node, self.now_ms))?;
             if !self.nodes.iter().any(|node| node.gate.is_closed()) && self.log.pending() == 0 {
                 return Ok(());
             }
