@@ -5,6 +5,8 @@
 //! * `cache` — what it remembers, and the overlay of what is not committed
 //! * `commit` — claims, batches, and what the log's answers mean
 //! * `decide` — inputs to groups of own events
+//! * `follow` — its own topic while it is not active
+//! * `inputs` — what waits to be decided
 //! * `fold` — own events read back into the cache
 //! * `options` — limits, and why an owner ends
 //! * `parking` — inputs that failed
@@ -15,6 +17,8 @@ mod cache;
 mod commit;
 mod decide;
 mod fold;
+mod follow;
+mod inputs;
 mod letters;
 mod mutation;
 mod options;
@@ -28,7 +32,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use tol_events::EventTime;
-use tol_kafka::{Append, Batch, Cursor, Delivery, Position, Reader, Record, TopicPartition};
+use tol_kafka::{Append, Batch, Cursor, Position, Reader, Record, TopicPartition};
 use tol_system::{AnySystem, Description, EffectOutcome, Parameters, QueryError};
 
 pub use cache::{Cache, DueTimer, Meta, PendingEffect, Positions};
@@ -218,21 +222,6 @@ impl Owner {
         })
     }
 
-    /// Starts over with an empty cache: what it names is not in the log (E10). Call before reading, when the log ends below
-    /// [`Owner::read_own_from`] or does not hold [`Owner::last_event`].
-    ///
-    /// # Errors
-    /// The store failed.
-    pub fn forget(&mut self) -> Result<(), Error> {
-        self.cache.clear()?;
-        self.meta = Meta { log: self.meta.log.clone(), ..Meta::default() };
-        self.unwritten = false;
-        self.positions.clear();
-        self.recorded.clear();
-        self.writer.reset(Cursor::default());
-        Ok(())
-    }
-
     /// The own topic partition.
     pub fn own(&self) -> &TopicPartition {
         self.writer.partition()
@@ -290,163 +279,6 @@ impl Owner {
     /// [`Owner::is_halted`], asked between two decisions.
     fn is_halted_by_now(&self) -> bool {
         self.is_halted() && !self.options.breaks(Mutation::StopHeededLate)
-    }
-
-    /// Where to read its own topic, if it wants to: not while it is active.
-    pub fn read_own_from(&self) -> Option<Position> {
-        (!self.writer.is_active()).then(|| self.writer.read_from())
-    }
-
-    /// Takes a batch of its own topic. What was folded is written when it has come to much, when there is nothing more to read
-    /// ([`Owner::rest`]), and before it becomes active: from then on all that is in memory only may be dropped (E6).
-    ///
-    /// # Errors
-    /// The owner ends: its topic cannot be read or folded.
-    pub fn take_own(&mut self, batch: &Arc<Batch>) -> Result<(), Error> {
-        if self.writer.is_active() {
-            return Ok(());
-        }
-        let mut failed: Option<Error> = None;
-        {
-            let Self { writer, cache, meta, system, .. } = self;
-            let own = writer.partition().clone();
-            let stopped = writer.take_own(batch, &mut |delivery| {
-                let Delivery::Group { events, first_sequence, .. } = delivery else { return Ok(()) };
-                for (offset, (position, event)) in events.iter().enumerate() {
-                    if let Err(problem) = fold::fold(cache, meta, system.as_ref(), *event, *position, first_sequence + offset as u64) {
-                        let text = problem.to_string();
-                        failed = Some(match problem {
-                            Error::System(_) => Error::Fold { partition: own.clone(), position: *position, problem: text.clone() },
-                            other => other,
-                        });
-                        return Err(text);
-                    }
-                }
-                Ok(())
-            });
-            if let Err(stop) = stopped {
-                // Rows of an owner that took the cache over are no reason to say that the log cannot be folded.
-                cache.check_token()?;
-                return Err(failed.unwrap_or(Error::Stopped(stop)));
-            }
-        }
-        self.meta.own = self.stored(self.writer.reader());
-        self.unwritten = true;
-        let active = self.writer.is_active() && !self.options.breaks(Mutation::ActiveUnwritten);
-        if active || self.cache.changed_bytes() >= self.options.unwritten_bytes {
-            self.write_folded()?;
-        } else if self.options.breaks(Mutation::PositionsBeforeRows) {
-            self.write(cache::Cut::default())?;
-        }
-        self.positions = self.meta.inputs.clone();
-        self.recorded = self.meta.inputs.clone();
-        if self.writer.is_active() {
-            self.begin()?;
-        }
-        Ok(())
-    }
-
-    /// Its own topic has nothing more for now: writes what was folded, so that who looks at the cache from outside, and who opens it next,
-    /// finds it.
-    ///
-    /// # Errors
-    /// The owner ends: the store failed or it lost its cache.
-    pub fn rest(&mut self) -> Result<(), Error> {
-        if self.unwritten && !self.writer.is_active() { self.write_folded() } else { Ok(()) }
-    }
-
-    /// Bytes folded and not written yet, roughly.
-    pub fn unwritten_bytes(&self) -> usize {
-        if self.unwritten { self.cache.changed_bytes() } else { 0 }
-    }
-
-    /// State and positions as they were folded, in one write (E5).
-    fn write_folded(&mut self) -> Result<(), Error> {
-        let cut = self.cache.cut_at_once()?;
-        self.unwritten = false;
-        self.write(cut)
-    }
-
-    /// What a reader has done with (E5).
-    fn stored(&self, reader: &Reader) -> Cursor {
-        let cursor = reader.cursor();
-        if self.options.breaks(Mutation::HeldSkipped) { Cursor { position: reader.next(), ..cursor } } else { cursor }
-    }
-
-    /// It just became active: inputs go on where the log says (E5), pending effects run again.
-    fn begin(&mut self) -> Result<(), Error> {
-        self.lost = 0;
-        self.claim_position = None;
-        self.readers.clear();
-        for (topic, partition) in self.input_partitions() {
-            let partition = TopicPartition::new(topic, partition);
-            let mut cursor = self.meta.inputs.get(&partition).copied().unwrap_or_default();
-            if self.options.breaks(Mutation::FilterForgotten) {
-                cursor = Cursor { position: cursor.position, ..Cursor::default() };
-            }
-            self.readers.insert(partition.clone(), Reader::resume(partition, cursor));
-        }
-        for (request_id, effect) in self.cache.effects()? {
-            if self.options.breaks(Mutation::EffectsForgotten) {
-                break;
-            }
-            self.actions.push(Action::StartEffect(request_id, effect));
-        }
-        Ok(())
-    }
-
-    fn input_partitions(&self) -> Vec<(&'static str, u32)> {
-        let mut partitions = Vec::new();
-        for spec in &self.description.inputs {
-            if spec.topic.ends_with(".events") {
-                // An event there may be meant for a subject of ours from whichever partition it was written to.
-                partitions.extend((0..self.options.partitions).map(|partition| (spec.topic, partition)));
-            } else {
-                let single = matches!(spec.topic, "clock" | "control");
-                partitions.push((spec.topic, if single { 0 } else { self.partition }));
-            }
-        }
-        if !self.description.inputs.iter().any(|spec| spec.topic == "clock") {
-            partitions.push(("clock", 0));
-        }
-        partitions
-    }
-
-    /// The inputs it wants to read now, and from where. None while it has enough waiting (bounded), may decide nothing, or is not active.
-    pub fn read_inputs_from(&self) -> Vec<(TopicPartition, Position)> {
-        if !self.writer.is_active() || !self.waiting.is_empty() || self.is_halted() {
-            return Vec::new();
-        }
-        self.readers.values().map(|reader| (reader.topic_partition().clone(), reader.next())).collect()
-    }
-
-    /// Takes a batch of an input.
-    ///
-    /// # Errors
-    /// The owner ends: the input cannot be read on.
-    pub fn take_input(&mut self, batch: &Arc<Batch>) -> Result<(), Error> {
-        let Some(reader) = self.readers.get_mut(batch.topic_partition()) else { return Ok(()) };
-        let (waiting, mut last) = (&mut self.waiting, reader.cursor());
-        let kept = self.kept.entry(batch.topic_partition().clone()).or_default();
-        kept.push(batch.clone());
-        reader.read(batch, &mut |delivery| {
-            if let Delivery::Group { events, epoch, first_sequence } = delivery {
-                for (offset, (position, _)) in events.iter().enumerate() {
-                    let sequence = if epoch == 0 { 0 } else { first_sequence + offset as u64 };
-                    last = Cursor { position: position + 1, epoch, sequence };
-                    let home = kept.iter().rev().find(|batch| batch.base() <= *position && *position < batch.end()).unwrap_or(batch);
-                    waiting.push_back(Waiting::Event { batch: home.clone(), index: position.saturating_sub(home.base()) as usize, after: last });
-                }
-            }
-            Ok(())
-        })?;
-        let after = reader.cursor();
-        // While a group is held, what lies before it is still needed.
-        kept.retain(|batch| batch.end() > after.position);
-        if after != last {
-            waiting.push_back(Waiting::Moved { partition: batch.topic_partition().clone(), after });
-        }
-        Ok(())
     }
 
     /// Takes an effect's result. One that is no longer pending is dropped.

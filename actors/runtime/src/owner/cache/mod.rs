@@ -2,14 +2,23 @@
 //!
 //! All of it is the fold of the owner's own topic partition. Rows live in the [`Store`]; what was decided and is not yet
 //! committed lives in an overlay that can be dropped (E6). [`Cache::cut`] takes the overlay's changes as they are now (E8).
+//!
+//! * `effects`, `parked`, `timers` — rows other than states
+
+mod effects;
+mod parked;
+mod timers;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tol_events::EventTime;
 use tol_kafka::{Cursor, TopicPartition};
-use tol_system::{AnySystem, Description, EffectRequest, State};
+use tol_system::{AnySystem, Description, State};
+
+pub use effects::PendingEffect;
+pub(super) use parked::parked_prefix;
+pub use timers::DueTimer;
 
 use super::Error;
 use crate::store::{Change, Row, Store, Table};
@@ -35,30 +44,6 @@ pub struct Meta {
     pub last_position: u64,
     /// Input positions as the own events say (E9).
     pub inputs: Positions,
-}
-
-/// A pending effect.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PendingEffect {
-    /// The subject it was requested for.
-    pub subject: String,
-    /// What to do.
-    pub request: EffectRequest,
-    /// The request's correlation.
-    pub correlation: String,
-}
-
-/// A timer whose time has come.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DueTimer {
-    /// When it was due.
-    pub due: EventTime,
-    /// The subject it was set for.
-    pub subject: String,
-    /// Its name.
-    pub id: String,
-    /// The event that set it.
-    pub set_by: String,
 }
 
 /// The cache of one owner.
@@ -134,11 +119,6 @@ pub(super) fn prefix_of(description: &Description, partition: u32) -> Vec<u8> {
 /// Where its [`Meta`] lies.
 pub(super) fn meta_key_of(prefix: &[u8]) -> Vec<u8> {
     key(b"owner\0", b'm', &[prefix])
-}
-
-/// Where its parked inputs lie.
-pub(super) fn parked_prefix(prefix: &[u8]) -> Vec<u8> {
-    key(prefix, b'p', &[])
 }
 
 impl Cache {
@@ -296,141 +276,6 @@ impl Cache {
         Ok(system.copy_state(self.state(subject)?))
     }
 
-    /// Sets, moves or cancels a timer. `set` is when it is due and the id of the event that set it, which tells this firing from another
-    /// of the same name at the same time.
-    ///
-    /// # Errors
-    /// The store failed.
-    pub fn set_timer(&mut self, subject: &str, id: &str, set: Option<(EventTime, &str)>) -> Result<(), Error> {
-        let by_name = key(&self.prefix, b'u', &[subject.as_bytes(), id.as_bytes()]);
-        if let Some(old) = self.row(&by_name)? {
-            let old_due: [u8; 8] = old.as_slice().try_into().map_err(|_| Error::Internal("a timer's row is not 8 bytes"))?;
-            self.rows.insert(self.timer_key(old_due, subject, id), None);
-        }
-        let row = set.map(|(due, setter)| {
-            let due = ordered(due);
-            self.rows.insert(self.timer_key(due, subject, id), Some(setter.as_bytes().to_vec()));
-            due.to_vec()
-        });
-        self.rows.insert(by_name, row);
-        Ok(())
-    }
-
-    fn timer_key(&self, due: [u8; 8], subject: &str, id: &str) -> Vec<u8> {
-        let mut row = key(&self.prefix, b't', &[&due]);
-        row.extend_from_slice(subject.as_bytes());
-        row.push(0);
-        row.extend_from_slice(id.as_bytes());
-        row
-    }
-
-    /// The first timer in (due, subject, id) order, if it is due at `now`.
-    ///
-    /// # Errors
-    /// The store failed.
-    pub fn due_timer(&self, now: EventTime) -> Result<Option<DueTimer>, Error> {
-        let prefix = key(&self.prefix, b't', &[]);
-        let Some((row, setter)) = self.rows_below(&prefix, 1)?.into_iter().next() else { return Ok(None) };
-        let malformed = Error::Internal("a timer's key does not read");
-        let rest = row.get(prefix.len()..).ok_or(malformed)?;
-        let (due, name) = rest.split_at_checked(8).ok_or(Error::Internal("a timer's key is too short"))?;
-        let due = unordered(due.try_into().map_err(|_| Error::Internal("a timer's key is too short"))?);
-        if due > now {
-            return Ok(None);
-        }
-        let name = std::str::from_utf8(name).map_err(|_| Error::Internal("a timer's name is not UTF-8"))?;
-        let (subject, id) = name.split_once('\0').ok_or(Error::Internal("a timer's key has no id"))?;
-        let set_by = String::from_utf8(setter).map_err(|_| Error::Internal("a timer's setter is not UTF-8"))?;
-        Ok(Some(DueTimer { due, subject: subject.to_owned(), id: id.to_owned(), set_by }))
-    }
-
-    /// Adds or removes a pending effect.
-    ///
-    /// # Errors
-    /// It does not serialise.
-    pub fn set_effect(&mut self, request_id: &str, effect: Option<&PendingEffect>) -> Result<(), Error> {
-        let row = effect.map(serde_json::to_vec).transpose().map_err(|_| Error::Internal("an effect does not serialise"))?;
-        self.rows.insert(key(&self.prefix, b'e', &[request_id.as_bytes()]), row);
-        Ok(())
-    }
-
-    /// A pending effect.
-    ///
-    /// # Errors
-    /// The store failed.
-    pub fn effect(&self, request_id: &str) -> Result<Option<PendingEffect>, Error> {
-        let row = self.row(&key(&self.prefix, b'e', &[request_id.as_bytes()]))?;
-        Ok(row.and_then(|row| serde_json::from_slice(&row).ok()))
-    }
-
-    /// All pending effects by request id.
-    ///
-    /// # Errors
-    /// The store failed.
-    pub fn effects(&self) -> Result<Vec<(String, PendingEffect)>, Error> {
-        let prefix = key(&self.prefix, b'e', &[]);
-        let rows = self.rows_below(&prefix, usize::MAX / 2)?;
-        Ok(rows
-            .into_iter()
-            .filter_map(|(row, value)| Some((String::from_utf8(row[prefix.len()..].to_vec()).ok()?, serde_json::from_slice(&value).ok()?)))
-            .collect())
-    }
-
-    fn parked_key(&self, subject: &str, position: u64) -> Vec<u8> {
-        key(&self.prefix, b'p', &[subject.as_bytes(), &position.to_be_bytes()])
-    }
-
-    /// Adds or removes a parked input; `order` is its own event's sequence.
-    pub fn set_parked(&mut self, subject: &str, order: u64, row: Option<Vec<u8>>) {
-        self.none_parked &= row.is_none();
-        self.rows.insert(self.parked_key(subject, order), row);
-    }
-
-    /// A parked input's row.
-    ///
-    /// # Errors
-    /// The store failed.
-    pub fn parked_row(&self, subject: &str, order: u64) -> Result<Option<Vec<u8>>, Error> {
-        self.row(&self.parked_key(subject, order))
-    }
-
-    /// The parked inputs of a subject in order, at most `limit`, as (order, row).
-    ///
-    /// # Errors
-    /// The store failed.
-    pub fn parked_of(&self, subject: &str, limit: usize) -> Result<Vec<(u64, Vec<u8>)>, Error> {
-        let prefix = key(&self.prefix, b'p', &[subject.as_bytes(), b""]);
-        let rows = self.rows_below(&prefix, limit)?;
-        Ok(rows.into_iter().filter_map(|(row, value)| Some((u64::from_be_bytes(row.get(prefix.len()..)?.try_into().ok()?), value))).collect())
-    }
-
-    /// Whether inputs of this subject are parked.
-    ///
-    /// # Errors
-    /// The store failed.
-    pub fn is_parked(&mut self, subject: &str) -> Result<bool, Error> {
-        if !self.none_parked {
-            self.none_parked = self.parked(1)?.is_empty();
-        }
-        if self.none_parked {
-            return Ok(false);
-        }
-        // Many of one subject may be parked in one batch: the first in the overlay tells, without a copy of them all.
-        let prefix = key(&self.prefix, b'p', &[subject.as_bytes(), b""]);
-        if self.rows.range(prefix.clone()..).take_while(|(key, _)| key.starts_with(&prefix)).any(|(_, row)| row.is_some()) {
-            return Ok(true);
-        }
-        Ok(!self.parked_of(subject, 1)?.is_empty())
-    }
-
-    /// All parked inputs, by subject and order, at most `limit` rows.
-    ///
-    /// # Errors
-    /// The store failed.
-    pub fn parked(&self, limit: usize) -> Result<Vec<Vec<u8>>, Error> {
-        Ok(self.rows_below(&parked_prefix(&self.prefix), limit)?.into_iter().map(|(_, row)| row).collect())
-    }
-
     /// Subjects with a state, after `after`, at most `limit`: committed ones only.
     ///
     /// # Errors
@@ -484,13 +329,4 @@ impl Cache {
         self.cut.clear();
         Ok(())
     }
-}
-
-/// Bytes that sort as the times do.
-fn ordered(time: EventTime) -> [u8; 8] {
-    ((time.as_micros() as u64) ^ (1 << 63)).to_be_bytes()
-}
-
-fn unordered(bytes: [u8; 8]) -> EventTime {
-    EventTime::from_micros((u64::from_be_bytes(bytes) ^ (1 << 63)) as i64)
 }

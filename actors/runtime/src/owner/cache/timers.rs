@@ -1,0 +1,78 @@
+//! Timers: a row by time, in which they come due, and one by name.
+
+use tol_events::EventTime;
+
+use super::{Cache, key};
+use crate::owner::Error;
+
+/// A timer whose time has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DueTimer {
+    /// When it was due.
+    pub due: EventTime,
+    /// The subject it was set for.
+    pub subject: String,
+    /// Its name.
+    pub id: String,
+    /// The event that set it.
+    pub set_by: String,
+}
+
+impl Cache {
+    /// Sets, moves or cancels a timer. `set` is when it is due and the id of the event that set it, which tells this firing from another
+    /// of the same name at the same time.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn set_timer(&mut self, subject: &str, id: &str, set: Option<(EventTime, &str)>) -> Result<(), Error> {
+        let by_name = key(&self.prefix, b'u', &[subject.as_bytes(), id.as_bytes()]);
+        if let Some(old) = self.row(&by_name)? {
+            let old_due: [u8; 8] = old.as_slice().try_into().map_err(|_| Error::Internal("a timer's row is not 8 bytes"))?;
+            self.rows.insert(self.timer_key(old_due, subject, id), None);
+        }
+        let row = set.map(|(due, setter)| {
+            let due = ordered(due);
+            self.rows.insert(self.timer_key(due, subject, id), Some(setter.as_bytes().to_vec()));
+            due.to_vec()
+        });
+        self.rows.insert(by_name, row);
+        Ok(())
+    }
+
+    fn timer_key(&self, due: [u8; 8], subject: &str, id: &str) -> Vec<u8> {
+        let mut row = key(&self.prefix, b't', &[&due]);
+        row.extend_from_slice(subject.as_bytes());
+        row.push(0);
+        row.extend_from_slice(id.as_bytes());
+        row
+    }
+
+    /// The first timer in (due, subject, id) order, if it is due at `now`.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn due_timer(&self, now: EventTime) -> Result<Option<DueTimer>, Error> {
+        let prefix = key(&self.prefix, b't', &[]);
+        let Some((row, setter)) = self.rows_below(&prefix, 1)?.into_iter().next() else { return Ok(None) };
+        let malformed = Error::Internal("a timer's key does not read");
+        let rest = row.get(prefix.len()..).ok_or(malformed)?;
+        let (due, name) = rest.split_at_checked(8).ok_or(Error::Internal("a timer's key is too short"))?;
+        let due = unordered(due.try_into().map_err(|_| Error::Internal("a timer's key is too short"))?);
+        if due > now {
+            return Ok(None);
+        }
+        let name = std::str::from_utf8(name).map_err(|_| Error::Internal("a timer's name is not UTF-8"))?;
+        let (subject, id) = name.split_once('\0').ok_or(Error::Internal("a timer's key has no id"))?;
+        let set_by = String::from_utf8(setter).map_err(|_| Error::Internal("a timer's setter is not UTF-8"))?;
+        Ok(Some(DueTimer { due, subject: subject.to_owned(), id: id.to_owned(), set_by }))
+    }
+}
+
+/// Bytes that sort as the times do.
+fn ordered(time: EventTime) -> [u8; 8] {
+    ((time.as_micros() as u64) ^ (1 << 63)).to_be_bytes()
+}
+
+fn unordered(bytes: [u8; 8]) -> EventTime {
+    EventTime::from_micros((u64::from_be_bytes(bytes) ^ (1 << 63)) as i64)
+}
