@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -10,7 +9,9 @@ use tol_events::{Event, EventTime, id};
 use tol_kafka::{EventLog, Faults, MemoryClient, MemoryLog, TopicPartition, TopicSpec};
 use tol_system::AnySystem;
 
+mod beside;
 mod door;
+mod drivers;
 pub(super) mod operators;
 mod pauses;
 mod schedule;
@@ -19,7 +20,6 @@ mod stops;
 use super::client::Clients;
 use super::feed::{Feed, Splitting};
 use super::guest::{Companion, Guest, hosted};
-use super::oracle;
 use super::projection::Counting;
 use super::rules::{self, Kind};
 use super::systems::{World, system};
@@ -27,9 +27,9 @@ use crate::admission::{AdmissionOptions, Published, Refusal};
 use crate::clock::Ticker;
 use crate::control::ControlLine;
 use crate::control::{ControlGate, Permit};
-use crate::driver::{Driver, Output};
+use crate::driver::Driver;
 use crate::effects::{EffectQueue, Job};
-use crate::owner::{Error, Moment, Options};
+use crate::owner::{Moment, Options};
 use crate::store::MemoryStore;
 use door::{Disk, Door, Pump};
 use operators::Promised;
@@ -283,27 +283,6 @@ impl Cluster {
         }
     }
 
-    fn open(&mut self, node: usize, key: Key) -> Outcome {
-        self.instances += 1;
-        let seed = self.random.random();
-        let target = &self.nodes[node];
-        let opened =
-            Driver::open(self.system(key.0), key.1, &target.name, target.log.clone(), target.store.clone(), self.options.clone(), seed, Arc::new(|| {}));
-        let driver = match opened {
-            Ok(driver) => driver,
-            // The disk is full: somebody opens it again later.
-            Err(Error::Store(crate::store::Error::Failed(_))) => return Ok(()),
-            Err(error) => return Err(format!("open: {error}")),
-        };
-        let mut running = Running { driver, instance: self.instances };
-        running.driver.owner_mut().heed(&self.nodes[node].gate);
-        running.driver.owner_mut().assign(self.nodes[node].told.contains(&key.1));
-        if let Some(old) = self.nodes[node].drivers.insert(key, running) {
-            self.nodes[node].hung.push((key, old));
-        }
-        Ok(())
-    }
-
     fn open_all(&mut self, node: usize) -> Outcome {
         self.nodes[node].told = (0..self.partitions).filter(|partition| self.assignment[*partition as usize] == node).collect();
         self.open_line(node);
@@ -327,171 +306,6 @@ impl Cluster {
 
     fn wall(&self) -> EventTime {
         EventTime::from_micros(EPOCH_MICROS + self.now_ms as i64 * 1000)
-    }
-
-    /// Steps one driver; whether it moved.
-    fn step_driver(&mut self, node: usize, key: Key, hung: Option<usize>) -> Result<bool, String> {
-        let moment = self.moment(node);
-        let stopped = moment.stopped || self.must_not_decide(node) || self.nodes[node].stand.paused.contains(&key.0);
-        self.world.stopped.store(stopped, Ordering::Relaxed);
-        self.world.hung.store(hung.is_some(), Ordering::Relaxed);
-        let stops = if stopped { None } else { self.stop_in_mid_step(node) };
-        let is_stop = stops.is_some();
-        let closing = if stopped || is_stop { stops } else { self.pause_in_mid_step(node, key.0) };
-        self.world.close_after(closing);
-        let place = &mut self.nodes[node];
-        let running = match hung {
-            Some(at) => &mut place.hung[at].1,
-            None => match place.drivers.get_mut(&key) {
-                Some(running) => running,
-                None => return Ok(false),
-            },
-        };
-        let instance = running.instance;
-        let result = running.driver.step(moment);
-        let epoch = running.driver.owner().reader().epoch();
-        self.world.stopped.store(false, Ordering::Relaxed);
-        match self.world.closed() {
-            true if is_stop => self.stop(node),
-            true => self.paused_in_mid_step(node),
-            false => {}
-        }
-        let progress = match result {
-            Ok(progress) => progress,
-            Err(Error::Store(crate::store::Error::TokenLost(_))) if hung.is_some() => {
-                self.say(|| format!("n{node} {key:?} driver {instance} lost its token"));
-                if let Some(at) = hung {
-                    self.nodes[node].hung.remove(at);
-                }
-                self.open_tickets.retain(|_, (owner, _)| *owner != instance);
-                return Ok(true);
-            }
-            Err(Error::Store(crate::store::Error::Failed(_))) => {
-                self.say(|| format!("n{node} {key:?} driver {instance} ends: its disk is full"));
-                match hung {
-                    Some(at) => drop(self.nodes[node].hung.remove(at)),
-                    None => drop(self.nodes[node].drivers.remove(&key)),
-                }
-                self.open_tickets.retain(|_, (owner, _)| *owner != instance);
-                return Ok(true);
-            }
-            Err(error) => return Err(format!("n{node} {key:?}: the owner ended: {error}")),
-        };
-        if progress.moved {
-            self.say(|| format!("n{node} {key:?} driver {instance} stepped: {:?}", progress.outputs));
-        }
-        for output in progress.outputs {
-            match output {
-                Output::StartEffect(request, effect) => {
-                    if !self.starts.insert((request.clone(), instance, epoch)) {
-                        return Err(format!("{key:?}: effect {request} started twice by one owner"));
-                    }
-                    // E7, against the model's reading of the log as it is now.
-                    let own = TopicPartition::new(format!("{}.events", key.0.name()), key.1);
-                    let counts = oracle::accepted(&self.log, &own).is_ok_and(|groups| groups.iter().flatten().any(|event| event.id == request));
-                    if !counts && self.log.health().ready {
-                        return Err(format!("{key:?}: effect {request} started before its request was committed"));
-                    }
-                    self.nodes[node].queue.submit((key.0.name().to_owned(), key.1, request, effect));
-                }
-                Output::DeadLetter(_) => {}
-                Output::Answer(ticket, answer) => {
-                    let Some((_, asked)) = self.open_tickets.remove(&ticket) else {
-                        return Err(format!("ticket {ticket} was answered twice or never asked for"));
-                    };
-                    if let Ok(answer) = answer {
-                        self.promised.note(asked, answer);
-                    }
-                }
-            }
-        }
-        Ok(progress.moved)
-    }
-
-    /// The active owner of a partition: its node and its driver.
-    pub(super) fn owner(&self, key: Key) -> Result<(usize, &Driver), String> {
-        let node = self.assignment[key.1 as usize];
-        match self.nodes[node].drivers.get(&key) {
-            Some(running) if running.driver.owner().phase() == &crate::writer::Phase::Active => Ok((node, &running.driver)),
-            _ => Err(format!("{key:?} has no active owner")),
-        }
-    }
-
-    /// A driver that only follows, on a store of its own.
-    pub(super) fn replay(&self, key: Key, store: Arc<MemoryStore>) -> Result<Driver, String> {
-        let log: Arc<dyn EventLog> = Arc::new(self.log.clone());
-        let mut driver =
-            Driver::open(self.system(key.0), key.1, "replay", log, store, self.options.clone(), 1, Arc::new(|| {})).map_err(|error| error.to_string())?;
-        let moment = Moment { now_ms: self.now_ms, wall: self.wall(), stopped: false };
-        while driver.step(moment).map_err(|error| format!("replay of {key:?}: {error}"))?.moved {}
-        Ok(driver)
-    }
-
-    fn open_projections(&mut self, node: usize) -> Outcome {
-        let topics = [rules::FACTS, "sim-counter.events", "sim-worker.events"];
-        let of = topics.into_iter().flat_map(|topic| (0..self.partitions).map(move |partition| TopicPartition::new(topic, partition)));
-        let opened: Result<Vec<Counting>, String> = of.map(|of| Counting::open(of, &self.nodes[node].store.inner)).collect();
-        self.nodes[node].projections = opened?;
-        Ok(())
-    }
-
-    /// The projections of a node are folded anew, while everything else goes on.
-    fn rebuild(&mut self, node: usize) -> Outcome {
-        self.say(|| format!("n{node} rebuilds its projections"));
-        if let Some(companion) = &mut self.nodes[node].companion {
-            companion.rebuild();
-        }
-        if self.nodes[node].up && Counting::forget(self.nodes[node].store.as_ref()).is_ok() {
-            return self.open_projections(node);
-        }
-        Ok(())
-    }
-
-    /// A projection of a node folds on; one that cannot write begins again from what is stored.
-    fn step_projection(&mut self, node: usize, at: usize, bytes: usize) -> Result<bool, String> {
-        let place = &mut self.nodes[node];
-        let Some(projection) = place.projections.get_mut(at) else { return Ok(false) };
-        match projection.step(place.log.as_ref(), place.store.as_ref(), bytes) {
-            Err(_) if place.store.full.load(Ordering::Relaxed) => self.open_projections(node).map(|()| false),
-            other => other.map_err(|problem| format!("n{node}: a projection ended: {problem}")),
-        }
-    }
-
-    fn open_companion(&mut self, node: usize) -> Outcome {
-        // What crashed is closed before it is opened again.
-        self.nodes[node].companion = None;
-        let place = &self.nodes[node];
-        let opened = match &self.guest {
-            Some(guest) => guest.companion(&place.name, place.log.clone())?,
-            None => None,
-        };
-        self.nodes[node].companion = opened;
-        Ok(())
-    }
-
-    /// What a node runs beside its systems does a round; whether there may be more to do.
-    fn step_companion(&mut self, node: usize) -> Result<bool, String> {
-        match &mut self.nodes[node].companion {
-            Some(companion) => companion.step().map_err(|problem| format!("n{node}: {problem}")),
-            None => Ok(false),
-        }
-    }
-
-    /// What runs beside the systems holds what the log says.
-    pub(super) fn check_companions(&mut self) -> Outcome {
-        let mut events = Vec::new();
-        for partition in 0..self.partitions {
-            let own = TopicPartition::new(format!("{}.events", Kind::Guest.name()), partition);
-            if self.guest.is_some() {
-                events.extend(oracle::accepted(&self.log, &own)?.into_iter().flatten());
-            }
-        }
-        for (number, node) in self.nodes.iter_mut().enumerate() {
-            if let Some(companion) = &mut node.companion {
-                companion.check(&events).map_err(|problem| format!("n{number}: {problem}"))?;
-            }
-        }
-        Ok(())
     }
 
     /// Whether facts come from plain writers instead of clients.

@@ -1,46 +1,26 @@
 //! What must be in the log, from the facts and the rules alone: a plain model that shares no code with the owners.
 
+mod guest;
+mod parked;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde_json::Value;
 use tol_events::{id, reserved};
 use tol_kafka::{MemoryLog, TopicPartition};
 
-use super::cluster::operators::FORCED;
-use super::guest::{Again, Guest, Judge, Why};
+use super::guest::{Again, Guest};
 pub use super::history::Recorded;
 pub(super) use super::history::accepted;
 use super::rules::{self, Cause, Kind, Memory, Poison, plan};
+use guest::OfGuest;
+use parked::Parked;
 
 /// Where an input lies.
 #[derive(Clone, Debug)]
 struct Source {
     topic_partition: TopicPartition,
     event: Recorded,
-}
-
-/// A parked input.
-#[derive(Clone, Debug)]
-struct Parked {
-    id: String,
-    order: u64,
-    cause: Cause,
-    /// Redrives it failed again in.
-    failed_in: Vec<String>,
-}
-
-impl Parked {
-    /// What the event of a redrive says of who asked and why tells whether it should have tried this one.
-    fn may_be_redriven(&self, event: &Recorded, limit: u32) -> Result<(), String> {
-        let (by, reason) = (event.field("by")?, event.field("reason")?);
-        if self.failed_in.len() >= limit as usize && !by.is_empty() && by != FORCED {
-            return Err(format!("{} was redriven although it failed {} times", self.id, self.failed_in.len()));
-        }
-        match reason.strip_prefix("through ").map(str::parse::<u64>) {
-            Some(Ok(through)) if through < self.order => Err(format!("{} was redriven although it comes after {through}", self.id)),
-            _ => Ok(()),
-        }
-    }
 }
 
 /// What the model has to know of how a run was set up.
@@ -67,30 +47,6 @@ struct Model<'a> {
     last_used: BTreeMap<TopicPartition, u64>,
     positions: BTreeMap<String, (u64, u64, u64)>,
     guest: Option<OfGuest<'a>>,
-}
-
-/// What judges the guest.
-struct OfGuest<'a> {
-    judge: Box<dyn Judge>,
-    /// Where everything is decided once more.
-    again: Option<Again>,
-    /// Its facts in order, and how many of them lie behind the last that led to something.
-    facts: Vec<&'a Recorded>,
-    behind: usize,
-}
-
-impl OfGuest<'_> {
-    /// The facts before this position that led to nothing; then the next is decided.
-    fn pass(&mut self, until: u64, used: &BTreeSet<String>) -> Result<(), String> {
-        while let Some(fact) = self.facts.get(self.behind).filter(|fact| fact.position < until) {
-            if !used.contains(&fact.id) {
-                self.judge.passed(fact).map_err(|problem| format!("{} {} led to nothing: {problem}", fact.event_type, fact.id))?;
-            }
-            self.behind += 1;
-        }
-        self.judge.mark();
-        Ok(())
-    }
 }
 
 /// What a run's log held, for the report and for the checks that need more than the log.
@@ -319,42 +275,6 @@ impl Model<'_> {
                 self.effects.insert(event.id.clone(), subject.to_owned());
                 findings.requests.insert(event.id.clone());
             }
-        }
-        Ok(())
-    }
-
-    /// What the guest's judge says of a group, and what deciding it again says.
-    fn events_of_guest(
-        &mut self,
-        subject: &str,
-        cause: &Cause,
-        (source, cause_id): (&str, &str),
-        events: &[Recorded],
-        first_index: u32,
-        findings: &mut Findings,
-    ) -> Result<(), String> {
-        let name = cause.name();
-        for (index, event) in events.iter().enumerate() {
-            let id = id::derived(self.kind.name(), source, cause_id, first_index + index as u32).to_string();
-            if event.id != id || event.target.is_some() {
-                return Err(format!("{name} led to {} instead of {id}", event.id));
-            }
-        }
-        let why = match cause {
-            Cause::Event { id, .. } => Why::Fact(self.inputs.get(id).map(|input| &input.event).ok_or_else(|| format!("{id} is not an input"))?),
-            Cause::Timer { id, due, .. } => Why::Timer(id, *due),
-            Cause::Effect { .. } => return Err(format!("{name}: the guest has no effects")),
-        };
-        let Some(guest) = &mut self.guest else { return Ok(()) };
-        let told = || events.iter().map(|event| format!("{} {}", event.event_type, event.data)).collect::<Vec<_>>();
-        let timers = guest.judge.decided(subject, why, events).map_err(|problem| format!("{why} led to {:?}: {problem}", told()))?;
-        if let Some(again) = &mut guest.again {
-            again.check(subject, why, (source, cause_id), events, &timers)?;
-        }
-        findings.of_guest += events.len();
-        for (place, timer, due) in timers {
-            let setter = events.get(place).map(|event| event.id.clone()).unwrap_or_default();
-            self.set_timer(subject, &timer, due.map(|due| (due, setter.as_str())));
         }
         Ok(())
     }
