@@ -1,153 +1,29 @@
 //! One system as an actix actor on a thread of its own: its partitions' drivers, stepped when woken.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use actix::{Actor, AsyncContext, Context, Handler, Message, Recipient};
-use serde::Serialize;
-use tol_events::EventTime;
-use tol_kafka::{EventLog, Position, TopicPartition};
-use tol_system::{AnySystem, Description, EffectOutcome, Parameters, QueryError};
+use actix::{Actor, AsyncContext, Context, Handler};
+use tol_kafka::EventLog;
+use tol_system::{AnySystem, Description};
 
 use crate::control::ControlGate;
 use crate::driver::{Driver, Output};
-use crate::owner::{Answered, Counts, Moment, Options, Parked, PendingEffect, Redrive};
+use crate::owner::{Answered, Counts, Moment, Options, Parked, PendingEffect};
 use crate::store::Store;
 use crate::writer::Phase;
 
+pub use super::command::{Command, Discard, Question, Reply, Wake};
+use super::root::lock;
+pub use super::shared::{PartitionSnapshot, SystemShared};
 use super::turn::Turn;
 
 /// Mailbox places: wake-ups are coalesced, so these are commands.
 const MAILBOX: usize = 256;
 /// How long one turn may take before commands get theirs.
 const TURN: Duration = Duration::from_millis(20);
-
-/// One partition, for people.
-#[derive(Clone, Debug, Serialize)]
-pub struct PartitionSnapshot {
-    /// Its number.
-    pub partition: u32,
-    /// `following`, `claiming` or `active`.
-    pub phase: &'static str,
-    /// Counts.
-    pub counts: Counts,
-    /// Where its inputs go on.
-    pub inputs: BTreeMap<String, Position>,
-    /// What it gave up last, if anything.
-    pub last_problem: Option<String>,
-}
-
-/// What others see of a running system without asking it.
-#[derive(Debug, Default)]
-pub struct SystemShared {
-    /// Turns taken; a watcher sees whether it hangs.
-    pub beat: AtomicU64,
-    /// A wake-up is on its way.
-    woken: AtomicBool,
-    /// Partitions that have something to do.
-    pending: Mutex<Pending>,
-    /// Set when this generation was replaced: it does nothing more.
-    pub abandoned: AtomicBool,
-    /// Where to send wake-ups.
-    recipient: Mutex<Option<Recipient<Wake>>>,
-    /// The last snapshot.
-    pub partitions: Mutex<Vec<PartitionSnapshot>>,
-    /// Why it ended, if it did.
-    pub failed: Mutex<Option<String>>,
-}
-
-/// Which partitions the next turn steps.
-#[derive(Debug, Default)]
-struct Pending {
-    all: bool,
-    some: BTreeSet<u32>,
-}
-
-impl SystemShared {
-    /// Makes the actor step all its partitions soon. Never blocks, never queues more than one wake-up.
-    pub fn wake(&self) {
-        lock(&self.pending).all = true;
-        self.send_wake();
-    }
-
-    /// Makes the actor step this partition soon; as [`SystemShared::wake`] otherwise.
-    pub fn wake_partition(&self, partition: u32) {
-        lock(&self.pending).some.insert(partition);
-        self.send_wake();
-    }
-
-    fn send_wake(&self) {
-        if !self.woken.swap(true, Ordering::AcqRel) {
-            let sent = lock(&self.recipient).as_ref().is_some_and(|recipient| recipient.try_send(Wake).is_ok());
-            if !sent {
-                self.woken.store(false, Ordering::Release);
-            }
-        }
-    }
-
-    /// The last snapshot.
-    pub fn snapshot(&self) -> Vec<PartitionSnapshot> {
-        lock(&self.partitions).clone()
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Take a turn.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Wake;
-
-/// Called once with an answer, from the system's thread; must not block.
-pub type Reply<T> = Box<dyn FnOnce(T) + Send>;
-
-/// What operators and other parts of the node ask of a system.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub enum Command {
-    /// These partition numbers are this node's now.
-    Assign(BTreeSet<u32>),
-    /// Decide these parked inputs of this partition again.
-    Redrive(u32, Vec<Redrive>, Reply<Result<Answered, String>>),
-    /// Give up a dead letter.
-    Discard(Discard, Reply<Result<Answered, String>>),
-    /// A subject's state as people may see it.
-    Observe(String, Reply<serde_json::Value>),
-    /// A question of the system's own about a subject.
-    Query(Question, Reply<Result<serde_json::Value, QueryError>>),
-    /// The own position that covers an input position, if it is covered.
-    Covering(TopicPartition, Position, Reply<Option<(TopicPartition, Position)>>),
-    /// An effect ended.
-    EffectEnded(u32, String, EffectOutcome, EventTime),
-}
-
-/// A question to a system.
-#[derive(Clone, Debug, Default)]
-pub struct Question {
-    /// The subject it is about.
-    pub subject: String,
-    /// The query's name.
-    pub query: String,
-    /// Its parameters.
-    pub parameters: Parameters,
-}
-
-/// A dead letter to be given up.
-#[derive(Clone, Debug)]
-pub struct Discard {
-    /// Its partition.
-    pub partition: u32,
-    /// Its id.
-    pub id: String,
-    /// Who gives it up.
-    pub by: String,
-    /// Why.
-    pub reason: String,
-}
 
 /// Runs effects and dead-letter copies for systems.
 pub trait Outlet: Send + Sync + 'static {

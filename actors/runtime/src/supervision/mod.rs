@@ -4,10 +4,16 @@
 //! * [`machine`] — the rules for one system, without I/O
 //! * [`actor`] — one system on a thread of its own
 //! * [`root`] — starts, watches and restarts all of them
+//! * `command`, `shared` — what a running system is asked, and what is seen of it without asking
+//! * `handle` — what the rest of the node may ask of the root
+//! * `turn` — a turn of one system
 
 pub mod actor;
+mod command;
+mod handle;
 pub mod machine;
 pub mod root;
+mod shared;
 mod turn;
 
 pub use actor::{Command, SystemShared};

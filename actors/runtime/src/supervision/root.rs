@@ -6,12 +6,12 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use actix::{Actor, Addr, Arbiter, AsyncContext, Context, Handler, Message};
-use serde::Serialize;
-use tol_kafka::TopicPartition;
+use actix::{Actor, Addr, Arbiter, AsyncContext, Context, Handler};
 use tol_system::{AnySystem, Description};
 
-use super::actor::{Command, Environment, PartitionSnapshot, SystemActor, SystemShared};
+use super::actor::{Command, Environment, SystemActor, SystemShared};
+use super::handle::{Assign, Board, Ordered};
+pub use super::handle::{Observation, Observer, Order, RootHandle, SystemStatus};
 use super::machine::{Limits, Machine, State, Verdict};
 
 /// Makes a system anew for every start. It may fail, and may panic.
@@ -26,37 +26,6 @@ pub struct Registered {
     pub factory: Factory,
 }
 
-/// What supervision saw.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Observation {
-    /// It was started for the first time, or by an operator.
-    Started,
-    /// It was started again after a failure.
-    Restarted {
-        /// Which start after a failure within the window.
-        attempt: u64,
-        /// How long it waited before, in milliseconds.
-        backoff_ms: u64,
-    },
-    /// It failed.
-    Failed {
-        /// Why.
-        error: String,
-    },
-    /// It failed too often.
-    Degraded {
-        /// Why, the last time.
-        reason: String,
-    },
-    /// A degraded system held its probe.
-    Recovered,
-    /// It was stopped; planned by an operator or the end of the node.
-    Stopped,
-}
-
-/// Told of everything supervision sees; must not block.
-pub type Observer = Arc<dyn Fn(&str, Observation) + Send + Sync>;
-
 /// How the root works.
 #[derive(Clone)]
 pub struct RootOptions {
@@ -64,26 +33,6 @@ pub struct RootOptions {
     pub limits: Limits,
     /// Told of what happens.
     pub observer: Observer,
-}
-
-/// One system, for people.
-#[derive(Clone, Debug, Serialize)]
-pub struct SystemStatus {
-    /// What it is.
-    #[serde(flatten)]
-    pub description: Description,
-    /// Where it stands.
-    pub state: State,
-    /// Paused by an operator.
-    pub paused: bool,
-    /// Starts after the first.
-    pub restarts: u64,
-    /// Threads that hung and were abandoned.
-    pub abandoned: usize,
-    /// Why it failed last.
-    pub last_error: Option<String>,
-    /// Its partitions.
-    pub partitions: Vec<PartitionSnapshot>,
 }
 
 struct Child {
@@ -99,96 +48,9 @@ struct Child {
 /// What a constructor made.
 type Made = Result<SystemActor, String>;
 
-/// A running generation and the topics that wake it.
-type Reading = (Arc<SystemShared>, BTreeSet<String>);
-
-#[derive(Default)]
-struct Board {
-    statuses: Mutex<BTreeMap<String, SystemStatus>>,
-    addresses: Mutex<BTreeMap<String, Addr<SystemActor>>>,
-    shared: Mutex<BTreeMap<String, Reading>>,
-}
-
-impl Board {
-    /// Nobody asks a generation that has ended: a hung one would take the question and never answer.
-    fn forget(&self, name: &str) {
-        lock(&self.addresses).remove(name);
-        lock(&self.shared).remove(name);
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
-
-/// What the rest of the node may ask of the root, from any thread.
-#[derive(Clone)]
-pub struct RootHandle {
-    board: Arc<Board>,
-    address: Addr<Root>,
-}
-
-impl RootHandle {
-    /// All systems.
-    pub fn statuses(&self) -> Vec<SystemStatus> {
-        lock(&self.board.statuses).values().cloned().collect()
-    }
-
-    /// Sends a command to a running system. `false`: it is not running or its mailbox is full.
-    pub fn command(&self, system: &str, command: Command) -> bool {
-        let address = lock(&self.board.addresses).get(system).cloned();
-        address.is_some_and(|address| address.try_send(command).is_ok())
-    }
-
-    /// Wakes the systems that read this partition. A fact is read by the owner of its own partition number only; what systems and the clock
-    /// write may be read by all (targets, timers).
-    pub fn wake_readers_of(&self, partition: &TopicPartition) {
-        for (shared, topics) in lock(&self.board.shared).values() {
-            if topics.contains(&*partition.topic) {
-                if partition.topic.starts_with("facts.") {
-                    shared.wake_partition(partition.partition);
-                } else {
-                    shared.wake();
-                }
-            }
-        }
-    }
-
-    /// Wakes all systems.
-    pub fn wake_all(&self) {
-        lock(&self.board.shared).values().for_each(|(shared, _)| shared.wake());
-    }
-
-    /// Asks for a system to be stopped, started or restarted. `false`: the root's mailbox is full.
-    pub fn order(&self, system: &str, order: Order) -> bool {
-        self.address.try_send(Ordered { system: system.to_owned(), order }).is_ok()
-    }
-
-    /// These partition numbers are this node's now.
-    pub fn assign(&self, partitions: BTreeSet<u32>) -> bool {
-        self.address.try_send(Assign(partitions)).is_ok()
-    }
-}
-
-/// What an operator wants of a system.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
-    /// End it and start it anew, forgiving its failures.
-    Restart,
-    /// End it; planned.
-    Stop,
-}
-
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Ordered {
-    system: String,
-    order: Order,
-}
-
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Assign(BTreeSet<u32>);
 
 /// The root actor.
 pub struct Root {
