@@ -11,6 +11,7 @@
 //! * [`inbox`] — facts that Kafka publishers wrote
 //! * [`kafka`] — the configuration's options of Kafka
 //! * [`start`] — opening and closing
+//! * [`storage`] — what is opened: the folder, the log and its topics, the store, the keys
 //! * [`testing`] — a node in a test's process, with systems of the test's own
 //! * [`api`] — what HTTP asks for
 
@@ -26,6 +27,7 @@ mod publish;
 pub mod registry;
 mod routing;
 mod start;
+mod storage;
 mod stream;
 pub mod testing;
 

@@ -1,21 +1,18 @@
 //! Opening and closing a node.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tol_config::{Config, LogKind};
 use tol_events::EventTime;
-use tol_events::personal::{Key, KeyStore, LocalKeyStore};
-use tol_kafka::{EmbeddedLog, EmbeddedOptions, EventLog, KafkaLog, TopicSpec};
+use tol_kafka::EventLog;
 use tol_projections::index::EventIndex;
-use tol_projections::{EngineOptions, ProjectionEngine, RocksStore, StoreOptions};
+use tol_projections::{EngineOptions, ProjectionEngine, StoreOptions};
 use tol_runtime::admission::{self, AdmissionOptions};
 use tol_runtime::clock::{Ticker, last_tick};
 use tol_runtime::effects::{HttpRunner, Pool, Runner};
@@ -23,11 +20,11 @@ use tol_runtime::owner::Options;
 use tol_runtime::supervision::actor::Environment;
 use tol_runtime::supervision::{Command, Limits, Observation, Registered, Root, RootOptions, State};
 
-use super::kafka::kafka_options;
 use super::outlet::{self, NodeOutlet};
 use super::peers::Peers;
 use super::publish::Fact;
 use super::routing::{Follower, Routing};
+use super::storage::{ensure_topics, lock_folder, open_keys, open_log, open_store};
 use super::{Node, Open, control, flags, inbox, registry};
 
 /// Runs a node until it is told to stop (SIGINT or SIGTERM).
@@ -50,16 +47,6 @@ fn start_tracing() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     // Refused when a test set one already.
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
-}
-
-/// One process a folder.
-pub(super) fn lock_folder(folder: &Path) -> anyhow::Result<File> {
-    let path = folder.join("lock");
-    let file = File::create(&path).with_context(|| format!("{} cannot be written; check the folder's owner", path.display()))?;
-    if file.try_lock().is_err() {
-        bail!("{} is in use by another tol; stop it, or choose another folder with --data", folder.display());
-    }
-    Ok(file)
 }
 
 pub(super) fn metrics_recorder() -> anyhow::Result<PrometheusHandle> {
@@ -326,98 +313,6 @@ fn start_effects(node: &Node, root: &tol_runtime::supervision::RootHandle) -> Po
         }
     });
     Pool::start(4, runners, node.gate.clone(), node.started, ended)
-}
-
-fn open_log(node: &Node) -> anyhow::Result<Arc<dyn EventLog>> {
-    let config = &node.config;
-    if let (LogKind::Kafka, Some(bootstrap)) = (config.log_kind(), &config.log.kafka.bootstrap) {
-        let log: Arc<dyn EventLog> = KafkaLog::connect(kafka_options(config, bootstrap))?;
-        while !log.health().ready {
-            node.say(format!("waiting for Kafka at {bootstrap}: {}", log.health().detail));
-            std::thread::sleep(Duration::from_millis(500));
-        }
-        return Ok(log);
-    }
-    let options = EmbeddedOptions { segment_bytes: config.log.segment_bytes, sync: config.log.sync, ..EmbeddedOptions::default() };
-    let (log, report) = EmbeddedLog::open(node.data().join("log"), options)?;
-    if report.cut.is_some() {
-        tracing::warn!(
-            ?report,
-            "the log's end does not read and was cut off; unless the disk lost what it had confirmed, what was acknowledged lies before it"
-        );
-    }
-    Ok(log)
-}
-
-fn ensure_topics(node: &Node, log: &dyn EventLog, registered: &[Registered]) -> anyhow::Result<()> {
-    let config = &node.config;
-    let partitions = config.log.partitions;
-    let spec = |name: &str, partitions, retention| TopicSpec { name: name.to_owned(), partitions, retention };
-    let mut topics: Vec<TopicSpec> = tol_events::id::FACTS_TOPICS.iter().map(|topic| spec(topic, partitions, None)).collect();
-    for name in registered.iter().map(|system| system.description.name) {
-        topics.push(spec(&format!("{name}.events"), partitions, None));
-        topics.push(spec(&format!("{name}.dead-letters"), partitions, None));
-    }
-    // What a system reads of another one is there also while that one is disabled.
-    let read = registered.iter().flat_map(|system| &system.description.inputs).map(|input| input.topic);
-    let others: BTreeSet<&str> = read.filter(|topic| topic.ends_with(".events") && !topics.iter().any(|known| known.name == *topic)).collect();
-    topics.extend(others.into_iter().map(|topic| spec(topic, partitions, None)));
-    topics.extend([spec("clock", 1, None), spec("control", 1, None), spec("ownership", partitions, None)]);
-    if config.log_kind() == LogKind::Kafka {
-        topics.push(spec("inbox", partitions, Some(Duration::from_secs(u64::from(config.log.kafka.inbox_retention_hours) * 3_600))));
-    }
-    loop {
-        match log.ensure_topics(&topics) {
-            Ok(()) => return Ok(()),
-            Err(tol_kafka::Error::Unavailable(detail)) => {
-                node.say(format!("waiting for the log: {detail}"));
-                std::thread::sleep(Duration::from_millis(500));
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-/// Opens the caches; with a full disk, as soon as there is room.
-fn open_store(node: &Node, options: &StoreOptions) -> anyhow::Result<Arc<RocksStore>> {
-    loop {
-        match RocksStore::open(&node.data().join("projections"), options) {
-            Ok(store) => return Ok(Arc::new(store)),
-            Err(full @ tol_projections::Error::Full(_)) if !node.closing.load(Ordering::Acquire) => {
-                node.say(format!("waiting for disk: {full}"));
-                std::thread::sleep(Duration::from_millis(500));
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-/// Keys of persons, wrapped by the configured master key; without one, by a key file beside them (mode 0600).
-fn open_keys(node: &Node) -> anyhow::Result<Arc<dyn KeyStore>> {
-    let folder = node.data().join("keys");
-    std::fs::create_dir_all(&folder)?;
-    let master = match node.config.security.master_key_bytes()? {
-        Some(bytes) => Key::new(bytes),
-        None => {
-            use std::io::Write as _;
-            use std::os::unix::fs::OpenOptionsExt as _;
-            let path = folder.join("master.key");
-            if !path.exists() {
-                let mut bytes = [0u8; 32];
-                bytes[..16].copy_from_slice(uuid::Uuid::new_v4().as_bytes());
-                bytes[16..].copy_from_slice(uuid::Uuid::new_v4().as_bytes());
-                let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-                file.write_all(blake3::hash(&bytes).as_bytes())?;
-                file.sync_all()?;
-                File::open(&folder)?.sync_all()?;
-            }
-            let bytes: [u8; 32] = std::fs::read(&path)?
-                .try_into()
-                .map_err(|_| anyhow::anyhow!("{} does not hold 32 bytes; restore it, without it personal data cannot be read", path.display()))?;
-            Key::new(bytes)
-        }
-    };
-    Ok(Arc::new(LocalKeyStore::open(&folder, master)?))
 }
 
 /// Records that what runs ends as planned, so that the time until the next start counts as such. On Kafka other nodes go on with it.

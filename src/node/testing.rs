@@ -10,7 +10,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tol_config::Config;
 use tol_runtime::supervision::Registered;
 
-use super::{registry, start};
+use super::{registry, start, storage};
 
 /// A running node; dropped, it is closed.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ impl TestNode {
         let (end, ended) = tokio::sync::oneshot::channel();
         let thread = std::thread::Builder::new().name("node".to_owned()).spawn(move || {
             std::fs::create_dir_all(&config.node.data)?;
-            let _lock = start::lock_folder(&config.node.data)?;
+            let _lock = storage::lock_folder(&config.node.data)?;
             let mut registered = registry::register(&config)?;
             registered.extend(more);
             let metrics = recorder()?;
