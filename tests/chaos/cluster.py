@@ -142,11 +142,14 @@ class Cluster:
         for node in self.alive():
             node.wait_ready()
 
+        last = {}
+
         def shared():
-            owned = [node.owned() for node in self.alive()]
+            last.update({node.name: sorted(node.owned()) for node in self.alive()})
+            owned = list(last.values())
             return sum(map(len, owned)) == PARTITIONS and len(set().union(*owned)) == PARTITIONS and all(owned)
 
-        eventually("partitions shared out among the nodes", shared, patience_s)
+        eventually(lambda: f"partitions shared out among the nodes ({last})", shared, patience_s)
 
     def settle(self, patience_s=120):
         """No system and no projection has anything left to do, on any node."""

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ::rdkafka::consumer::{BaseConsumer, Consumer};
@@ -32,6 +33,8 @@ const NEAR: u64 = 512;
 const REFILL: &str = "2";
 /// How long a read waits for data that is known to exist.
 const WAIT: Duration = Duration::from_secs(1);
+/// How long others do not wait after one waited in vain.
+const PAUSE: Duration = Duration::from_secs(2);
 
 /// The last batches of a partition that is followed.
 struct Followed {
@@ -46,8 +49,28 @@ struct TipState {
     /// Partitions of the batches in all `recent`, oldest first.
     order: VecDeque<TopicPartition>,
     bytes: usize,
-    /// Wanted by a reader, not assigned yet, with the position to begin at.
-    wanted: Vec<(TopicPartition, Position)>,
+    /// Wanted by a reader.
+    wanted: Vec<Wanted>,
+    /// When a reader last waited here in vain.
+    missed: Option<Instant>,
+    /// When a read beside the tip last gave nothing of what is known to exist.
+    unread: Option<Instant>,
+}
+
+impl TipState {
+    /// How long to wait for what is known to exist: whoever waited a moment ago did so for all.
+    fn patience(&self) -> Duration {
+        if self.missed.is_some_and(|at| at.elapsed() < PAUSE) { Duration::ZERO } else { WAIT }
+    }
+}
+
+/// A partition that somebody wants to be followed.
+struct Wanted {
+    of: TopicPartition,
+    /// From where.
+    from: Position,
+    /// It is followed already, and a record that is known to exist does not arrive.
+    again: bool,
 }
 
 /// What the consumer at the tip has read.
@@ -110,8 +133,17 @@ fn place(of: &TopicPartition, from: Position) -> Result<TopicPartitionList, Erro
     Ok(list)
 }
 
-/// How long those followed anew have for their first records before any is followed anew again.
+/// How long a new consumer at the tip has for its first records before it is replaced in turn.
 const ANEW: Duration = Duration::from_secs(3);
+
+/// Predecessors that may be ending at a time.
+const ENDING: usize = 4;
+
+/// Ends a consumer on a thread of its own: one that no longer fetches may not end at once either.
+fn discard(consumer: BaseConsumer) -> Option<JoinHandle<()>> {
+    let thread = std::thread::Builder::new().name("tol-kafka-drop".into()).spawn(move || drop(consumer));
+    thread.inspect_err(|error| tracing::warn!(%error, "no thread to end a consumer on")).ok()
+}
 
 impl Tip {
     pub(super) fn new(limit: usize) -> Self {
@@ -123,7 +155,7 @@ impl Tip {
         let mut state = lock(&self.state);
         if !state.followed.contains_key(of) {
             state.followed.insert(of.clone(), Followed { recent: VecDeque::new(), next: from });
-            state.wanted.push((of.clone(), from));
+            state.wanted.push(Wanted { of: of.clone(), from, again: false });
         }
     }
 
@@ -132,14 +164,25 @@ impl Tip {
         lock(&self.state).followed.contains_key(of)
     }
 
-    /// Records that are known to exist do not arrive: the partition is assigned anew, and its reader goes another way meanwhile.
+    /// Records that are known to exist do not arrive: the consumer is replaced, and who reads goes another way meanwhile.
     fn follow_anew(&self, of: &TopicPartition) {
         let mut state = lock(&self.state);
         let next = state.followed.get(of).map(|followed| followed.next);
-        if let Some(next) = next.filter(|_| !state.wanted.iter().any(|(wanted, _)| wanted == of)) {
-            tracing::warn!(partition = %of, position = next, "the consumer at the tip stands still; followed anew");
-            state.wanted.push((of.clone(), next));
+        if let Some(from) = next.filter(|_| !state.wanted.iter().any(|wanted| wanted.of == *of)) {
+            tracing::warn!(partition = %of, position = from, "the consumer at the tip stands still");
+            state.wanted.push(Wanted { of: of.clone(), from, again: true });
         }
+        state.missed = Some(Instant::now());
+    }
+
+    /// Whether a read beside the tip gave nothing a moment ago. One thread reads many partitions: if it waited for each while the broker stands
+    /// still, it would give no sign of life for long enough to be taken for dead.
+    fn is_hopeless(&self) -> bool {
+        lock(&self.state).unread.is_some_and(|at| at.elapsed() < PAUSE)
+    }
+
+    fn hopeless(&self, hopeless: bool) {
+        lock(&self.state).unread = hopeless.then(Instant::now);
     }
 
     fn publish(&self, of: &TopicPartition, batch: Arc<Batch>) {
@@ -153,6 +196,7 @@ impl Tip {
             state.order.retain(|other| other != of);
         }
         followed.next = batch.end();
+        state.missed = None;
         state.bytes += weight(&batch);
         followed.recent.push_back(batch);
         state.order.push_back(of.clone());
@@ -182,7 +226,7 @@ impl Tip {
                 };
                 return Some(followed.recent.iter().skip(from).take_while(fits).cloned().collect());
             }
-            let left = WAIT.saturating_sub(started.elapsed());
+            let left = state.patience().saturating_sub(started.elapsed());
             if position >= known_end || left.is_zero() {
                 return Some(Vec::new());
             }
@@ -190,50 +234,73 @@ impl Tip {
         }
     }
 
-    /// What is to be followed now. Those followed already wait until the last ones have had time: librdkafka fetches nothing for any partition while
-    /// one is being taken away, so taking them away again and again, each for itself, keeps all of them from ever going on.
-    fn due(&self, followed: &BTreeSet<TopicPartition>, anew: &mut Option<Instant>) -> Vec<(TopicPartition, Position)> {
+    /// What is to be followed now for the first time, and whether the consumer is to be replaced: records that are known to exist still do not
+    /// arrive. After a broker stood still, librdkafka's consumer may never fetch again, and to take partitions away from it and give them back
+    /// one by one, as often as somebody misses something, keeps also the others from going on (`scripts/chaos`, broker-stalls, seed 1).
+    fn due(&self, renewed: Option<Instant>) -> (Vec<(TopicPartition, Position)>, bool) {
         let mut state = lock(&self.state);
-        let wanted = std::mem::take(&mut state.wanted);
-        let (again, mut due): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|(of, _)| followed.contains(of));
+        let (mut missed, due): (Vec<Wanted>, Vec<Wanted>) = std::mem::take(&mut state.wanted).into_iter().partition(|wanted| wanted.again);
         // What has arrived since needs nothing.
-        let again: Vec<_> = again.into_iter().filter(|(of, from)| state.followed.get(of).is_some_and(|now| now.next == *from)).collect();
-        if anew.is_none_or(|at| at.elapsed() >= ANEW) && !again.is_empty() {
-            *anew = Some(Instant::now());
-            due.extend(again);
-        } else {
-            state.wanted.extend(again);
+        missed.retain(|one| state.followed.get(&one.of).is_some_and(|now| now.next == one.from));
+        let renew = !missed.is_empty() && renewed.is_none_or(|at| at.elapsed() >= ANEW);
+        if !renew {
+            state.wanted.extend(missed);
         }
-        due
+        (due.into_iter().map(|wanted| (wanted.of, wanted.from)).collect(), renew)
     }
 
-    /// The thread at the tip.
-    pub(super) fn run(&self, inner: &Inner) {
+    fn consumer(inner: &Inner) -> Result<BaseConsumer, Error> {
         let mut config = inner.options.config();
         config.set("group.id", "tol-tip").set("enable.auto.commit", "false").set("auto.offset.reset", "earliest").set("fetch.wait.max.ms", "100");
         config.set("queued.max.messages.kbytes", "32768").set("fetch.queue.backoff.ms", REFILL);
         inner.options.pass_through(&mut config);
-        let consumer: BaseConsumer = match config.create() {
+        config.create().map_err(unavailable)
+    }
+
+    /// Another consumer that goes on where this one stands, with connections of its own.
+    fn successor(&self, inner: &Inner, followed: &BTreeSet<TopicPartition>) -> Result<BaseConsumer, Error> {
+        let consumer = Self::consumer(inner)?;
+        let topics: BTreeSet<&str> = followed.iter().map(|of| &*of.topic).collect();
+        for topic in topics {
+            consumer.fetch_metadata(Some(topic), WAIT).map_err(unavailable)?;
+        }
+        let mut list = TopicPartitionList::new();
+        for of in followed {
+            let next = lock(&self.state).followed.get(of).map_or(0, |followed| followed.next);
+            list.add_partition_offset(&of.topic, of.partition as i32, Offset::Offset(next as i64)).map_err(unavailable)?;
+        }
+        consumer.incremental_assign(&list).map_err(unavailable)?;
+        Ok(consumer)
+    }
+
+    /// The thread at the tip.
+    pub(super) fn run(&self, inner: &Inner) {
+        let mut consumer = match Self::consumer(inner) {
             Ok(consumer) => consumer,
             Err(error) => return tracing::error!(%error, "cannot create the consumer at the tip"),
         };
         let mut names: HashMap<String, Arc<str>> = HashMap::new();
         let (mut known, mut followed) = (BTreeSet::new(), BTreeSet::new());
-        let mut anew: Option<Instant> = None;
+        let mut renewed: Option<Instant> = None;
+        let mut ending: Vec<JoinHandle<()>> = Vec::new();
         while !inner.closed() {
-            for (of, from) in self.due(&followed, &mut anew) {
+            let (due, renew) = self.due(renewed);
+            ending.retain(|thread| !thread.is_finished());
+            if renew {
+                renewed = Some(Instant::now());
+                match self.successor(inner, &followed) {
+                    Ok(successor) if ending.len() < ENDING => ending.extend(discard(std::mem::replace(&mut consumer, successor))),
+                    Ok(_) => tracing::warn!("the consumer at the tip is not replaced: its predecessors have not ended"),
+                    // The broker is away: who misses something says so again.
+                    Err(error) => tracing::debug!(%error, "the consumer at the tip was not replaced"),
+                }
+            }
+            for (of, from) in due {
                 let list = if known.contains(&of.topic) { place(&of, from) } else { assignment(&consumer, &of, from) };
-                let again = followed.contains(&of);
-                let assigned = list.and_then(|list| {
-                    if again {
-                        consumer.incremental_unassign(&list).map_err(unavailable)?;
-                    }
-                    consumer.incremental_assign(&list).map_err(unavailable)
-                });
-                if let Err(error) = assigned {
+                if let Err(error) = list.and_then(|list| consumer.incremental_assign(&list).map_err(unavailable)) {
                     tracing::warn!(%error, partition = %of, "cannot follow");
                     // Its readers wait to be woken: it is tried until it can be followed.
-                    lock(&self.state).wanted.push((of, from));
+                    lock(&self.state).wanted.push(Wanted { of, from, again: false });
                     inner.pause(Duration::from_millis(200));
                 } else {
                     known.insert(of.topic.clone());
@@ -414,7 +481,12 @@ impl Inner {
 
     /// Reads what the tip does not have and is known to have been written; what retention deleted of it is told.
     fn catch_up(&self, of: &TopicPartition, position: Position, max_bytes: usize, end: Position) -> Result<Vec<Arc<Batch>>, Error> {
-        let batches = self.pool.read(self, of, position, max_bytes, end)?;
+        if self.tip.is_hopeless() {
+            return Ok(Vec::new());
+        }
+        let read = self.pool.read(self, of, position, max_bytes, end);
+        self.tip.hopeless(read.as_ref().map_or(true, Vec::is_empty));
+        let batches = read?;
         if batches.is_empty() {
             let Bounds { earliest, end } = self.bounds(of)?;
             return if position < earliest { Err(Error::OutOfRange { of: of.clone(), position, earliest, end }) } else { Ok(batches) };
@@ -428,6 +500,28 @@ impl Inner {
 mod tests {
     use super::*;
     use crate::record::Record;
+
+    #[test]
+    fn the_consumer_is_replaced_for_what_stays_missing_and_not_too_often() {
+        let (tip, of) = (Tip::new(1 << 20), TopicPartition::new("t", 0));
+        let batch = |base| Arc::new(Batch::of_records(of.clone(), base, 0, &[Record::default()]));
+        tip.follow(&of, 4);
+        assert_eq!(tip.due(None), (vec![(of.clone(), 4)], false), "followed for the first time");
+        let started = Instant::now();
+        assert_eq!(tip.read(&of, 4, 1, 5).map(|batches| batches.len()), Some(0), "waits for what is known to exist");
+        assert!(started.elapsed() >= WAIT);
+        tip.follow_anew(&of);
+        tip.follow_anew(&of);
+        assert_eq!(lock(&tip.state).patience(), Duration::ZERO, "one has waited for all");
+        assert_eq!(tip.read(&of, 4, 1, 5).map(|batches| batches.len()), Some(0));
+        assert_eq!(tip.due(Some(Instant::now())), (vec![], false), "the last one has not had its time");
+        assert_eq!(tip.due(None), (vec![], true));
+        assert_eq!(tip.due(None), (vec![], false), "until it is missed again");
+        tip.follow_anew(&of);
+        tip.publish(&of, batch(4));
+        assert_eq!(tip.due(None), (vec![], false), "it has arrived meanwhile");
+        assert_eq!(lock(&tip.state).patience(), WAIT, "readers wait again");
+    }
 
     #[test]
     fn what_retention_deleted_is_told_and_never_read_over() {
