@@ -1,7 +1,7 @@
 //! [`KafkaLog`]: the event log on Apache Kafka.
 //!
 //! * `produce.rs` — one idempotent producer; a call is acknowledged when all its records are
-//! * `consume.rs` — one consumer at the tip shared by all readers, a few that catch up
+//! * `consume/` — one consumer at the tip shared by all readers, a few that catch up
 //! * `group.rs` — which partitions this node owns
 //!
 //! Kafka refuses no append for its position, and appends of one call are not atomic: the owner compares positions (E6).

@@ -1,40 +1,32 @@
-//! Reading: one consumer at the tip of all partitions that are followed, and a few that catch up.
+//! [`Tip`]: one consumer at the tip of all partitions that are followed, shared by all readers.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ::rdkafka::consumer::{BaseConsumer, Consumer};
-use ::rdkafka::message::{BorrowedMessage, Headers, Message};
+use ::rdkafka::message::Message;
 use ::rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::{Inner, lock, unavailable};
-use crate::builder::Builder;
-use crate::log::{Bounds, Error, Position, TopicPartition};
+use super::super::{Inner, lock, unavailable};
+use super::{BATCH_RECORDS, Collected, REFILL, WAIT, assignment, place};
+use crate::log::{Error, Position, TopicPartition};
 use crate::record::Batch;
 
-/// Records of one batch at most.
-const BATCH_RECORDS: usize = 1000;
-/// Consumers that catch up at a time. With fewer than there are partitions to read in turn, each read would find its consumer taken away and
-/// wait for a fetch from another place: 12,500 records a second from four partitions when three were kept, in `benches/compare`.
-const CATCHING_UP: usize = 24;
-/// How long one is kept for the next read.
-const IDLE: Duration = Duration::from_secs(5);
-/// Least bytes a read that catches up takes along: moving a consumer to another place costs tens of milliseconds, and who wants one
-/// record here mostly wants the next ones too.
-const CHUNK: usize = 64 << 10;
-/// A partition is followed from so many records before its end, so that a node that starts again, a little behind everywhere, need not
-/// catch up with one partition after the other.
-const NEAR: u64 = 512;
-/// How long librdkafka waits before it fetches again where its queue was full. Its default is a second: who reads faster than that empties the
-/// queue and then waits, for each 4 MB of each partition.
-const REFILL: &str = "2";
-/// How long a read waits for data that is known to exist.
-const WAIT: Duration = Duration::from_secs(1);
 /// How long others do not wait after one waited in vain.
 const PAUSE: Duration = Duration::from_secs(2);
+/// How long a new consumer at the tip has for its first records before it is replaced in turn.
+const ANEW: Duration = Duration::from_secs(3);
+
+/// Predecessors that may be ending at a time.
+const ENDING: usize = 4;
+
+/// Ends a consumer on a thread of its own: one that no longer fetches may not end at once either.
+fn discard(consumer: BaseConsumer) -> Option<JoinHandle<()>> {
+    let thread = std::thread::Builder::new().name("tol-kafka-drop".into()).spawn(move || drop(consumer));
+    thread.inspect_err(|error| tracing::warn!(%error, "no thread to end a consumer on")).ok()
+}
 
 /// The last batches of a partition that is followed.
 struct Followed {
@@ -74,84 +66,19 @@ struct Wanted {
 }
 
 /// What the consumer at the tip has read.
-pub(super) struct Tip {
+pub(in crate::rdkafka) struct Tip {
     state: Mutex<TipState>,
     moved: Condvar,
     limit: usize,
 }
 
-/// Records on their way into a batch.
-#[derive(Default)]
-struct Collected {
-    base: Position,
-    at_ms: i64,
-    records: Builder,
-}
-
-impl Collected {
-    fn add(&mut self, message: &BorrowedMessage<'_>) {
-        if self.records.is_empty() {
-            self.base = message.offset() as u64;
-            self.at_ms = message.timestamp().to_millis().unwrap_or(0);
-        }
-        let headers = message.headers();
-        let headers = headers.iter().flat_map(|headers| headers.iter()).map(|header| (header.key, header.value.unwrap_or_default()));
-        self.records.add(message.key(), headers, message.payload().unwrap_or_default());
-    }
-
-    fn follows(&self, message: &BorrowedMessage<'_>) -> bool {
-        self.records.is_empty() || (self.base + self.records.len() as u64 == message.offset() as u64 && self.records.len() < BATCH_RECORDS)
-    }
-
-    fn take(&mut self, of: &TopicPartition) -> Option<Arc<Batch>> {
-        let Collected { base, at_ms, records } = std::mem::take(self);
-        records.build(of.clone(), base, at_ms)
-    }
-}
-
-/// `batches` up to the first hole. A consumer whose next record was deleted goes on at the first that is kept, without a word.
-fn unbroken(of: &TopicPartition, position: Position, end: Position, mut batches: Vec<Arc<Batch>>) -> Result<Vec<Arc<Batch>>, Error> {
-    if let Some(first) = batches.first().filter(|first| first.base() > position) {
-        return Err(Error::OutOfRange { of: of.clone(), position, earliest: first.base(), end });
-    }
-    if let Some(hole) = batches.windows(2).position(|two| two[0].end() != two[1].base()) {
-        // Who reads on behind what is returned is told of the hole.
-        batches.truncate(hole + 1);
-    }
-    Ok(batches)
-}
-
-/// An assignment that can be fetched at once: a consumer that does not know the topic would ask for it only with its next round of a second.
-fn assignment(consumer: &BaseConsumer, of: &TopicPartition, from: Position) -> Result<TopicPartitionList, Error> {
-    consumer.fetch_metadata(Some(&of.topic), super::TIMEOUT).map_err(unavailable)?;
-    place(of, from)
-}
-
-fn place(of: &TopicPartition, from: Position) -> Result<TopicPartitionList, Error> {
-    let mut list = TopicPartitionList::new();
-    list.add_partition_offset(&of.topic, of.partition as i32, Offset::Offset(from as i64)).map_err(unavailable)?;
-    Ok(list)
-}
-
-/// How long a new consumer at the tip has for its first records before it is replaced in turn.
-const ANEW: Duration = Duration::from_secs(3);
-
-/// Predecessors that may be ending at a time.
-const ENDING: usize = 4;
-
-/// Ends a consumer on a thread of its own: one that no longer fetches may not end at once either.
-fn discard(consumer: BaseConsumer) -> Option<JoinHandle<()>> {
-    let thread = std::thread::Builder::new().name("tol-kafka-drop".into()).spawn(move || drop(consumer));
-    thread.inspect_err(|error| tracing::warn!(%error, "no thread to end a consumer on")).ok()
-}
-
 impl Tip {
-    pub(super) fn new(limit: usize) -> Self {
+    pub(in crate::rdkafka) fn new(limit: usize) -> Self {
         Self { state: Mutex::default(), moved: Condvar::new(), limit }
     }
 
     /// Asks for a partition to be followed from `from` on.
-    fn follow(&self, of: &TopicPartition, from: Position) {
+    pub(super) fn follow(&self, of: &TopicPartition, from: Position) {
         let mut state = lock(&self.state);
         if !state.followed.contains_key(of) {
             state.followed.insert(of.clone(), Followed { recent: VecDeque::new(), next: from });
@@ -160,12 +87,12 @@ impl Tip {
     }
 
     /// Whether its new records arrive here.
-    pub(super) fn follows(&self, of: &TopicPartition) -> bool {
+    pub(in crate::rdkafka) fn follows(&self, of: &TopicPartition) -> bool {
         lock(&self.state).followed.contains_key(of)
     }
 
     /// Records that are known to exist do not arrive: the consumer is replaced, and who reads goes another way meanwhile.
-    fn follow_anew(&self, of: &TopicPartition) {
+    pub(super) fn follow_anew(&self, of: &TopicPartition) {
         let mut state = lock(&self.state);
         let next = state.followed.get(of).map(|followed| followed.next);
         if let Some(from) = next.filter(|_| !state.wanted.iter().any(|wanted| wanted.of == *of)) {
@@ -177,11 +104,11 @@ impl Tip {
 
     /// Whether a read beside the tip gave nothing a moment ago. One thread reads many partitions: if it waited for each while the broker stands
     /// still, it would give no sign of life for long enough to be taken for dead.
-    fn is_hopeless(&self) -> bool {
+    pub(super) fn is_hopeless(&self) -> bool {
         lock(&self.state).unread.is_some_and(|at| at.elapsed() < PAUSE)
     }
 
-    fn hopeless(&self, hopeless: bool) {
+    pub(super) fn hopeless(&self, hopeless: bool) {
         lock(&self.state).unread = hopeless.then(Instant::now);
     }
 
@@ -207,7 +134,7 @@ impl Tip {
     }
 
     /// Batches from `position` on, if the tip has or will have them: empty at its end. `None` if the position is behind what it keeps or it does not follow.
-    fn read(&self, of: &TopicPartition, position: Position, max_bytes: usize, known_end: Position) -> Option<Vec<Arc<Batch>>> {
+    pub(super) fn read(&self, of: &TopicPartition, position: Position, max_bytes: usize, known_end: Position) -> Option<Vec<Arc<Batch>>> {
         let mut state = lock(&self.state);
         let started = Instant::now();
         loop {
@@ -274,7 +201,7 @@ impl Tip {
     }
 
     /// The thread at the tip.
-    pub(super) fn run(&self, inner: &Inner) {
+    pub(in crate::rdkafka) fn run(&self, inner: &Inner) {
         let mut consumer = match Self::consumer(inner) {
             Ok(consumer) => consumer,
             Err(error) => return tracing::error!(%error, "cannot create the consumer at the tip"),
@@ -342,161 +269,8 @@ impl Tip {
     }
 }
 
-/// A consumer that reads on where its last read ended.
-struct CatchUp {
-    consumer: BaseConsumer,
-    of: TopicPartition,
-    next: Position,
-    used: Instant,
-}
-
-/// The consumers that are not reading now.
-#[derive(Default)]
-pub(super) struct Pool {
-    idle: Mutex<Vec<CatchUp>>,
-}
-
-impl Pool {
-    fn take(&self, inner: &Inner, of: &TopicPartition, from: Position) -> Result<CatchUp, Error> {
-        let found = {
-            let mut idle = lock(&self.idle);
-            idle.retain(|reader| reader.used.elapsed() < IDLE);
-            match idle.iter().position(|reader| reader.of == *of && reader.next == from) {
-                Some(place) => return Ok(idle.swap_remove(place)),
-                // Not one that somebody may be about to use, unless there are too many.
-                None if idle.len() >= CATCHING_UP => {
-                    let oldest = idle.iter().enumerate().min_by_key(|(_, reader)| reader.used).map(|(place, _)| place);
-                    oldest.map(|place| idle.swap_remove(place).consumer)
-                }
-                None => None,
-            }
-        };
-        let consumer = match found {
-            Some(consumer) => consumer,
-            None => {
-                let mut config = inner.options.config();
-                config.set("group.id", "tol-catch-up").set("enable.auto.commit", "false").set("auto.offset.reset", "earliest");
-                // What is read is known to exist; a fetch that waits at the end would only hold up the next read elsewhere.
-                config.set("queued.max.messages.kbytes", "4096").set("fetch.wait.max.ms", "20").set("fetch.queue.backoff.ms", REFILL);
-                inner.options.pass_through(&mut config);
-                config.create().map_err(unavailable)?
-            }
-        };
-        consumer.assign(&assignment(&consumer, of, from)?).map_err(unavailable)?;
-        Ok(CatchUp { consumer, of: of.clone(), next: from, used: Instant::now() })
-    }
-
-    fn read(&self, inner: &Inner, of: &TopicPartition, from: Position, max_bytes: usize, end: Position) -> Result<Vec<Arc<Batch>>, Error> {
-        let mut reader = self.take(inner, of, from)?;
-        let mut batches = Vec::new();
-        let mut collected = Collected::default();
-        let mut bytes = 0;
-        let started = Instant::now();
-        while reader.next < end && bytes < max_bytes.max(CHUNK) {
-            let left = if reader.next == from { WAIT.saturating_sub(started.elapsed()) } else { Duration::from_millis(1) };
-            match reader.consumer.poll(left) {
-                Some(Ok(message)) => {
-                    if !collected.follows(&message) {
-                        batches.extend(collected.take(of));
-                    }
-                    collected.add(&message);
-                    bytes += message.payload_len() + message.key_len();
-                    reader.next = message.offset() as u64 + 1;
-                }
-                Some(Err(error)) if reader.next == from => {
-                    tracing::debug!(%error, partition = %of, "reading");
-                    if left.is_zero() {
-                        return Err(unavailable(error));
-                    }
-                }
-                _ if reader.next > from || left.is_zero() => break,
-                _ => {}
-            }
-        }
-        batches.extend(collected.take(of));
-        reader.used = Instant::now();
-        let mut idle = lock(&self.idle);
-        if idle.len() < CATCHING_UP {
-            idle.push(reader);
-        }
-        Ok(batches)
-    }
-
-    pub(super) fn clear(&self) {
-        lock(&self.idle).clear();
-    }
-}
-
-impl Inner {
-    /// Follows a partition from near its end, and with it the others of its topic: a fetch that waits would hold up each of them in turn.
-    fn follow(&self, of: &TopicPartition, bounds: Bounds) {
-        let near = |bounds: Bounds| bounds.end.saturating_sub(NEAR).max(bounds.earliest);
-        if self.tip.follows(of) {
-            return;
-        }
-        self.tip.follow(of, near(bounds));
-        let count = if &*of.topic == "inbox" { 0 } else { lock(&self.topics.counts).get(&*of.topic).copied().unwrap_or(0) };
-        for other in (0..count).map(|partition| TopicPartition { topic: of.topic.clone(), partition }) {
-            if !self.tip.follows(&other)
-                && let Ok(bounds) = self.bounds(&other)
-            {
-                self.tip.follow(&other, near(bounds));
-            }
-        }
-    }
-
-    /// As [`crate::EventLog::read`].
-    pub(super) fn read(&self, of: &TopicPartition, position: Position, max_bytes: usize) -> Result<Vec<Arc<Batch>>, Error> {
-        if self.closing.load(Ordering::Relaxed) {
-            return Err(Error::Closed);
-        }
-        let known = self.ends.known(of);
-        if let Some(batches) = self.tip.read(of, position, max_bytes, known) {
-            // A position above the end must be told from one at the end, also while it is followed.
-            if !batches.is_empty() || position == known {
-                return Ok(batches);
-            }
-            if position < known {
-                self.tip.follow_anew(of);
-                return self.catch_up(of, position, max_bytes, known);
-            }
-        }
-        let Bounds { earliest, end } = if position < known { Bounds { earliest: 0, end: known } } else { self.bounds(of)? };
-        if position > end {
-            return Err(Error::OutOfRange { of: of.clone(), position, earliest, end });
-        }
-        if position == end {
-            self.follow(of, Bounds { earliest, end });
-            return Ok(Vec::new());
-        }
-        if end - position <= NEAR {
-            self.follow(of, Bounds { earliest, end });
-            // Unless it was followed from a later position on before.
-            if let Some(batches) = self.tip.read(of, position, max_bytes, end) {
-                return Ok(batches);
-            }
-        }
-        self.catch_up(of, position, max_bytes, end)
-    }
-
-    /// Reads what the tip does not have and is known to have been written; what retention deleted of it is told.
-    fn catch_up(&self, of: &TopicPartition, position: Position, max_bytes: usize, end: Position) -> Result<Vec<Arc<Batch>>, Error> {
-        if self.tip.is_hopeless() {
-            return Ok(Vec::new());
-        }
-        let read = self.pool.read(self, of, position, max_bytes, end);
-        self.tip.hopeless(read.as_ref().map_or(true, Vec::is_empty));
-        let batches = read?;
-        if batches.is_empty() {
-            let Bounds { earliest, end } = self.bounds(of)?;
-            return if position < earliest { Err(Error::OutOfRange { of: of.clone(), position, earliest, end }) } else { Ok(batches) };
-        }
-        unbroken(of, position, end, batches)
-    }
-}
-
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::record::Record;
@@ -521,16 +295,5 @@ mod tests {
         tip.publish(&of, batch(4));
         assert_eq!(tip.due(None), (vec![], false), "it has arrived meanwhile");
         assert_eq!(lock(&tip.state).patience(), WAIT, "readers wait again");
-    }
-
-    #[test]
-    fn what_retention_deleted_is_told_and_never_read_over() {
-        let of = TopicPartition::new("t", 0);
-        let batch = |base| Arc::new(Batch::of_records(of.clone(), base, 0, &[Record::default(), Record::default()]));
-        let bases = |batches: Vec<Arc<Batch>>| batches.iter().map(|batch| batch.base()).collect::<Vec<_>>();
-        assert_eq!(bases(unbroken(&of, 4, 9, vec![batch(4), batch(6)]).unwrap()), [4, 6]);
-        assert_eq!(bases(unbroken(&of, 4, 9, vec![batch(4), batch(7)]).unwrap()), [4], "the hole is left to the next read");
-        let problem = unbroken(&of, 4, 9, vec![batch(5), batch(7)]).unwrap_err();
-        assert!(matches!(problem, Error::OutOfRange { position: 4, earliest: 5, end: 9, .. }), "{problem}");
     }
 }
