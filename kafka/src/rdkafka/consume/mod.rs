@@ -8,6 +8,7 @@ mod tip;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use ::rdkafka::consumer::{BaseConsumer, Consumer};
@@ -83,6 +84,12 @@ fn place(of: &TopicPartition, from: Position) -> Result<TopicPartitionList, Erro
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(&of.topic, of.partition as i32, Offset::Offset(from as i64)).map_err(unavailable)?;
     Ok(list)
+}
+
+/// Ends a consumer on a thread of its own: one that no longer fetches may not end at once either.
+fn discard(consumer: BaseConsumer) -> Option<JoinHandle<()>> {
+    let thread = std::thread::Builder::new().name("tol-kafka-drop".into()).spawn(move || drop(consumer));
+    thread.inspect_err(|error| tracing::warn!(%error, "no thread to end a consumer on")).ok()
 }
 
 impl Inner {

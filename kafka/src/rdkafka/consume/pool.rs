@@ -7,7 +7,7 @@ use ::rdkafka::consumer::{BaseConsumer, Consumer};
 use ::rdkafka::message::Message;
 
 use super::super::{Inner, lock, unavailable};
-use super::{Collected, REFILL, WAIT, assignment};
+use super::{Collected, REFILL, WAIT, assignment, discard};
 use crate::log::{Error, Position, TopicPartition};
 use crate::record::Batch;
 
@@ -92,6 +92,12 @@ impl Pool {
             }
         }
         batches.extend(collected.take(of));
+        if reader.next == from {
+            // It was known to exist. After a broker stood still, a consumer may fetch nothing for as long as it lives, and the next read of this
+            // place would be given the same one.
+            discard(reader.consumer);
+            return Ok(batches);
+        }
         reader.used = Instant::now();
         let mut idle = lock(&self.idle);
         if idle.len() < CATCHING_UP {

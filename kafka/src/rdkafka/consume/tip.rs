@@ -10,7 +10,7 @@ use ::rdkafka::message::Message;
 use ::rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::super::{Inner, lock, unavailable};
-use super::{BATCH_RECORDS, Collected, REFILL, WAIT, assignment, place};
+use super::{BATCH_RECORDS, Collected, REFILL, WAIT, assignment, discard, place};
 use crate::log::{Error, Position, TopicPartition};
 use crate::record::Batch;
 
@@ -21,12 +21,6 @@ const ANEW: Duration = Duration::from_secs(3);
 
 /// Predecessors that may be ending at a time.
 const ENDING: usize = 4;
-
-/// Ends a consumer on a thread of its own: one that no longer fetches may not end at once either.
-fn discard(consumer: BaseConsumer) -> Option<JoinHandle<()>> {
-    let thread = std::thread::Builder::new().name("tol-kafka-drop".into()).spawn(move || drop(consumer));
-    thread.inspect_err(|error| tracing::warn!(%error, "no thread to end a consumer on")).ok()
-}
 
 /// The last batches of a partition that is followed.
 struct Followed {
