@@ -297,11 +297,11 @@ def disk_full(run):
     node = run.cluster.nodes[0]
     filler = run.cluster.folder / "filler"
     free = shutil.disk_usage(run.cluster.folder).free
-    with open(filler, "wb") as file:
+    # Unbuffered: what no longer fits would be kept, written once more when the file is closed, and be refused there.
+    with open(filler, "wb", buffering=0) as file:
         try:
             for _ in range(free // 65536 + 2):
                 file.write(bytes(65536))
-                file.flush()
         except OSError:
             pass
     answers = set()
