@@ -268,8 +268,12 @@ impl Inner {
     }
 
     fn bounds(&self, of: &TopicPartition) -> Result<Bounds, Error> {
+        self.bounds_within(of, TIMEOUT)
+    }
+
+    fn bounds_within(&self, of: &TopicPartition, wait: Duration) -> Result<Bounds, Error> {
         self.check_known(of)?;
-        let (earliest, end) = self.meta.fetch_watermarks(&of.topic, of.partition as i32, TIMEOUT).map_err(unavailable)?;
+        let (earliest, end) = self.meta.fetch_watermarks(&of.topic, of.partition as i32, wait).map_err(unavailable)?;
         let (earliest, end) = (earliest.max(0) as u64, end.max(0) as u64);
         self.ends.at_least(of, end);
         Ok(Bounds { earliest, end })

@@ -2,13 +2,16 @@
 //!
 //! * `tip.rs` — the consumer at the tip, and what it has read
 //! * `pool.rs` — those that catch up
+//! * `patience.rs` — how long readers wait for what does not arrive
+//! * `ending.rs` — consumers that are being ended
 
+mod ending;
+mod patience;
 mod pool;
 mod tip;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use ::rdkafka::consumer::{BaseConsumer, Consumer};
@@ -75,8 +78,8 @@ fn unbroken(of: &TopicPartition, position: Position, end: Position, mut batches:
 }
 
 /// An assignment that can be fetched at once: a consumer that does not know the topic would ask for it only with its next round of a second.
-fn assignment(consumer: &BaseConsumer, of: &TopicPartition, from: Position) -> Result<TopicPartitionList, Error> {
-    consumer.fetch_metadata(Some(&of.topic), super::TIMEOUT).map_err(unavailable)?;
+fn assignment(consumer: &BaseConsumer, of: &TopicPartition, from: Position, wait: Duration) -> Result<TopicPartitionList, Error> {
+    consumer.fetch_metadata(Some(&of.topic), wait).map_err(unavailable)?;
     place(of, from)
 }
 
@@ -84,12 +87,6 @@ fn place(of: &TopicPartition, from: Position) -> Result<TopicPartitionList, Erro
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(&of.topic, of.partition as i32, Offset::Offset(from as i64)).map_err(unavailable)?;
     Ok(list)
-}
-
-/// Ends a consumer on a thread of its own: one that no longer fetches may not end at once either.
-fn discard(consumer: BaseConsumer) -> Option<JoinHandle<()>> {
-    let thread = std::thread::Builder::new().name("tol-kafka-drop".into()).spawn(move || drop(consumer));
-    thread.inspect_err(|error| tracing::warn!(%error, "no thread to end a consumer on")).ok()
 }
 
 impl Inner {
@@ -102,9 +99,9 @@ impl Inner {
         self.tip.follow(of, near(bounds));
         let count = if &*of.topic == "inbox" { 0 } else { lock(&self.topics.counts).get(&*of.topic).copied().unwrap_or(0) };
         for other in (0..count).map(|partition| TopicPartition { topic: of.topic.clone(), partition }) {
-            if !self.tip.follows(&other)
-                && let Ok(bounds) = self.bounds(&other)
-            {
+            if !self.tip.follows(&other) {
+                // One that cannot be asked for now is followed when it is read; the broker may be away, and each question takes its time.
+                let Ok(bounds) = self.bounds(&other) else { return };
                 self.tip.follow(&other, near(bounds));
             }
         }
@@ -116,56 +113,41 @@ impl Inner {
             return Err(Error::Closed);
         }
         let known = self.ends.known(of);
-        if let Some(batches) = self.tip.read(of, position, max_bytes, known) {
-            // A position above the end must be told from one at the end, also while it is followed.
-            if !batches.is_empty() || position == known {
-                return Ok(batches);
-            }
-            if position < known {
-                self.tip.follow_anew(of);
-                return self.catch_up(of, position, max_bytes, known);
-            }
+        if let Some(read) = self.read_tip(of, position, max_bytes, known) {
+            return read;
         }
         let Bounds { earliest, end } = if position < known { Bounds { earliest: 0, end: known } } else { self.bounds(of)? };
         if position > end {
             return Err(Error::OutOfRange { of: of.clone(), position, earliest, end });
         }
-        if position == end {
-            self.follow(of, Bounds { earliest, end });
-            return Ok(Vec::new());
-        }
         if end - position <= NEAR {
             self.follow(of, Bounds { earliest, end });
             // Unless it was followed from a later position on before.
-            if let Some(batches) = self.tip.read(of, position, max_bytes, end) {
-                return Ok(batches);
+            if let Some(read) = self.read_tip(of, position, max_bytes, end) {
+                return read;
             }
         }
-        self.catch_up(of, position, max_bytes, end)
+        self.pool.read(self, of, position, max_bytes, end)
     }
 
-    /// Reads what the tip does not have and is known to have been written.
-    fn catch_up(&self, of: &TopicPartition, position: Position, max_bytes: usize, end: Position) -> Result<Vec<Arc<Batch>>, Error> {
-        if self.tip.is_hopeless() {
-            return Ok(Vec::new());
+    /// Reads at the tip, if that has or will have it, what is known to have been written up to `end`; what does not arrive there, beside it.
+    fn read_tip(&self, of: &TopicPartition, position: Position, max_bytes: usize, end: Position) -> Option<Result<Vec<Arc<Batch>>, Error>> {
+        let batches = self.tip.read(of, position, max_bytes, end)?;
+        if !batches.is_empty() || position == end {
+            return Some(Ok(batches));
         }
-        let read = self.read_beside(of, position, max_bytes, end);
-        let hopeless = match &read {
-            Ok(batches) => batches.is_empty(),
-            Err(error) => matches!(error, Error::Unavailable(_)),
-        };
-        self.tip.hopeless(hopeless);
-        read
+        if position > end {
+            // Beyond the end, or the end is further on: the broker knows.
+            return None;
+        }
+        self.tip.miss(of);
+        Some(self.pool.read(self, of, position, max_bytes, end))
     }
 
-    /// What retention deleted of it is told.
-    fn read_beside(&self, of: &TopicPartition, position: Position, max_bytes: usize, end: Position) -> Result<Vec<Arc<Batch>>, Error> {
-        let batches = self.pool.read(self, of, position, max_bytes, end)?;
-        if batches.is_empty() {
-            let Bounds { earliest, end } = self.bounds(of)?;
-            return if position < earliest { Err(Error::OutOfRange { of: of.clone(), position, earliest, end }) } else { Ok(batches) };
-        }
-        unbroken(of, position, end, batches)
+    /// Tells that retention deleted what is at `position`.
+    fn check_kept(&self, of: &TopicPartition, position: Position, wait: Duration) -> Result<(), Error> {
+        let Bounds { earliest, end } = self.bounds_within(of, wait)?;
+        if position < earliest { Err(Error::OutOfRange { of: of.clone(), position, earliest, end }) } else { Ok(()) }
     }
 }
 

@@ -7,7 +7,9 @@ use ::rdkafka::consumer::{BaseConsumer, Consumer};
 use ::rdkafka::message::Message;
 
 use super::super::{Inner, lock, unavailable};
-use super::{Collected, REFILL, WAIT, assignment, discard};
+use super::ending::Ending;
+use super::patience::Patience;
+use super::{Collected, REFILL, WAIT, assignment, unbroken};
 use crate::log::{Error, Position, TopicPartition};
 use crate::record::Batch;
 
@@ -26,19 +28,24 @@ struct CatchUp {
     of: TopicPartition,
     next: Position,
     used: Instant,
+    /// Since when it was to fetch what it has not given.
+    fetching: Instant,
 }
 
-/// The consumers that are not reading now.
 #[derive(Default)]
 pub(in crate::rdkafka) struct Pool {
+    /// Those that are not reading now.
     idle: Mutex<Vec<CatchUp>>,
+    patience: Mutex<Patience>,
+    ending: Ending,
 }
 
 impl Pool {
-    fn take(&self, inner: &Inner, of: &TopicPartition, from: Position) -> Result<CatchUp, Error> {
+    /// A consumer for that place; `wait` is for the broker's answers.
+    fn take(&self, inner: &Inner, of: &TopicPartition, from: Position, wait: Duration) -> Result<CatchUp, Error> {
         let found = {
             let mut idle = lock(&self.idle);
-            idle.retain(|reader| reader.used.elapsed() < IDLE);
+            idle.extract_if(.., |reader| reader.used.elapsed() >= IDLE).for_each(|reader| self.ending.end(reader.consumer));
             match idle.iter().position(|reader| reader.of == *of && reader.next == from) {
                 Some(place) => return Ok(idle.swap_remove(place)),
                 // Not one that somebody may be about to use, unless there are too many.
@@ -51,6 +58,7 @@ impl Pool {
         };
         let consumer = match found {
             Some(consumer) => consumer,
+            None if !self.ending.has_room() => return Err(Error::Unavailable("consumers that gave nothing have not ended yet".into())),
             None => {
                 let mut config = inner.options.config();
                 config.set("group.id", "tol-catch-up").set("enable.auto.commit", "false").set("auto.offset.reset", "earliest");
@@ -60,53 +68,135 @@ impl Pool {
                 config.create().map_err(unavailable)?
             }
         };
-        consumer.assign(&assignment(&consumer, of, from)?).map_err(unavailable)?;
-        Ok(CatchUp { consumer, of: of.clone(), next: from, used: Instant::now() })
+        let assigned = assignment(&consumer, of, from, wait).and_then(|list| consumer.assign(&list).map_err(unavailable));
+        if let Err(error) = assigned {
+            self.ending.end(consumer);
+            return Err(error);
+        }
+        Ok(CatchUp { consumer, of: of.clone(), next: from, used: Instant::now(), fetching: Instant::now() })
     }
 
+    /// Records from `from` on, which are known to have been written up to `end`. Empty where they do not arrive, also where nobody waits for them
+    /// now: see [`Patience`].
     pub(super) fn read(&self, inner: &Inner, of: &TopicPartition, from: Position, max_bytes: usize, end: Position) -> Result<Vec<Arc<Batch>>, Error> {
-        let mut reader = self.take(inner, of, from)?;
+        let wait = lock(&self.patience).left(of, Instant::now());
+        if wait.is_zero() {
+            return Ok(Vec::new());
+        }
+        let read = self
+            .take(inner, of, from, wait)
+            .map(|reader| self.read_on(reader, wait, max_bytes, end))
+            .and_then(|batches| if batches.is_empty() { inner.check_kept(of, from, wait).map(|()| batches) } else { unbroken(of, from, end, batches) });
+        let mut patience = lock(&self.patience);
+        match &read {
+            Ok(batches) if !batches.is_empty() => patience.arrives(of),
+            Ok(_) | Err(Error::Unavailable(_)) => _ = patience.misses(of, Instant::now()),
+            Err(_) => {}
+        }
+        read
+    }
+
+    fn read_on(&self, mut reader: CatchUp, wait: Duration, max_bytes: usize, end: Position) -> Vec<Arc<Batch>> {
+        let (of, from) = (reader.of.clone(), reader.next);
         let mut batches = Vec::new();
         let mut collected = Collected::default();
         let mut bytes = 0;
         let started = Instant::now();
         while reader.next < end && bytes < max_bytes.max(CHUNK) {
-            let left = if reader.next == from { WAIT.saturating_sub(started.elapsed()) } else { Duration::from_millis(1) };
+            let left = if reader.next == from { wait.saturating_sub(started.elapsed()) } else { Duration::from_millis(1) };
             match reader.consumer.poll(left) {
                 Some(Ok(message)) => {
                     if !collected.follows(&message) {
-                        batches.extend(collected.take(of));
+                        batches.extend(collected.take(&of));
                     }
                     collected.add(&message);
                     bytes += message.payload_len() + message.key_len();
                     reader.next = message.offset() as u64 + 1;
                 }
-                Some(Err(error)) if reader.next == from => {
-                    tracing::debug!(%error, partition = %of, "reading");
-                    if left.is_zero() {
-                        return Err(unavailable(error));
-                    }
-                }
+                Some(Err(error)) if reader.next == from && !left.is_zero() => tracing::debug!(%error, partition = %of, "reading"),
                 _ if reader.next > from || left.is_zero() => break,
                 _ => {}
             }
         }
-        batches.extend(collected.take(of));
-        if reader.next == from {
-            // It was known to exist. After a broker stood still, a consumer may fetch nothing for as long as it lives, and the next read of this
-            // place would be given the same one.
-            discard(reader.consumer);
-            return Ok(batches);
-        }
+        batches.extend(collected.take(&of));
+        self.give_back(reader, from);
+        batches
+    }
+
+    fn give_back(&self, mut reader: CatchUp, from: Position) {
         reader.used = Instant::now();
+        if reader.next > from {
+            reader.fetching = reader.used;
+        }
         let mut idle = lock(&self.idle);
-        if idle.len() < CATCHING_UP {
+        // After a broker stood still, a consumer may fetch nothing for as long as it lives, and each read of this place would be given the same
+        // one: it has its time, over however many reads.
+        if idle.len() >= CATCHING_UP || reader.fetching.elapsed() >= WAIT {
+            self.ending.end(reader.consumer);
+        } else {
             idle.push(reader);
         }
-        Ok(batches)
     }
 
     pub(in crate::rdkafka) fn clear(&self) {
         lock(&self.idle).clear();
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::mpsc;
+
+    use ::rdkafka::mocking::MockCluster;
+
+    use super::super::super::{KafkaLog, KafkaOptions};
+    use super::*;
+    use crate::log::{Append, EventLog};
+    use crate::record::Record;
+
+    fn append_ten(log: &KafkaLog, to: &TopicPartition) {
+        let (send, done) = mpsc::channel();
+        let append = Append { to: to.clone(), expected: None, records: vec![Record::default(); 10] };
+        log.append(vec![append], Box::new(move |answer| drop(send.send(answer))));
+        done.recv().unwrap().unwrap();
+    }
+
+    #[test]
+    fn while_the_broker_stands_still_few_partitions_are_waited_for_and_no_consumer_is_kept() {
+        // librdkafka's own broker, in this process.
+        let broker = MockCluster::new(1).unwrap();
+        broker.create_topic("t", 10, 1).unwrap();
+        let log = KafkaLog::connect(KafkaOptions::new(broker.bootstrap_servers())).unwrap();
+        log.bounds(&TopicPartition::new("t", 0)).unwrap();
+        let pool = &log.inner.pool;
+        let read = |partition, from| pool.read(&log.inner, &TopicPartition::new("t", partition), from, 1, from + 10).map(|batches| batches.len());
+        let partitions = 0..10;
+        for partition in partitions.clone() {
+            append_ten(&log, &TopicPartition::new("t", partition));
+            assert_eq!(read(partition, 0).unwrap(), 1, "{partition}");
+        }
+        assert_eq!(lock(&pool.idle).len(), 10, "each may read on");
+
+        // Longer than all that is waited for below.
+        broker.broker_round_trip_time(1, Duration::from_secs(5)).unwrap();
+        for partition in partitions.clone() {
+            assert!(!matches!(read(partition, 10), Ok(1..)), "{partition}");
+        }
+        assert!(!lock(&pool.idle).iter().any(|reader| reader.of.partition == 0), "it had its time");
+        let not_waited_for = lock(&pool.idle).iter().filter(|reader| reader.used == reader.fetching).count();
+        assert_eq!(not_waited_for, 6, "four were waited for, on behalf of all");
+
+        broker.broker_round_trip_time(1, Duration::ZERO).unwrap();
+        for partition in partitions {
+            append_ten(&log, &TopicPartition::new("t", partition));
+        }
+        let started = Instant::now();
+        let mut left: Vec<u32> = (0..10).collect();
+        while !left.is_empty() {
+            left.retain(|partition| !matches!(read(*partition, 10), Ok(1..)));
+            assert!(started.elapsed() < Duration::from_secs(60), "these do not go on: {left:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 }

@@ -2,25 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ::rdkafka::consumer::{BaseConsumer, Consumer};
 use ::rdkafka::message::Message;
 use ::rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::super::{Inner, lock, unavailable};
-use super::{BATCH_RECORDS, Collected, REFILL, WAIT, assignment, discard, place};
+use super::super::{Inner, TIMEOUT, lock, unavailable};
+use super::ending::Ending;
+use super::patience::Patience;
+use super::{BATCH_RECORDS, Collected, REFILL, WAIT, assignment, place};
 use crate::log::{Error, Position, TopicPartition};
 use crate::record::Batch;
 
-/// How long others do not wait after one waited in vain.
-const PAUSE: Duration = Duration::from_secs(2);
 /// How long a new consumer at the tip has for its first records before it is replaced in turn.
 const ANEW: Duration = Duration::from_secs(3);
-
-/// Predecessors that may be ending at a time.
-const ENDING: usize = 4;
 
 /// The last batches of a partition that is followed.
 struct Followed {
@@ -37,17 +33,7 @@ struct TipState {
     bytes: usize,
     /// Wanted by a reader.
     wanted: Vec<Wanted>,
-    /// When a reader last waited here in vain.
-    missed: Option<Instant>,
-    /// When a read beside the tip last gave nothing of what is known to exist.
-    unread: Option<Instant>,
-}
-
-impl TipState {
-    /// How long to wait for what is known to exist: whoever waited a moment ago did so for all.
-    fn patience(&self) -> Duration {
-        if self.missed.is_some_and(|at| at.elapsed() < PAUSE) { Duration::ZERO } else { WAIT }
-    }
+    patience: Patience,
 }
 
 /// A partition that somebody wants to be followed.
@@ -64,11 +50,13 @@ pub(in crate::rdkafka) struct Tip {
     state: Mutex<TipState>,
     moved: Condvar,
     limit: usize,
+    /// Consumers that were replaced.
+    ending: Ending,
 }
 
 impl Tip {
     pub(in crate::rdkafka) fn new(limit: usize) -> Self {
-        Self { state: Mutex::default(), moved: Condvar::new(), limit }
+        Self { state: Mutex::default(), moved: Condvar::new(), limit, ending: Ending::default() }
     }
 
     /// Asks for a partition to be followed from `from` on.
@@ -85,25 +73,17 @@ impl Tip {
         lock(&self.state).followed.contains_key(of)
     }
 
-    /// Records that are known to exist do not arrive: the consumer is replaced, and who reads goes another way meanwhile.
-    pub(super) fn follow_anew(&self, of: &TopicPartition) {
+    /// Records that are known to exist do not arrive: if somebody waited for them, the consumer is to be replaced.
+    pub(super) fn miss(&self, of: &TopicPartition) {
         let mut state = lock(&self.state);
+        if !state.patience.misses(of, Instant::now()) {
+            return;
+        }
         let next = state.followed.get(of).map(|followed| followed.next);
         if let Some(from) = next.filter(|_| !state.wanted.iter().any(|wanted| wanted.of == *of)) {
             tracing::warn!(partition = %of, position = from, "the consumer at the tip stands still");
             state.wanted.push(Wanted { of: of.clone(), from, again: true });
         }
-        state.missed = Some(Instant::now());
-    }
-
-    /// Whether a read beside the tip gave nothing a moment ago. One thread reads many partitions: if it waited for each while the broker stands
-    /// still, it would give no sign of life for long enough to be taken for dead.
-    pub(super) fn is_hopeless(&self) -> bool {
-        lock(&self.state).unread.is_some_and(|at| at.elapsed() < PAUSE)
-    }
-
-    pub(super) fn hopeless(&self, hopeless: bool) {
-        lock(&self.state).unread = hopeless.then(Instant::now);
     }
 
     fn publish(&self, of: &TopicPartition, batch: Arc<Batch>) {
@@ -117,7 +97,7 @@ impl Tip {
             state.order.retain(|other| other != of);
         }
         followed.next = batch.end();
-        state.missed = None;
+        state.patience.arrives(of);
         state.bytes += weight(&batch);
         followed.recent.push_back(batch);
         state.order.push_back(of.clone());
@@ -147,7 +127,7 @@ impl Tip {
                 };
                 return Some(followed.recent.iter().skip(from).take_while(fits).cloned().collect());
             }
-            let left = state.patience().saturating_sub(started.elapsed());
+            let left = state.patience.left(of, Instant::now()).saturating_sub(started.elapsed());
             if position >= known_end || left.is_zero() {
                 return Some(Vec::new());
             }
@@ -178,9 +158,24 @@ impl Tip {
         config.create().map_err(unavailable)
     }
 
-    /// Another consumer that goes on where this one stands, with connections of its own.
-    fn successor(&self, inner: &Inner, followed: &BTreeSet<TopicPartition>) -> Result<BaseConsumer, Error> {
-        let consumer = Self::consumer(inner)?;
+    /// Another consumer that goes on where this one stands, with connections of its own. `None` where there cannot be one now: who misses something
+    /// says so again.
+    fn successor(&self, inner: &Inner, followed: &BTreeSet<TopicPartition>) -> Option<BaseConsumer> {
+        if !self.ending.has_room() {
+            tracing::warn!("the consumer at the tip is not replaced: its predecessors have not ended");
+            return None;
+        }
+        let consumer = Self::consumer(inner);
+        let consumer = consumer.inspect_err(|error| tracing::warn!(%error, "the consumer at the tip is not replaced")).ok()?;
+        if let Err(error) = self.assign_all(&consumer, followed) {
+            tracing::debug!(%error, "the consumer at the tip is not replaced: the broker is away");
+            self.ending.end(consumer);
+            return None;
+        }
+        Some(consumer)
+    }
+
+    fn assign_all(&self, consumer: &BaseConsumer, followed: &BTreeSet<TopicPartition>) -> Result<(), Error> {
         let topics: BTreeSet<&str> = followed.iter().map(|of| &*of.topic).collect();
         for topic in topics {
             consumer.fetch_metadata(Some(topic), WAIT).map_err(unavailable)?;
@@ -190,8 +185,7 @@ impl Tip {
             let next = lock(&self.state).followed.get(of).map_or(0, |followed| followed.next);
             list.add_partition_offset(&of.topic, of.partition as i32, Offset::Offset(next as i64)).map_err(unavailable)?;
         }
-        consumer.incremental_assign(&list).map_err(unavailable)?;
-        Ok(consumer)
+        consumer.incremental_assign(&list).map_err(unavailable)
     }
 
     /// The thread at the tip.
@@ -203,21 +197,16 @@ impl Tip {
         let mut names: HashMap<String, Arc<str>> = HashMap::new();
         let (mut known, mut followed) = (BTreeSet::new(), BTreeSet::new());
         let mut renewed: Option<Instant> = None;
-        let mut ending: Vec<JoinHandle<()>> = Vec::new();
         while !inner.closed() {
             let (due, renew) = self.due(renewed);
-            ending.retain(|thread| !thread.is_finished());
             if renew {
                 renewed = Some(Instant::now());
-                match self.successor(inner, &followed) {
-                    Ok(successor) if ending.len() < ENDING => ending.extend(discard(std::mem::replace(&mut consumer, successor))),
-                    Ok(_) => tracing::warn!("the consumer at the tip is not replaced: its predecessors have not ended"),
-                    // The broker is away: who misses something says so again.
-                    Err(error) => tracing::debug!(%error, "the consumer at the tip was not replaced"),
+                if let Some(successor) = self.successor(inner, &followed) {
+                    self.ending.end(std::mem::replace(&mut consumer, successor));
                 }
             }
             for (of, from) in due {
-                let list = if known.contains(&of.topic) { place(&of, from) } else { assignment(&consumer, &of, from) };
+                let list = if known.contains(&of.topic) { place(&of, from) } else { assignment(&consumer, &of, from, TIMEOUT) };
                 if let Err(error) = list.and_then(|list| consumer.incremental_assign(&list).map_err(unavailable)) {
                     tracing::warn!(%error, partition = %of, "cannot follow");
                     // Its readers wait to be woken: it is tried until it can be followed.
@@ -278,16 +267,20 @@ mod tests {
         let started = Instant::now();
         assert_eq!(tip.read(&of, 4, 1, 5).map(|batches| batches.len()), Some(0), "waits for what is known to exist");
         assert!(started.elapsed() >= WAIT);
-        tip.follow_anew(&of);
-        tip.follow_anew(&of);
-        assert_eq!(lock(&tip.state).patience(), Duration::ZERO, "one has waited for all");
-        assert_eq!(tip.read(&of, 4, 1, 5).map(|batches| batches.len()), Some(0));
+        tip.miss(&of);
+        tip.miss(&of);
+        assert_eq!(tip.read(&of, 4, 1, 5).map(|batches| batches.len()), Some(0), "one has waited for all");
         assert_eq!(tip.due(Some(Instant::now())), (vec![], false), "the last one has not had its time");
         assert_eq!(tip.due(None), (vec![], true));
         assert_eq!(tip.due(None), (vec![], false), "until it is missed again");
-        tip.follow_anew(&of);
+        let other = TopicPartition::new("t", 1);
+        tip.follow(&other, 7);
+        tip.miss(&other);
+        tip.miss(&of);
+        tip.publish(&other, Arc::new(Batch::of_records(other.clone(), 7, 0, &[Record::default()])));
+        assert_eq!(tip.due(None), (vec![(other, 7)], false), "it has arrived meanwhile, and for the first nobody waited again");
+        assert!(lock(&tip.state).patience.left(&of, Instant::now()).is_zero());
         tip.publish(&of, batch(4));
-        assert_eq!(tip.due(None), (vec![], false), "it has arrived meanwhile");
-        assert_eq!(lock(&tip.state).patience(), WAIT, "readers wait again");
+        assert_eq!(lock(&tip.state).patience.left(&of, Instant::now()), WAIT, "readers wait again");
     }
 }
