@@ -7,8 +7,9 @@ use ::rdkafka::consumer::BaseConsumer;
 
 use super::super::lock;
 
-/// How many may be ending at a time before no other is made in their place.
-const AT_MOST: usize = 8;
+/// How many may be ending at a time before no other is made in their place. All that catch up may have been idle for long at once; more than these
+/// have trouble in ending.
+const AT_MOST: usize = 32;
 
 /// Ends consumers on threads of their own: ending one waits for its connections, and one that no longer fetches may take its time. Whoever would
 /// make another asks first whether there is room, so that there are never more than were made, and a few.

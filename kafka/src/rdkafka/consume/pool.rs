@@ -58,7 +58,9 @@ impl Pool {
         };
         let consumer = match found {
             Some(consumer) => consumer,
-            None if !self.ending.has_room() => return Err(Error::Unavailable("consumers that gave nothing have not ended yet".into())),
+            None if !self.ending.has_room() => {
+                return Err(Error::Unavailable("no other consumer is made before those that are no longer used have ended".into()));
+            }
             None => {
                 let mut config = inner.options.config();
                 config.set("group.id", "tol-catch-up").set("enable.auto.commit", "false").set("auto.offset.reset", "earliest");
@@ -83,9 +85,10 @@ impl Pool {
         if wait.is_zero() {
             return Ok(Vec::new());
         }
+        let until = Instant::now() + wait;
         let read = self
             .take(inner, of, from, wait)
-            .map(|reader| self.read_on(reader, wait, max_bytes, end))
+            .map(|reader| self.read_on(reader, until, max_bytes, end))
             .and_then(|batches| if batches.is_empty() { inner.check_kept(of, from, wait).map(|()| batches) } else { unbroken(of, from, end, batches) });
         let mut patience = lock(&self.patience);
         match &read {
@@ -96,14 +99,13 @@ impl Pool {
         read
     }
 
-    fn read_on(&self, mut reader: CatchUp, wait: Duration, max_bytes: usize, end: Position) -> Vec<Arc<Batch>> {
+    fn read_on(&self, mut reader: CatchUp, until: Instant, max_bytes: usize, end: Position) -> Vec<Arc<Batch>> {
         let (of, from) = (reader.of.clone(), reader.next);
         let mut batches = Vec::new();
         let mut collected = Collected::default();
         let mut bytes = 0;
-        let started = Instant::now();
         while reader.next < end && bytes < max_bytes.max(CHUNK) {
-            let left = if reader.next == from { wait.saturating_sub(started.elapsed()) } else { Duration::from_millis(1) };
+            let left = if reader.next == from { until.saturating_duration_since(Instant::now()) } else { Duration::from_millis(1) };
             match reader.consumer.poll(left) {
                 Some(Ok(message)) => {
                     if !collected.follows(&message) {
