@@ -92,7 +92,7 @@ impl Cluster {
         if self.healing || place.stand.paused.contains(&kind) || self.end_of_control()? == place.stand.read_to {
             return None;
         }
-        if !self.paused_by_log()?.contains(&kind) || self.random.random_bool(0.5) {
+        if !self.paused_by_log()?.contains(&kind) || self.random.random_bool(0.2) {
             return None;
         }
         let read = move || drop(line.read(now_ms, LEASE_MS)); // the log was read just now

@@ -220,6 +220,7 @@ impl Cluster {
                     self.restart(node)?;
                 }
             }
+            966..984 => self.pause_or_resume(),
             _ => {}
         }
         self.world.first_violation().map_or(Ok(()), Err)
