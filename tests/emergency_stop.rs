@@ -131,6 +131,27 @@ fn no_effect_starts_after_the_answer_and_the_stop_outlives_the_node() {
 }
 
 #[test]
+fn a_stop_that_another_node_tells_is_recorded_here_when_that_node_does_not_and_holds_once() {
+    let behaviour = Arc::new(Behaviour::default());
+    let folder = tempfile::tempdir().unwrap();
+    let (node, http) = node(folder.path(), &behaviour);
+    let engaged = |http: &Http| http.get("/emergency-stop").ok()["engaged"] == true;
+    let recorded = |http: &Http| http.events("type=tree.emergency_stop_engaged.v1");
+    let telling = json!({"stop": {"id": "told", "node": "gone", "reason": "fire", "by": "ann", "time": "2026-01-01T00:00:00Z"}});
+    http.post("/nodes/ask", &telling).ok();
+    assert!(engaged(&http));
+    let record = wait("its record", || recorded(&http).pop());
+    assert_eq!((&record["id"], &record["source"], &record["data"]["by"]), (&json!("told"), &json!("/nodes/gone"), &json!("ann")));
+    http.post("/emergency-stop/release", &json!({"reason": "over"})).ok();
+    // Told late, or once more: it was read, and released since.
+    http.post("/nodes/ask", &telling).ok();
+    assert!(!engaged(&http));
+    http.publish(&[order("after", "c1", 1)]).ok();
+    wait("a decision", || (behaviour.decided.load(Ordering::SeqCst) > 0).then_some(()));
+    node.stop().unwrap();
+}
+
+#[test]
 fn a_paused_system_decides_nothing_also_on_a_node_that_starts_later_until_it_is_resumed() {
     const SYSTEM: &str = "/systems/test-caller";
     let behaviour = Arc::new(Behaviour::default());

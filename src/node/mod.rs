@@ -63,6 +63,7 @@ pub struct Node {
     closing: AtomicBool,
     started: Instant,
     gate: ControlGate,
+    stops: control::Stops,
     /// Serves from before the log is there until after it is gone.
     flags: Arc<FlagServer>,
 }
@@ -98,6 +99,7 @@ impl Node {
             closing: AtomicBool::new(false),
             started: Instant::now(),
             gate: ControlGate::default(),
+            stops: control::Stops::default(),
             flags: Arc::default(),
         }
     }

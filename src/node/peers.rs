@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tol_config::Secret;
 use tol_kafka::{Position, TopicPartition};
+use tol_runtime::control::Stop;
 
 use crate::http::problem::{Kind, Problem};
 
@@ -74,12 +75,7 @@ pub(crate) enum Ask {
         timeout_ms: u64,
     },
     /// The emergency stop, ahead of its record on `control`.
-    Stop {
-        /// Why.
-        reason: String,
-        /// Who asked for it.
-        by: String,
-    },
+    Stop(Stop),
 }
 
 /// A fact on its way to the owner of its partition.

@@ -201,6 +201,7 @@ fn open(node: &Arc<Node>, registered: Vec<Registered>) -> anyhow::Result<Threads
     let _ = outlet.pool.set(pool.clone());
 
     let line = Arc::new(control::ControlLine::new(log.clone(), node.gate.clone(), config.node.name.clone()));
+    node.stops.open(&line);
     let mut ticker = Ticker::open(log.clone(), store.clone(), &url, nonce.to_string(), config.clock.tick_ms)?;
     let (control_line, started, lease_ms, metrics) = (line.clone(), node.started, config.stop.lease_ms, node.metrics.clone());
     let control_thread = std::thread::Builder::new()

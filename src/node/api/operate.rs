@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tol_config::LogKind;
+use tol_runtime::control::Stop;
 
 use crate::http::api::{Check, Readiness, StopState, Topic, Version};
 use crate::http::problem::Problem;
@@ -29,13 +30,11 @@ pub(super) fn stop_state(node: &Node, recorded: bool) -> StopState {
 }
 
 pub(super) async fn stop(node: &Node, reason: String, by: String) -> Result<StopState, Problem> {
-    let Ok(open) = node.opened() else {
-        // Not open: nothing decides yet, and nothing will while the gate is closed.
-        node.gate.engage(&reason, &by, chrono::Utc::now().into());
-        return Ok(stop_state(node, false));
-    };
+    let stop = Stop { id: uuid::Uuid::new_v4().to_string(), node: node.config.node.name.clone(), reason, by, time: chrono::Utc::now().into() };
     let (sender, answer) = oneshot::channel();
-    open.control.engage(&reason, &by, Box::new(move |recorded| drop(sender.send(recorded))));
+    node.stops.engage(&node.gate, stop.clone(), Box::new(move |recorded| drop(sender.send(recorded))));
+    // Where the node is not open, nothing decides yet, and nothing will while the gate is closed.
+    let Ok(open) = node.opened() else { return Ok(stop_state(node, false)) };
     let on_record = async {
         let recorded = matches!(tokio::time::timeout(Duration::from_secs(2), answer).await, Ok(Ok(Ok(()))));
         if node.config.log_kind() == LogKind::Kafka {
@@ -44,7 +43,7 @@ pub(super) async fn stop(node: &Node, reason: String, by: String) -> Result<Stop
         }
         recorded
     };
-    let others = super::peer::stop_others(open, &reason, &by);
+    let others = super::peer::stop_others(open, &stop);
     let (others, recorded, still_deciding) = futures_util::future::join3(others, on_record, quiet(node)).await;
     let mut state = StopState { still_deciding, ..stop_state(node, recorded) };
     state.confirmed.extend(others);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::Value;
+use tol_runtime::control::Stop;
 
 use super::{dead_letters, operate, projections, systems};
 use crate::http::api::{Control, DeadLetter, RedriveFilter, Redriven, SystemStatus};
@@ -155,8 +156,8 @@ fn partly(url: &str, what: &str, problem: Problem) -> Problem {
 }
 
 /// Stops the other nodes ahead of the record on `control`, and says which confirmed it.
-pub(super) async fn stop_others(open: &Open, reason: &str, by: &str) -> Vec<String> {
-    let answers = ask_others::<Value>(open, |_| Ask::Stop { reason: reason.to_owned(), by: by.to_owned() }, STOP_PATIENCE).await;
+pub(super) async fn stop_others(open: &Open, stop: &Stop) -> Vec<String> {
+    let answers = ask_others::<Value>(open, |_| Ask::Stop(stop.clone()), STOP_PATIENCE).await;
     answers.into_iter().filter(|(_, answer)| answer.is_ok()).map(|(url, _)| url).collect()
 }
 
@@ -184,9 +185,9 @@ pub(super) async fn answer(node: &Node, question: Vec<u8>) -> Result<Value, Prob
         let kind = if error.is_data() { Kind::InvalidBody } else { Kind::MalformedJson };
         Problem::new(kind, error.to_string())
     })?;
-    if let Ask::Stop { reason, by } = ask {
-        // Open or not: the record on `control` follows, and says the same.
-        node.gate.engage(&reason, &by, chrono::Utc::now().into());
+    if let Ask::Stop(stop) = ask {
+        // Open or not: the record on `control` follows, from here if from nowhere else.
+        node.stops.told(&node.gate, stop);
         let _ = operate::quiet(node).await; // who asks waits no longer than its own patience
         return Ok(Value::Null);
     }
@@ -214,7 +215,7 @@ pub(super) async fn answer(node: &Node, question: Vec<u8>) -> Result<Value, Prob
             let deadline = tokio::time::Instant::now() + Duration::from_millis(timeout_ms).min(LONGEST_WAIT);
             answered(Ok(projections::covering_here(&open, &system, &partition, position, deadline).await))
         }
-        Ask::Stop { .. } => Ok(Value::Null),
+        Ask::Stop(_) => Ok(Value::Null),
     }
 }
 

@@ -94,6 +94,16 @@ pub(crate) enum Mutation {
     AnsweredEarly,
     /// A release from before the stop lifts it.
     StaleRelease,
+    /// A node that is told of a stop awaits no record of it.
+    StopToldUnawaited,
+    /// A node that is told of a stop it has read already engages it anew.
+    StopToldLate,
+    /// A node that is told of a stop never records it.
+    StopToldUnrecorded,
+    /// Each record of a stop counts, not only the first.
+    StopTwice,
+    /// A release is written ahead of the stops that its node knows of and that are not recorded.
+    ReleaseAlone,
     /// Ticks follow the wall clock back.
     ClockBack,
     /// E9: the higher of two positions wins, not the later.
@@ -105,7 +115,7 @@ pub(crate) enum Mutation {
 #[cfg(test)]
 impl Mutation {
     /// Those that the simulation notices. The last two are not among them: see the tests that say why.
-    pub(crate) const NOTICED: [Mutation; 45] = [
+    pub(crate) const NOTICED: [Mutation; 50] = [
         Mutation::ClaimNotExclusive,
         Mutation::GroupCompleted,
         Mutation::AcknowledgedAnywhere,
@@ -150,6 +160,11 @@ impl Mutation {
         Mutation::RedriveBeyond,
         Mutation::AnsweredEarly,
         Mutation::StaleRelease,
+        Mutation::StopToldUnawaited,
+        Mutation::StopToldLate,
+        Mutation::StopToldUnrecorded,
+        Mutation::StopTwice,
+        Mutation::ReleaseAlone,
         Mutation::ClockBack,
     ];
 }

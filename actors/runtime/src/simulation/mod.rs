@@ -80,8 +80,38 @@ pub struct Stats {
     pub repeated: usize,
     /// Pauses of systems, and those of them that a node read while that system decided.
     pub pauses: (usize, usize),
+    /// Stops.
+    pub stops: StopCounts,
     /// Events of the guest.
     pub of_guest: usize,
+}
+
+/// What came of the stops of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StopCounts {
+    /// Asked for.
+    pub asked: usize,
+    /// Of which a node was told by another.
+    pub told: usize,
+    /// Those of them that it had read before.
+    pub told_late: usize,
+    /// Those whose node crashed at once.
+    pub left_alone: usize,
+    /// Records of stops beyond the first.
+    pub repeated: usize,
+    /// Those of them that lie behind a release.
+    pub repeated_late: usize,
+}
+
+impl std::ops::AddAssign for StopCounts {
+    fn add_assign(&mut self, other: Self) {
+        self.asked += other.asked;
+        self.told += other.told;
+        self.told_late += other.told_late;
+        self.left_alone += other.left_alone;
+        self.repeated += other.repeated;
+        self.repeated_late += other.repeated_late;
+    }
 }
 
 impl std::ops::AddAssign for Stats {
@@ -101,6 +131,7 @@ impl std::ops::AddAssign for Stats {
         self.repeated += other.repeated;
         self.pauses.0 += other.pauses.0;
         self.pauses.1 += other.pauses.1;
+        self.stops += other.stops;
         self.of_guest += other.of_guest;
     }
 }
@@ -196,6 +227,7 @@ fn check(cluster: &mut Cluster) -> Result<Stats, String> {
     stats.timers = findings.timers;
     stats.effects = findings.effects;
     stats.pauses = cluster.pauses.counts();
+    stats.stops = cluster.stop_counts();
     stats.of_guest = findings.of_guest;
     Ok(stats)
 }

@@ -40,9 +40,11 @@ impl Cluster {
         let stopped = moment.stopped || self.must_not_decide(node) || self.nodes[node].stand.paused.contains(&key.0);
         self.world.stopped.store(stopped, Ordering::Relaxed);
         self.world.hung.store(hung.is_some(), Ordering::Relaxed);
-        let stops = if stopped { None } else { self.stop_in_mid_step(node) };
-        let is_stop = stops.is_some();
-        let closing = if stopped || is_stop { stops } else { self.pause_in_mid_step(node, key.0) };
+        let (closing, stops) = match if stopped { None } else { self.stop_in_mid_step(node) } {
+            Some((closing, stops)) => (Some(closing), Some(stops)),
+            None if stopped => (None, None),
+            None => (self.pause_in_mid_step(node, key.0), None),
+        };
         self.world.close_after(closing);
         let place = &mut self.nodes[node];
         let running = match hung {
@@ -56,10 +58,10 @@ impl Cluster {
         let result = running.driver.step(moment);
         let epoch = running.driver.owner().reader().epoch();
         self.world.stopped.store(false, Ordering::Relaxed);
-        match self.world.closed() {
-            true if is_stop => self.stop(node),
-            true => self.paused_in_mid_step(node),
-            false => {}
+        match (self.world.closed(), stops) {
+            (closed, Some(stops)) => self.stopped_in_mid_step(node, stops, closed),
+            (true, None) => self.paused_in_mid_step(node),
+            (false, None) => {}
         }
         let progress = match result {
             Ok(progress) => progress,

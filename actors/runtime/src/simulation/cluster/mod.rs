@@ -16,6 +16,7 @@ pub(super) mod operators;
 mod pauses;
 mod schedule;
 mod stops;
+mod tellings;
 
 use super::client::Clients;
 use super::feed::{Feed, Splitting};

@@ -14,7 +14,7 @@ use crate::driver::WATCH_MS;
 const COMPARED: usize = 500;
 
 impl Cluster {
-    fn crash(&mut self, node: usize) {
+    pub(super) fn crash(&mut self, node: usize) {
         self.say(|| format!("n{node} crashes"));
         let lost = if self.random.random_bool(0.5) { self.random.random_range(0..60) } else { 0 };
         let forget = self.random.random_bool(0.1);
@@ -103,6 +103,7 @@ impl Cluster {
         if self.rivals && self.random.random_bool(0.05) {
             self.move_partition()?;
         }
+        self.tell_one();
         match self.random.random_range(0..1000) {
             0..300 => {
                 if let (node, Some(key)) = self.pick() {
@@ -243,6 +244,7 @@ impl Cluster {
 
     /// Nothing goes wrong any more, and everything comes to its end.
     pub(in super::super) fn heal(&mut self) -> Outcome {
+        self.stop_last();
         self.say(|| "healed".to_owned());
         self.healing = true;
         self.world.healed.store(true, Ordering::Relaxed);
