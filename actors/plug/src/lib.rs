@@ -1,0 +1,39 @@
+//! How a system is mounted on a node: what it declares ([`Plug`]), and what it may use ([`Platform`]).
+//!
+//! * [`plug`] — the trait [`Plug`], its [`Tables`], and [`mount`], which makes a line of the registry of it
+//! * [`mounted`] — a plug without its serving side's type: what the node holds and calls
+//! * [`route`] — rows of the table of routes
+//! * [`protocol`] — foreign protocols below `/compat/<name>` or on a port of their own: credentials, CORS, error shapes
+//! * [`listener`] — ports of a system's own: a protocol at the root, or raw TCP
+//! * [`runner`] — effects: what touches the world outside
+//! * [`question`] — what only the owner of a subject can answer
+//! * [`request`] — a request as a handler sees it: caller, parameters, body
+//! * [`platform`] — the node as a system sees it
+//! * [`problem`] — errors as problem+json
+//! * [`settings`] — reading a system's own settings
+//! * [`cli`] — verbs of the command line
+
+pub mod cli;
+pub mod listener;
+pub mod mounted;
+pub mod platform;
+pub mod plug;
+pub mod problem;
+pub mod protocol;
+pub mod question;
+pub mod request;
+pub mod route;
+pub mod runner;
+pub mod settings;
+
+pub use listener::{Connection, Listener, Serve};
+pub use mounted::{Description, Mount, Mounted, MountedProjection};
+pub use platform::{Answer, Platform};
+pub use plug::{Plug, Start, StartError, Tables, mount};
+pub use problem::{Kind, Problem};
+pub use protocol::{Cors, Credential, Presented, Protocol};
+pub use question::Question;
+pub use request::{Caller, Request, body, query};
+pub use route::{Access, Body, Content, Example, Handler, Outcome, Parameter, Place, Reply, Route, Scope, Shape, Spec};
+pub use runner::{Effect, Failure, OnStop, Runner};
+pub use settings::SettingError;
