@@ -1,9 +1,10 @@
 //! A node: the log, the store, admission, the systems and the projections, wired together.
 //!
-//! * [`registry`] — the systems there are; each passes the contract suite before it may run
+//! * [`registry`] — the systems there are
 //! * [`publish`] — events to candidates: validated, encrypted, routed
 //! * [`facts`] — to the owners of their partitions, here or on another node
-//! * [`flags`] — the flags that are served, and how that stands
+//! * [`plugs`] — the systems as this node holds them
+//! * [`standing`] — whether what is served from memory is what the log holds
 //! * [`routing`] — who owns a partition
 //! * [`peers`] — what nodes ask each other
 //! * [`control`] — the thread of the `clock` and `control` topics
@@ -18,14 +19,15 @@
 mod api;
 mod control;
 mod facts;
-mod flags;
 mod inbox;
 mod kafka;
 mod outlet;
 mod peers;
+mod plugs;
 mod publish;
 pub mod registry;
 mod routing;
+mod standing;
 mod start;
 mod storage;
 mod stream;
@@ -33,21 +35,20 @@ pub mod testing;
 
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Instant;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use tol_config::Config;
 use tol_events::personal::KeyStore;
 use tol_kafka::EventLog;
+use tol_plug::Platform;
 use tol_projections::index::EventIndex;
 use tol_projections::{ProjectionEngine, RocksStore};
 use tol_runtime::admission::AdmissionHandle;
 use tol_runtime::control::ControlGate;
 use tol_runtime::effects::Pool;
 use tol_runtime::supervision::RootHandle;
-
-use crate::flags::FlagServer;
 
 pub(crate) use kafka::kafka_options;
 pub use start::run;
@@ -64,8 +65,9 @@ pub struct Node {
     started: Instant,
     gate: ControlGate,
     stops: control::Stops,
-    /// Serves from before the log is there until after it is gone.
-    flags: Arc<FlagServer>,
+    /// The systems: what answers from memory does so from before the log is there until after it is gone.
+    plugs: plugs::Plugs,
+    standing: standing::StandingCell,
 }
 
 /// The parts of a node once it is open.
@@ -83,13 +85,16 @@ pub(crate) struct Open {
     pub(crate) partitions: u32,
     pub(crate) routing: Arc<routing::Routing>,
     pub(crate) peers: peers::Peers,
+    /// The node, as systems use it.
+    pub(crate) platform: Weak<dyn Platform>,
     /// A permit for each request that other nodes may be asked for at a time.
     pub(crate) passing: Arc<tokio::sync::Semaphore>,
 }
 
 impl Node {
     /// A node that is not open yet.
-    fn new(config: Config, metrics: PrometheusHandle) -> Self {
+    fn new(config: Config, metrics: PrometheusHandle, plugs: plugs::Plugs) -> Self {
+        let gate = ControlGate::default();
         Self {
             config,
             url: OnceLock::new(),
@@ -98,9 +103,10 @@ impl Node {
             open: OnceLock::new(),
             closing: AtomicBool::new(false),
             started: Instant::now(),
-            gate: ControlGate::default(),
+            standing: standing::StandingCell::new(&gate),
+            gate,
             stops: control::Stops::default(),
-            flags: Arc::default(),
+            plugs,
         }
     }
 

@@ -11,6 +11,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tol_config::{Config, LogKind};
 use tol_events::EventTime;
 use tol_kafka::EventLog;
+use tol_plug::Platform;
 use tol_projections::index::EventIndex;
 use tol_projections::{EngineOptions, ProjectionEngine, StoreOptions};
 use tol_runtime::admission::{self, AdmissionOptions};
@@ -25,7 +26,8 @@ use super::peers::Peers;
 use super::publish::Fact;
 use super::routing::{Follower, Routing};
 use super::storage::{ensure_topics, lock_folder, open_keys, open_log, open_store};
-use super::{Node, Open, control, flags, inbox, registry};
+use super::plugs::Plugs;
+use super::{Node, Open, control, inbox, registry, standing};
 
 /// Runs a node until it is told to stop (SIGINT or SIGTERM).
 ///
@@ -37,9 +39,10 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         .with_context(|| format!("the data folder {} cannot be made; choose another with --data", config.node.data.display()))?;
     let _lock = lock_folder(&config.node.data)?;
     let registered = registry::register(&config)?;
+    let plugs = Plugs::start(&config)?;
     let metrics = metrics_recorder()?;
     let data = config.node.data.clone();
-    actix::System::new().block_on(serve(config, metrics, registered, |url| println!("tol listens on {url} (data in {})", data.display()), stop_signal()))
+    actix::System::new().block_on(serve(config, metrics, plugs, registered, |url| println!("tol listens on {url} (data in {})", data.display()), stop_signal()))
 }
 
 /// Log lines go to standard error; `RUST_LOG` chooses which (default: `info`).
@@ -61,13 +64,16 @@ pub(super) fn metrics_recorder() -> anyhow::Result<PrometheusHandle> {
 pub(super) async fn serve(
     config: Config,
     metrics: PrometheusHandle,
+    plugs: Plugs,
     registered: Vec<Registered>,
     listens: impl FnOnce(&str),
     ended: impl Future<Output = &'static str>,
 ) -> anyhow::Result<()> {
-    let node = Arc::new(Node::new(config.clone(), metrics));
+    let node = Arc::new(Node::new(config.clone(), metrics, plugs));
     let options = crate::http::HttpOptions::from(&config);
-    let (server, address) = crate::http::serve(options, node.clone()).await.with_context(|| format!("cannot listen on {}", config.http.listen))?;
+    let listening = crate::http::serve(&options, node.clone(), node.plugs.entries()).with_context(|| format!("cannot listen on {}", config.http.listen))?;
+    let ports = crate::http::listeners::open(&listening, &options, &node.plugs.ports()?)?;
+    let (server, address) = (listening.server, listening.address);
     let url = config.node.url.clone().unwrap_or_else(|| url_of(address));
     let _ = node.url.set(url.clone());
     let handle = server.handle();
@@ -96,8 +102,9 @@ pub(super) async fn serve(
         Some(error) = failure.recv() => Err(error),
     };
     node.say("stopping");
-    // Streams of flags have no end of their own.
-    node.flags.close();
+    // Streams have no end of their own.
+    node.plugs.closing();
+    ports.close();
     handle.stop(true).await;
     let _ = server.await;
     // Closing waits for threads, which an async thread must not.
@@ -128,13 +135,13 @@ type Threads = Vec<std::thread::JoinHandle<()>>;
 
 fn open(node: &Arc<Node>, registered: Vec<Registered>) -> anyhow::Result<Threads> {
     let config = &node.config;
-    // The store first: the flags last known are served while the log is away.
+    // The store first: what was last known is served while the log is away.
     node.say("opening the store");
     let store_options = StoreOptions { cache_bytes: config.projections.cache_bytes as usize, ..StoreOptions::default() };
     let store = open_store(node, &store_options)?;
-    flags::preload(node, &store);
+    node.plugs.preload(&store);
     let looking = node.clone();
-    let flags_thread = std::thread::Builder::new().name("flags".to_owned()).spawn(move || flags::look_after(&looking))?;
+    let standing_thread = std::thread::Builder::new().name("standing".to_owned()).spawn(move || standing::look_after(&looking))?;
     node.say("opening the log");
     let log = open_log(node)?;
     ensure_topics(node, log.as_ref(), &registered)?;
@@ -162,8 +169,7 @@ fn open(node: &Arc<Node>, registered: Vec<Registered>) -> anyhow::Result<Threads
     engine.register(tol_projections::customers::Customers);
     engine.register(tol_projections::revenue::RevenueByMonth);
     engine.register(tol_projections::deployments::ServiceDeployments);
-    engine.register(tol_projections::flags::Flags);
-    flags::follow(node, &engine)?;
+    node.plugs.register(&mut engine)?;
     engine.start();
     let index = EventIndex::open(log.clone(), store.clone())?;
     index.start();
@@ -211,13 +217,14 @@ fn open(node: &Arc<Node>, registered: Vec<Registered>) -> anyhow::Result<Threads
     let waker = root.clone();
     log.watch(Arc::new(move |partition| waker.wake_readers_of(partition)));
     let routing = Arc::new(Routing::new(config.log.partitions, url));
-    let assign = assigner(routing.clone(), &admission, &root, &line);
-    let mut threads = vec![admission_thread, control_thread, flags_thread];
+    let assign = assigner(node.clone(), routing.clone(), &admission, &root, &line);
+    let mut threads = vec![admission_thread, control_thread, standing_thread];
     let shared = config.log_kind() == LogKind::Kafka;
     let mut follower = Follower::new(config.log.partitions);
     if shared {
         take_up(node, log.as_ref(), &routing, &mut follower, assign.as_ref());
     }
+    let platform: Arc<dyn Platform> = node.clone();
     let opened = Arc::new(Open {
         log: log.clone(),
         store,
@@ -233,8 +240,11 @@ fn open(node: &Arc<Node>, registered: Vec<Registered>) -> anyhow::Result<Threads
         routing: routing.clone(),
         peers: Peers::new(config.security.node_key.clone()),
         passing: Arc::new(tokio::sync::Semaphore::new(PASSING)),
+        platform: Arc::downgrade(&platform),
     });
     let _ = node.open.set(opened.clone());
+    standing::look(node);
+    node.plugs.opened(&platform);
     let (by_group, grouped) = (assign.clone(), routing.clone());
     log.join(
         config.log.partitions,
@@ -265,6 +275,7 @@ type Assign = Arc<dyn Fn(BTreeSet<u32>) + Send + Sync>;
 
 /// Tells everybody which partitions are this node's.
 fn assigner(
+    node: Arc<Node>,
     routing: Arc<Routing>,
     admission: &admission::AdmissionHandle,
     root: &tol_runtime::supervision::RootHandle,
@@ -278,6 +289,7 @@ fn assigner(
         let now = routing.own();
         tracing::info!(partitions = ?now, said = ?partitions, "assigned");
         line.owns_clock.store(now.contains(&0), Ordering::Release);
+        node.plugs.owns(&now);
         admission.assign(now.clone());
         root.assign(now);
     })

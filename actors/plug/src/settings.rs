@@ -55,3 +55,23 @@ fn merge(path: &str, whole: &mut Value, given: &Value) -> Result<(), SettingErro
     }
     Ok(())
 }
+
+/// Of a system that has no settings: any key is refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NoSettings;
+
+impl Serialize for NoSettings {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serde::ser::SerializeMap::end(serializer.serialize_map(Some(0))?)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for NoSettings {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let given = serde_json::Map::<String, Value>::deserialize(deserializer)?;
+        match given.keys().next() {
+            None => Ok(Self),
+            Some(key) => Err(serde::de::Error::custom(format!("this system has no settings, and no {key}"))),
+        }
+    }
+}

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tol_events::personal::{self, KeyStore};
 use tol_events::{Attribute, Event};
-use tol_kafka::{Position, TopicPartition};
+use tol_events::{Position, TopicPartition};
 use tol_projections::index::{Located, SearchQuery as IndexQuery};
 
-use super::{Answer, ready};
-use crate::http::api::{EventPage, LoggedEvent, Published, SearchQuery, Trace, TraceNode};
-use crate::http::problem::{Kind, Problem};
+use tol_plug::Answer;
+use tol_plug::request::known;
+use crate::http::api::{Trace, TraceNode};
+use tol_plug::platform::{EventPage, LoggedEvent, Published, SearchQuery};
+use tol_plug::{Kind, Problem};
 use crate::node::facts::PATIENCE;
 use crate::node::publish::Fact;
 use crate::node::{Node, Open, publish as prepare};
@@ -22,7 +24,7 @@ const TRACED: usize = 10_000;
 pub(super) fn publish(node: &Node, events: Vec<Event>) -> Answer<'_, Published> {
     let open = match node.opened() {
         Ok(open) => open,
-        Err(problem) => return ready(Err(problem)),
+        Err(problem) => return known(Err(problem)),
     };
     // The source of each event is told when its id clashes.
     let sources: Vec<String> = events.iter().map(|event| event.get(Attribute::Source).to_owned()).collect();
@@ -33,7 +35,7 @@ pub(super) fn publish(node: &Node, events: Vec<Event>) -> Answer<'_, Published> 
     let prepared = prepare::prepare(facts, open.keys.as_ref(), open.partitions, chrono::Utc::now().into());
     let (candidates, ids) = match prepared {
         Ok(prepared) => prepared,
-        Err(problem) => return ready(Err(problem)),
+        Err(problem) => return known(Err(problem)),
     };
     let (sender, answer) = oneshot::channel();
     open.admission.publish(candidates, ids, Box::new(move |published| drop(sender.send(published))));
@@ -63,7 +65,7 @@ async fn pass_on(open: Arc<Open>, facts: Vec<Fact>) -> Result<Published, Problem
 
 fn failed(error: &tol_projections::Error) -> Problem {
     match error {
-        tol_projections::Error::Cursor => Problem::new(Kind::InvalidCursor, error.to_string()),
+        tol_projections::Error::Cursor => Problem::new(Kind::INVALID_CURSOR, error.to_string()),
         other => Problem::unavailable(other.to_string(), 1),
     }
 }

@@ -7,9 +7,10 @@ use tokio::sync::oneshot;
 use tol_config::LogKind;
 use tol_runtime::control::Stop;
 
-use crate::http::api::{Check, Readiness, StopState, Topic, Version};
-use crate::http::problem::Problem;
-use crate::node::{Node, flags};
+use crate::http::api::{Readiness, StopState, Topic, Version};
+use tol_plug::platform::{Check};
+use tol_plug::Problem;
+use crate::node::Node;
 
 /// How long an emergency stop waits for what had begun before.
 const CONFIRM_WITHIN: Duration = Duration::from_millis(200);
@@ -85,7 +86,9 @@ pub(super) async fn release(node: &Node, reason: String, by: String) -> Result<S
 pub(super) fn readiness(node: &Node) -> Readiness {
     let check = |name: &str, ok: bool, detail: String| Check { name: name.to_owned(), ok, detail };
     let Some(open) = node.open.get() else {
-        return Readiness { ready: false, checks: vec![check("node", false, node.phase()), flags::check(node)] };
+        let mut checks = vec![check("node", false, node.phase())];
+        checks.extend(node.plugs.checks());
+        return Readiness { ready: false, checks };
     };
     let health = open.log.health();
     let trouble = open.store.trouble();
@@ -94,7 +97,8 @@ pub(super) fn readiness(node: &Node) -> Readiness {
     let admission = open.admission.failed();
     let (assigned, active) = open.admission.gates();
     let informed = open.control.rounds.load(Ordering::Relaxed) > 0;
-    let checks = vec![
+    crate::node::standing::look(node);
+    let mut checks = vec![
         check("node", true, node.phase()),
         check("log", health.ready, health.detail),
         check("store", trouble.is_none(), trouble.map_or_else(|| "ok".to_owned(), |problem| format!("{problem}; it is opened anew as soon as that goes"))),
@@ -106,8 +110,8 @@ pub(super) fn readiness(node: &Node) -> Readiness {
         ),
         check("control", informed, if informed { "ok".to_owned() } else { "control was not read yet".to_owned() }),
         check("projections", failed.is_empty(), if failed.is_empty() { "ok".to_owned() } else { failed.join("; ") }),
-        flags::check(node),
     ];
+    checks.extend(node.plugs.checks());
     Readiness { ready: checks.iter().all(|check| check.ok), checks }
 }
 

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tol_kafka::{Position, TopicPartition};
+use tol_events::{Position, TopicPartition};
 use tol_projections::{AsOf, AsOfState};
 use tol_runtime::supervision::Command;
 
-use crate::http::api::{Digest, Folded, Item, Past, ProjectionStatus, RebuildState, RebuildStatus, Row, RowPage, RowsQuery};
-use crate::http::problem::{Kind, Problem};
+use crate::http::api::{Digest, ProjectionStatus, RebuildState, RebuildStatus};
+use tol_plug::platform::{Folded, Item, Past, Row, RowPage, RowsQuery};
+use tol_plug::{Kind, Problem};
 use crate::node::Open;
 use crate::node::peers::Ask;
 use crate::node::routing::Owner;
@@ -24,9 +25,9 @@ pub(super) fn problem(name: &str, error: &tol_projections::Error) -> Problem {
     use tol_projections::Error;
     match error {
         Error::Unknown(_) => Problem::unknown_projection(name),
-        Error::Cursor => Problem::new(Kind::InvalidCursor, error.to_string()),
-        Error::NotOneSubject(_) => Problem::new(Kind::WholeProjectionOnly, error.to_string()),
-        Error::Busy(_) => Problem::new(Kind::JobRunning, error.to_string()).retry_after(1),
+        Error::Cursor => Problem::new(Kind::INVALID_CURSOR, error.to_string()),
+        Error::NotOneSubject(_) => Problem::new(Kind::WHOLE_PROJECTION_ONLY, error.to_string()),
+        Error::Busy(_) => Problem::new(Kind::JOB_RUNNING, error.to_string()).retry_after(1),
         other => Problem::unavailable(other.to_string(), 5),
     }
 }

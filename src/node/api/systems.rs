@@ -14,7 +14,7 @@ use tol_runtime::supervision::{Command, root};
 use tol_system::QueryError;
 
 use crate::http::api::{Control, SystemDetail, SystemStatus, Uptime};
-use crate::http::problem::{Kind, Problem};
+use tol_plug::{Kind, Problem};
 use crate::node::Open;
 use crate::node::routing::Owner;
 
@@ -107,7 +107,7 @@ pub(super) fn query(open: &Open, system: &str, question: Question) -> Result<Val
         Some(Ok(value)) => Ok(value),
         Some(Err(QueryError::Parameter { name, problem })) => Err(Problem::parameter(&name, problem)),
         Some(Err(QueryError::Unknown(query))) => {
-            Err(Problem::new(Kind::NotFound, format!("{system} has no query {query}; GET /openapi.json lists the queries of all systems")))
+            Err(Problem::new(Kind::NOT_FOUND, format!("{system} has no query {query}; GET /openapi.json lists the queries of all systems")))
         }
         None => Err(Problem::unavailable(format!("{system} does not answer now (it is {})", state_of(&status)), 1)),
     }
@@ -146,7 +146,7 @@ pub(super) async fn record(open: &Open, name: &str, control: Control, by: &str) 
         Control::Restart => return Ok(()),
     };
     if found.paused == paused {
-        return Err(Problem::new(Kind::WrongState, format!("{name} is {} already", state_of(&found))));
+        return Err(Problem::new(Kind::WRONG_STATE, format!("{name} is {} already", state_of(&found))));
     }
     let (sender, answer) = oneshot::channel();
     open.control.pause(name, paused, by, Box::new(move |recorded| drop(sender.send(recorded))));

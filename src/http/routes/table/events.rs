@@ -1,16 +1,15 @@
 //! Events and what is folded from them.
 
-use tol_config::Scope::Publish;
+use tol_plug::{Access, Body, Content, Kind, Reply, Route, Scope, Spec, waiting, with_body};
 
 use super::super::parameters::*;
-use super::super::{Body, Content, Operation, Reply, Route};
-use super::{get, ok, post, running};
-use crate::http::problem::Kind;
+use crate::http::handlers::{events, projections, stream};
+use crate::http::server::Shared;
 
 const EVENTS: &str = "events";
 const PROJECTIONS: &str = "projections";
 
-pub(super) static ROUTES: &[Route] = &[
+pub(super) static ROUTES: &[Route<Shared>] = &[
     Spec {
         access: Access::Scope(Scope::PUBLISH),
         description: "One CloudEvent or a batch. Binary mode is read as well: any other content type, the data as the body, and the attributes in headers (ce-specversion, ce-id, ce-source, ce-type, ce-subject, …), percent-encoded. Answers when all are durable. All or none: one bad event refuses the request, and the problem names its index. (On several nodes each owner stores its part; after a 409 or 503 parts of other owners may be stored.) Sending again with the same ids is safe: what is there already is counted as a duplicate.",

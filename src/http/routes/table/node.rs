@@ -1,20 +1,19 @@
 //! The emergency stop, and the node itself.
 
-use tol_config::Scope::{self, Admin};
+use tol_plug::{Access, Body, Content, Kind, Reply, Route, Scope, Spec, waiting, with_body};
 
 use super::super::parameters::*;
-use super::super::{Body, Content, Operation, Reply, Route};
-use super::{get, ok, post};
-use crate::http::problem::Kind;
+use crate::http::handlers::{control, node};
+use crate::http::server::Shared;
 
 const STOP: &str = "emergency stop";
 const NODE: &str = "node";
 
-const fn open(operation: Operation, path: &'static str, summary: &'static str) -> Route {
-    Route { scope: None, ..get(operation, path, NODE, summary) }
+const fn open(operation: &'static str, path: &'static str, summary: &'static str) -> Spec {
+    Spec { access: Access::Open, ..Spec::get(operation, path, NODE, summary) }
 }
 
-pub(super) static ROUTES: &[Route] = &[
+pub(super) static ROUTES: &[Route<Shared>] = &[
     Spec {
         description: "Never changes anything.",
         answers: &[Reply::ok("The state.", Content::Json("StopState"))],
@@ -25,6 +24,7 @@ pub(super) static ROUTES: &[Route] = &[
         description: "Stops this node's decisions and effects at once, log or no log, and all others by the log. Answers when every live node has confirmed it or its lease has run out. Queries keep answering.",
         body: Body::Json("Reason"),
         answers: &[Reply::ok("It is engaged.", Content::Json("StopState"))],
+        rate_limited: false,
         ..Spec::post("stop", "/emergency-stop", STOP, "Engages the emergency stop")
     }
     .by(with_body!(control::stop)),

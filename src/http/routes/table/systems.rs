@@ -1,14 +1,15 @@
 //! Systems and what they could not decide.
 
+use tol_plug::{Body, Content, Kind, Reply, Route, Spec, waiting, with_body};
+
 use super::super::parameters::*;
-use super::super::{Body, Content, Operation, Reply, Route};
-use super::{get, ok, post};
-use crate::http::problem::Kind;
+use crate::http::handlers::{control};
+use crate::http::server::Shared;
 
 const SYSTEMS: &str = "systems";
 const DEAD_LETTERS: &str = "dead letters";
 
-pub(super) static ROUTES: &[Route] = &[
+pub(super) static ROUTES: &[Route<Shared>] = &[
     Spec { answers: &[Reply::ok("All systems.", Content::List("SystemStatus"))], ..Spec::get("systems", "/systems", SYSTEMS, "Lists systems") }
     .by(waiting!(control::systems)),
     Spec {
@@ -23,6 +24,7 @@ pub(super) static ROUTES: &[Route] = &[
         parameters: &[&SYSTEM, &SYSTEM_QUERY, &SUBJECT_ASKED],
         answers: &[Reply::ok("The answer.", Content::AnyJson)],
         problems: &[Kind::UNKNOWN_SYSTEM, Kind::NOT_FOUND, Kind::UNAVAILABLE],
+        any_query: true,
         ..Spec::get("systemQuery", "/systems/{name}/queries/{query}", SYSTEMS, "Asks a system one of its own questions")
     }
     .by(waiting!(control::query)),
