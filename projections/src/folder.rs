@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use rocksdb::WriteBatch;
 use tol_kafka::EventLog;
+use tol_system::{ChangedRows, Followed};
 
 use crate::error::Error;
 use crate::fold::PartitionFold;
-use crate::follow::{ChangedRows, Followed};
 use crate::generation::{self, GenerationRecord, Purpose};
 use crate::query::View;
 use crate::rebuild::RebuildJob;

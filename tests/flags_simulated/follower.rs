@@ -9,8 +9,9 @@ use tempfile::TempDir;
 use tol_enterprise_feature_flag_system::served::FlagSet;
 use tol_flag_simulation::Flags;
 use tol_kafka::EventLog;
-use tol_projections::{EngineOptions, Followed, ProjectionEngine, RocksStore, StoreOptions};
+use tol_projections::{EngineOptions, ProjectionEngine, RocksStore, StoreOptions};
 use tol_runtime::simulation::{Companion, Guest, Recorded, run_with};
+use tol_system::Followed;
 use tree_of_life::flags::FlagServer;
 
 type Row = tol_projections::flags::FlagRow;

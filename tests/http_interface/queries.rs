@@ -1,8 +1,8 @@
 //! Publishing and asking, where all is well.
 
 use tol_events::Attribute;
-use tol_projections::Followed;
 use tol_projections::flags::{Experiment, FlagRow};
+use tol_system::Followed;
 
 use crate::client::Server;
 

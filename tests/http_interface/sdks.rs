@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 use tol_config::{ApiKey, Scope, hash_key};
 use tol_enterprise_feature_flag_system::definition::{Flags, Mode};
 use tol_enterprise_feature_flag_system::evaluation::Format;
-use tol_projections::Followed;
 use tol_projections::flags::FlagRow;
+use tol_system::Followed;
 use tree_of_life::http::HttpOptions;
 
 use crate::client::{Answer, Server};

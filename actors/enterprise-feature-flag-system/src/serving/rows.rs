@@ -8,8 +8,8 @@ use tol_enterprise_feature_flag_system::definition::Definition;
 use tol_enterprise_feature_flag_system::evaluation::Format;
 use tol_enterprise_feature_flag_system::served::{Change, Served, Shared};
 use tol_events::EventTime;
-use tol_projections::ChangedRows;
 use tol_projections::flags::{Change as RowChange, FlagRow};
+use tol_system::ChangedRows;
 
 const FLAG: &str = "flag/";
 const FLAG_SET: &str = "flag-set/";

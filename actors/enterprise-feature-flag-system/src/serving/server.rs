@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tol_enterprise_feature_flag_system::served::{Change, Changed, FlagSet};
 use tol_events::EventTime;
 use tol_projections::flags::FlagRow;
-use tol_projections::{ChangedRows, Followed};
+use tol_system::{ChangedRows, Followed};
 
 /// Revisions whose changes are remembered one by one; who asks about an earlier one is told that everything may have changed.
 const REMEMBERED: usize = 1_024;

@@ -63,7 +63,7 @@ impl Flags {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
-    use tol_projections::Followed;
+    use tol_system::Followed;
 
     use super::*;
 

@@ -2,16 +2,16 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use tol_events::{Event, binding};
+use tol_system::projection::{PutRow, RowSource, erase};
 
 use super::*;
-use crate::projection::{PutRow, RowSource, erase};
 
 /// Rows as the store holds them.
 #[derive(Default)]
 struct Stored(RefCell<BTreeMap<String, Vec<u8>>>);
 
 impl RowSource for Stored {
-    fn load(&self, key: &str) -> Result<Option<Vec<u8>>, String> {
+    fn load(&self, key: &str) -> Result<Option<Vec<u8>>, Error> {
         Ok(self.0.borrow().get(key).cloned())
     }
 }
@@ -57,6 +57,20 @@ fn every_event_of_the_flag_system_is_in_its_row() {
     assert!(experiment["propensities"][0]["probability"].is_number(), "{experiment}");
     assert!(rows["flag-set/production"]["shared"]["unleash"]["segments"].is_array());
     assert!(erase(Flags).overlay().fold(Event::new("1", "/s", "flags.flag_changed.v2", "flag/a").encode().view(), &Stored::default()).is_err());
+}
+
+#[test]
+fn examples_are_valid_and_cover_what_the_fold_reads() {
+    let examples = Flags.examples();
+    for example in &examples {
+        let validity = tol_events::registry::validate(&example.encode().view());
+        assert!(matches!(validity, Ok(tol_events::registry::Validity::Known)), "{example:?}: {validity:?}");
+    }
+    let types: std::collections::BTreeSet<&str> = examples.iter().map(|example| example.get(tol_events::Attribute::Type)).collect();
+    assert_eq!(types, KNOWN.into_iter().collect());
+    let rows = folded(&examples);
+    assert_eq!((&rows["flag/new-checkout"]["version"], &rows["flag/new-checkout"]["rollout"]["state"]), (&json!(4), &json!("rolled_back")));
+    assert_eq!(&rows["flag/new-checkout"]["experiments"]["e-1"]["state"], "concluded");
 }
 
 #[test]
