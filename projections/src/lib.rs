@@ -3,7 +3,7 @@
 //! * [`store`] — [`RocksStore`], the node's one RocksDB, a cache of the log
 //! * [`engine`] — [`ProjectionEngine`]: threads, status, rebuilds; [`query`] — rows, pages, digests; [`asof`] — the past
 //! * [`index`] — [`EventIndex`]: events by id, subject, type and correlation; timelines and traces
-//! * [`customers`], [`revenue`], [`deployments`], [`flags`] — the read models
+//! * [`customers`], [`revenue`], [`deployments`] — the read models that are served whatever system is disabled
 //!
 //! Inside: `examples` (events for the contract suite), `generation` (how rows are keyed and generations kept), `fold` (one partition), `folder` (live), `follow` (who is told of changes), `rebuild` (beside), `rebuilds` (their threads), `shared` (what threads share).
 
@@ -13,7 +13,6 @@ pub mod deployments;
 pub mod engine;
 mod error;
 mod examples;
-pub mod flags;
 mod fold;
 mod folder;
 mod follow;

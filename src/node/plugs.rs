@@ -80,7 +80,7 @@ impl Plugs {
     /// Tells followers what the store held when the node last ran: the log may be away.
     pub(crate) fn preload(&self, store: &RocksStore) {
         for (projection, follower) in self.followed() {
-            match ProjectionEngine::last_known(store, &*projection.projection) {
+            match ProjectionEngine::last_stored(store, &*projection.projection) {
                 Ok(rows) => follower(Followed { anew: true, rows, caught_up: false, last_known: true }),
                 Err(problem) => {
                     let projection = projection.projection.name();
@@ -100,7 +100,7 @@ impl Plugs {
         }
         for (projection, follower) in self.followed() {
             let follower = follower.clone();
-            engine.follow(projection.projection.name(), move |followed| follower(followed))?;
+            engine.follow_stored(projection.projection.name(), Box::new(move |followed| follower(followed)))?;
         }
         Ok(())
     }

@@ -70,6 +70,17 @@ fn failed(error: &tol_projections::Error) -> Problem {
     }
 }
 
+/// Waits until the index has read a system's own position `end` (exclusive); false when the time is up first.
+pub(super) async fn indexed(open: &Open, (at, end): &(TopicPartition, Position), until: tokio::time::Instant) -> Result<bool, Problem> {
+    while open.index.cursor(at).position < *end {
+        if tokio::time::Instant::now() >= until {
+            return Ok(false);
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    Ok(true)
+}
+
 /// An event for people: personal fields are readable again, unless the person was erased.
 pub(crate) fn readable(keys: &dyn KeyStore, mut event: Event, at: TopicPartition, position: Position) -> LoggedEvent {
     match personal::decrypt_data(&event.data, event.get(Attribute::Subject), keys) {

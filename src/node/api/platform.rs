@@ -132,7 +132,7 @@ pub(super) async fn answer(node: &Node, question: &str, asked: Asked) -> Result<
 /// Admits facts, waits until a system has decided all of them, and finds what it decided by the ids of its events, which follow from their cause.
 async fn decide(node: &Node, system: String, facts: Vec<Event>, patience: Duration) -> Result<Decided, Problem> {
     let until = tokio::time::Instant::now() + patience;
-    if node.opened()?.root.status(&system).is_none() {
+    if !node.opened()?.root.statuses().iter().any(|status| status.description.name == system) {
         return Err(Problem::unknown_system(&system));
     }
     let causes: Vec<(String, String)> = facts.iter().map(|fact| (fact.get(Attribute::Source).to_owned(), fact.get(Attribute::Id).to_owned())).collect();

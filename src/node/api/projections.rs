@@ -113,7 +113,7 @@ pub(super) async fn wait_for(open: &Open, name: String, positions: Vec<(TopicPar
 }
 
 /// The own position of a system that covers an input: its owner knows.
-async fn covering(
+pub(super) async fn covering(
     open: &Open,
     system: &str,
     partition: &TopicPartition,

@@ -15,12 +15,14 @@ pub struct Followed<R> {
     pub rows: ChangedRows<R>,
     /// Whether that is all the log had when it was last looked at.
     pub caught_up: bool,
+    /// Whether these are the rows that the store held when the node last ran; the log is not open yet.
+    pub last_known: bool,
 }
 
 impl Followed<Vec<u8>> {
     /// Reads the stored rows of projection `P`.
     pub fn read<P: Projection>(self) -> Followed<P::Row> {
-        Followed { anew: self.anew, rows: read_rows::<P>(self.rows), caught_up: self.caught_up }
+        Followed { anew: self.anew, rows: read_rows::<P>(self.rows), caught_up: self.caught_up, last_known: self.last_known }
     }
 }
 
