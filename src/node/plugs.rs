@@ -7,13 +7,24 @@ use serde_json::Value;
 use tol_config::Config;
 use tol_plug::mounted::{Follower, Mounted};
 use tol_plug::platform::Check;
-use tol_plug::{MountedProjection, Platform, SettingError, Start};
+use tol_plug::{Mount, MountedProjection, Platform, SettingError, Start, StartError};
 use tol_projections::{ProjectionEngine, RocksStore};
 use tol_system::Followed;
 
 use super::registry;
 use crate::http::PlugEntry;
 use crate::http::listeners::Port;
+
+/// Why the systems cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A setting is wrong.
+    #[error(transparent)]
+    Setting(#[from] registry::Error),
+    /// A system cannot start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+}
 
 /// All systems' tables, and what serves those that are enabled.
 pub(crate) struct Plugs {
@@ -23,14 +34,14 @@ pub(crate) struct Plugs {
 }
 
 impl Plugs {
-    /// Makes what answers from memory. Before the log is open.
+    /// Makes what answers from memory, of the registry's systems and of `more`. Before the log is open.
     ///
     /// # Errors
     /// A setting that is wrong, or a system that cannot start.
-    pub(crate) fn start(config: &Config) -> anyhow::Result<Self> {
+    pub(crate) fn start(config: &Config, more: &[Mount]) -> Result<Self, Error> {
         let start = Start { data: config.node.data.clone(), partitions: config.log.partitions, seed: uuid::Uuid::new_v4().as_u64_pair().0 };
         let (mut entries, mut all_settings, mut projections) = (Vec::new(), Vec::new(), Vec::new());
-        for (plug, _) in registry::plugs() {
+        for plug in registry::plugs().map(|(plug, _)| plug).chain(more) {
             let description = (plug.describe)();
             let settings = registry::settings(config, plug, description.name)?;
             let mounted = if config.system(description.name).enabled { Some((plug.start)(&settings, &start)?) } else { None };
@@ -39,6 +50,11 @@ impl Plugs {
             all_settings.push(settings);
         }
         Ok(Self { entries, settings: all_settings, projections })
+    }
+
+    /// The tables, for the server.
+    pub(crate) fn into_entries(self) -> Vec<PlugEntry> {
+        self.entries
     }
 
     /// The tables, for the server.

@@ -116,17 +116,18 @@ pub fn names() -> Vec<String> {
     names
 }
 
-/// The systems that are enabled, for supervision.
+/// The systems of the registry and of `more` that are enabled, for supervision.
 ///
 /// # Errors
 /// A setting that is wrong.
-pub fn register(config: &Config) -> Result<Vec<Registered>, Error> {
+pub fn register(config: &Config, more: &[Mount]) -> Result<Vec<Registered>, Error> {
     let mut registered = Vec::new();
-    for (plug, folder) in plugs() {
-        if !config.system(folder.name).enabled {
+    for plug in PLUGS.iter().chain(more) {
+        let folder = (plug.describe)().name;
+        if !config.system(folder).enabled {
             continue;
         }
-        for system in systems_of(config, plug, folder.name)? {
+        for system in systems_of(config, plug, folder)? {
             let mut description = system.describe();
             let settings = config.system(description.name);
             if !settings.enabled {

@@ -38,8 +38,8 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     std::fs::create_dir_all(&config.node.data)
         .with_context(|| format!("the data folder {} cannot be made; choose another with --data", config.node.data.display()))?;
     let _lock = lock_folder(&config.node.data)?;
-    let registered = registry::register(&config)?;
-    let plugs = Plugs::start(&config)?;
+    let registered = registry::register(&config, &[])?;
+    let plugs = Plugs::start(&config, &[])?;
     let metrics = metrics_recorder()?;
     let data = config.node.data.clone();
     actix::System::new().block_on(serve(config, metrics, plugs, registered, |url| println!("tol listens on {url} (data in {})", data.display()), stop_signal()))

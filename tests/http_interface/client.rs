@@ -64,9 +64,10 @@ impl Server {
         let (sender, receiver) = mpsc::channel();
         std::thread::spawn(move || {
             actix_web::rt::System::new().block_on(async move {
-                let (server, address) = serve(options, api).await.unwrap();
-                sender.send((address, server.handle())).unwrap();
-                server.await.unwrap();
+                let plugs = tree_of_life::node::testing::plug_entries(&tol_config::Config::default(), &[]).unwrap();
+                let listening = serve(&options, api, &plugs).unwrap();
+                sender.send((listening.address, listening.server.handle())).unwrap();
+                listening.server.await.unwrap();
             });
         });
         let (address, handle) = receiver.recv().unwrap();
