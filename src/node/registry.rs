@@ -80,6 +80,18 @@ fn hub_settings(config: &Config) -> Result<Map<String, Value>, Error> {
     Ok(Map::from_iter([("uptime_targets".to_owned(), targets.into()), ("enabled".to_owned(), enabled.into())]))
 }
 
+/// Hash of the hub's configuration, as its claims carry it: nodes that run the same systems have the same.
+///
+/// # Errors
+/// A setting that is wrong.
+pub(crate) fn hub_hash(config: &Config) -> Result<String, Error> {
+    let mut hubs = Vec::new();
+    for (plug, description) in plugs().filter(|(_, description)| description.name == HUB) {
+        hubs.extend(systems_of(config, plug, description.name)?);
+    }
+    Ok(hubs.first().map(|hub| tol_runtime::owner::configuration_hash(hub.as_ref())).unwrap_or_default())
+}
+
 /// The systems of one plug, as configured.
 fn systems_of(config: &Config, plug: &Mount, name: &'static str) -> Result<Vec<Arc<dyn AnySystem>>, Error> {
     (plug.systems)(&settings(config, plug, name)?).map_err(|error| Error { system: name, error })

@@ -174,6 +174,7 @@ fn open(node: &Arc<Node>, registered: Vec<Registered>) -> anyhow::Result<Threads
     let index = EventIndex::open(log.clone(), store.clone())?;
     index.start();
 
+    let hub_hash = registry::hub_hash(config)?;
     let outlet = Arc::new(NodeOutlet { log: log.clone(), pool: OnceLock::new(), partitions: config.log.partitions });
     let retries = registered.iter().map(|system| {
         let settings = config.system(system.description.name);
@@ -216,7 +217,7 @@ fn open(node: &Arc<Node>, registered: Vec<Registered>) -> anyhow::Result<Threads
 
     let waker = root.clone();
     log.watch(Arc::new(move |partition| waker.wake_readers_of(partition)));
-    let routing = Arc::new(Routing::new(config.log.partitions, url));
+    let routing = Arc::new(Routing::new(config.log.partitions, url, hub_hash));
     let assign = assigner(node.clone(), routing.clone(), &admission, &root, &line);
     let mut threads = vec![admission_thread, control_thread, standing_thread];
     let shared = config.log_kind() == LogKind::Kafka;

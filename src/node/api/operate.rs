@@ -96,6 +96,7 @@ pub(super) fn readiness(node: &Node) -> Readiness {
         open.engine.status().into_iter().filter_map(|status| status.failed.map(|problem| format!("{}: {problem}", status.name))).collect();
     let admission = open.admission.failed();
     let (assigned, active) = open.admission.gates();
+    let disagreeing = open.routing.disagreeing();
     let informed = open.control.rounds.load(Ordering::Relaxed) > 0;
     crate::node::standing::look(node);
     let mut checks = vec![
@@ -107,6 +108,14 @@ pub(super) fn readiness(node: &Node) -> Readiness {
             "partitions",
             assigned.is_some_and(|assigned| active >= assigned),
             format!("{active} of {} partitions of facts are claimed", assigned.map_or("?".to_owned(), |count| count.to_string())),
+        ),
+        check(
+            "systems",
+            disagreeing.is_none(),
+            disagreeing.map_or_else(
+                || "ok".to_owned(),
+                |url| format!("the node at {url} runs other systems or has other uptime targets; give all nodes the same [systems] and start them again"),
+            ),
         ),
         check("control", informed, if informed { "ok".to_owned() } else { "control was not read yet".to_owned() }),
         check("projections", failed.is_empty(), if failed.is_empty() { "ok".to_owned() } else { failed.join("; ") }),

@@ -118,6 +118,11 @@ pub struct Counts {
     pub decide_micros: u64,
 }
 
+/// Hash of a system's configuration, part of every claim.
+pub fn configuration_hash(system: &dyn AnySystem) -> String {
+    blake3::hash(system.configuration().to_string().as_bytes()).to_hex()[..16].to_owned()
+}
+
 /// One partition of one system.
 pub struct Owner {
     system: Arc<dyn AnySystem>,
@@ -182,7 +187,7 @@ impl Owner {
             cache.clear()?;
             meta = Meta { log: log.to_owned(), ..Meta::default() };
         }
-        let config_hash = blake3::hash(system.configuration().to_string().as_bytes()).to_hex()[..16].to_owned();
+        let config_hash = configuration_hash(system.as_ref());
         let identity = Identity {
             source: format!("/systems/{}", description.name),
             node: node.to_owned(),
