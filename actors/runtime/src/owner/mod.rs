@@ -5,6 +5,7 @@
 //! * `cache` — what it remembers, and the overlay of what is not committed
 //! * `commit` — claims, batches, and what the log's answers mean
 //! * `decide` — inputs to groups of own events
+//! * `digest` — the content of a system's states in one number
 //! * `follow` — its own topic while it is not active
 //! * `inputs` — what waits to be decided
 //! * `fold` — own events read back into the cache
@@ -16,6 +17,7 @@
 mod cache;
 mod commit;
 mod decide;
+mod digest;
 mod fold;
 mod follow;
 mod inputs;
@@ -35,7 +37,9 @@ use tol_events::EventTime;
 use tol_kafka::{Append, Batch, Cursor, Position, Reader, Record, TopicPartition};
 use tol_system::{AnySystem, Description, EffectOutcome, Parameters, QueryError};
 
+pub(crate) use cache::rows_prefix;
 pub use cache::{Cache, DueTimer, Meta, PendingEffect, Positions};
+pub use digest::{DigestError, StateDigest, digest_states};
 pub(crate) use fold::panic_text;
 pub use letters::{count_parked, read_parked};
 #[cfg(test)]
@@ -334,6 +338,11 @@ impl Owner {
     pub fn covering(&self, partition: &TopicPartition, position: Position) -> Option<Position> {
         let done = self.positions.get(partition).is_some_and(|cursor| cursor.position > position);
         (done && self.writer.is_active() && self.building.records.is_empty() && self.in_flight.is_none()).then(|| self.writer.next_position())
+    }
+
+    /// When the next timer of its partition is due.
+    pub(crate) fn next_timer(&self) -> Option<EventTime> {
+        self.cache.due_timer(EventTime::from_micros(i64::MAX)).ok().flatten().map(|timer| timer.due)
     }
 
     /// Input positions as decided so far.

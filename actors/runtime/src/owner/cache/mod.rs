@@ -112,8 +112,13 @@ fn weight(subject: &str, bytes: usize) -> usize {
 }
 
 /// Where the rows of a partition of a system lie.
+pub(crate) fn rows_prefix(description: &Description, partition: u32) -> String {
+    format!("{}\u{0}{}\u{0}{partition}\u{0}", description.name, description.state_version)
+}
+
+/// [`rows_prefix`] as a key.
 pub(super) fn prefix_of(description: &Description, partition: u32) -> Vec<u8> {
-    format!("{}\u{0}{}\u{0}{partition}\u{0}", description.name, description.state_version).into_bytes()
+    rows_prefix(description, partition).into_bytes()
 }
 
 /// Where its [`Meta`] lies.
