@@ -5,10 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rand::Rng;
 use tol_kafka::Position;
-use tol_system::EffectOutcome;
 
 use super::super::StopCounts;
-use super::super::rules::{self, Kind};
+use super::super::rules::Kind;
 use super::tellings::Telling;
 use super::{Cluster, Outcome};
 use crate::control::{ControlGate, ControlLine, Done, Stop};
@@ -236,6 +235,7 @@ impl Cluster {
         if self.must_not_act(node) {
             return Err(format!("n{node}: effect {} started during a stop", job.2));
         }
+        self.asked_before(&job.2, &job.3.request)?;
         *self.runs.entry(job.2.clone()).or_default() += 1;
         self.say(|| format!("n{node} runs effect {}", job.2));
         self.nodes[node].running.push((job, Some(permit)));
@@ -269,12 +269,11 @@ impl Cluster {
     }
 
     fn finish_effect_on(&mut self, node: usize, at: usize) {
-        let ((system, partition, request, _), _permit) = self.nodes[node].running.swap_remove(at);
+        let ((system, partition, request, effect), _permit) = self.nodes[node].running.swap_remove(at);
         self.nodes[node].queue.ended(&request);
-        let outcome = if rules::outcome(&request) { EffectOutcome::Completed(serde_json::json!({})) } else { EffectOutcome::Failed("no".to_owned()) };
-        let wall = self.wall();
+        let (outcome, wall) = self.outcome_of(&request, &effect.request);
         let twice = self.random.random_bool(0.1);
-        let running = Kind::named(&system).and_then(|kind| self.nodes[node].drivers.get_mut(&(kind, partition)));
+        let running = self.kind_named(&system).and_then(|kind| self.nodes[node].drivers.get_mut(&(kind, partition)));
         if let Some(running) = running {
             if twice {
                 running.driver.effect_ended(request.clone(), outcome.clone(), wall);
