@@ -9,7 +9,7 @@ use tol_plug::mounted::{Follower, Mounted};
 use tol_plug::platform::Check;
 use tol_plug::{Mount, MountedProjection, Platform, SettingError, Start, StartError};
 use tol_projections::{ProjectionEngine, RocksStore};
-use tol_system::Followed;
+use tol_system::{AnyProjection, Followed};
 
 use super::registry;
 use crate::http::PlugEntry;
@@ -119,6 +119,11 @@ impl Plugs {
             engine.follow_stored(projection.projection.name(), Box::new(move |followed| follower(followed)))?;
         }
         Ok(())
+    }
+
+    /// The systems' projections.
+    pub(crate) fn projections(&self) -> impl Iterator<Item = Arc<dyn AnyProjection>> {
+        self.projections.iter().map(|projection| projection.projection.clone())
     }
 
     fn followed(&self) -> impl Iterator<Item = (&MountedProjection, &Follower)> {

@@ -6,8 +6,13 @@ use serde_json::{Map, Value};
 use tol_config::Config;
 use tol_plug::mounted::Description;
 use tol_plug::{Kind, Mount, SettingError, mount};
+use tol_projections::customers::Customers;
+use tol_projections::deployments::ServiceDeployments;
+use tol_projections::revenue::RevenueByMonth;
 use tol_runtime::supervision::Registered;
-use tol_system::{AnySystem, QuerySpec};
+use tol_system::{AnyProjection, AnySystem, QuerySpec, projection};
+
+use super::plugs::Plugs;
 
 /// Every system, by tier. Adding one means adding its folder, its module of events and a line here.
 const PLUGS: &[Mount] = &[
@@ -112,6 +117,20 @@ pub fn systems(config: &Config) -> Result<Vec<Arc<dyn AnySystem>>, Error> {
 /// All systems with their default settings. Settings that fail the checks of their own defaults are found by the contract suite.
 fn defaults() -> Vec<Arc<dyn AnySystem>> {
     systems(&Config::default()).unwrap_or_default()
+}
+
+/// The read models folded from events of several systems, which are served whatever is disabled.
+pub(crate) fn shared_projections() -> [Arc<dyn AnyProjection>; 3] {
+    [projection::erase(Customers), projection::erase(RevenueByMonth), projection::erase(ServiceDeployments)]
+}
+
+/// All projections that a node folds: those above, then those of the systems that are enabled.
+///
+/// # Errors
+/// A setting that is wrong, or a system that cannot start.
+pub fn projections(config: &Config) -> Result<Vec<Arc<dyn AnyProjection>>, super::plugs::Error> {
+    let plugs = Plugs::start(config, &[])?;
+    Ok(shared_projections().into_iter().chain(plugs.projections()).collect())
 }
 
 /// The queries of all systems, by the system's name.

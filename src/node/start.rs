@@ -166,9 +166,9 @@ fn open(node: &Arc<Node>, registered: Vec<Registered>) -> anyhow::Result<Threads
         store.clone(),
         EngineOptions { rebuild_bytes: config.projections.rebuild_memory_bytes as usize, ..EngineOptions::default() },
     )?;
-    engine.register(tol_projections::customers::Customers);
-    engine.register(tol_projections::revenue::RevenueByMonth);
-    engine.register(tol_projections::deployments::ServiceDeployments);
+    for projection in registry::shared_projections() {
+        engine.register_erased(projection);
+    }
     node.plugs.register(&mut engine)?;
     engine.start();
     let index = EventIndex::open(log.clone(), store.clone())?;
