@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 
 use serde_json::Value;
 use tempfile::TempDir;
-use tol_events::EventView;
+use tol_events::{Event, EventView};
 use tol_kafka::EventLog;
 use tol_config::Config;
 use tol_projections::{EngineOptions, ProjectionEngine, RocksStore, StoreOptions};
@@ -93,7 +93,7 @@ impl Projection for Forgets {
     const VERSION: u32 = 1;
     const TOPIC: &'static str = "facts.customer";
 
-    fn fold(&self, event: EventView<'_>, rows: &mut Rows<'_, u64>) -> Result<(), String> {
+    fn fold(&self, event: EventView<'_>, rows: &mut Rows<'_, u64>) -> Result<(), projection::Error> {
         if FOLDED.fetch_add(1, Ordering::Relaxed) % 100 != 99 {
             *rows.get_mut(event.subject())? += 1;
         }
@@ -106,5 +106,9 @@ impl Projection for Forgets {
 
     fn value(row: &u64, _: &str) -> Value {
         (*row).into()
+    }
+
+    fn examples(&self) -> Vec<Event> {
+        Vec::new()
     }
 }
