@@ -47,6 +47,11 @@ pub trait NodeApi: Platform {
     /// # Errors
     /// When its state cannot be read.
     fn system(&self, name: &str, subject: Option<&str>) -> Result<Option<SystemDetail>, Problem>;
+    /// The digest of a system's states, as this node has cached them. Blocking.
+    ///
+    /// # Errors
+    /// `unknown-system`, or its cache does not read or is written all the time.
+    fn system_digest(&self, name: &str) -> Result<SystemDigest, Problem>;
     /// Pauses, resumes or restarts a system. Errors: `unknown-system`, `WrongState`.
     fn control(&self, name: &str, control: Control, by: &str) -> Answer<'_, SystemStatus>;
 
@@ -151,7 +156,7 @@ mod control;
 mod projections;
 
 pub use control::{
-    Control, DeadLetter, DeadLetterPage, DeadLetterQuery, Readiness, RedriveFilter, Redriven, StayedDeadLetter, StopState, SystemDetail, SystemStatus, Topic,
-    Uptime, Version,
+    Control, DeadLetter, DeadLetterPage, DeadLetterQuery, Readiness, RedriveFilter, Redriven, StayedDeadLetter, StopState, SystemDetail, SystemDigest,
+    SystemStatus, Topic, Uptime, Version,
 };
 pub use projections::{Digest, ProjectionStatus, RebuildState, RebuildStatus};

@@ -32,6 +32,7 @@ use crate::node::registry;
     Running,
     api::SystemStatus,
     api::SystemDetail,
+    api::SystemDigest,
     api::Uptime,
     api::DeadLetter,
     api::DeadLetterPage,

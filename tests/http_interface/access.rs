@@ -50,6 +50,7 @@ const TABLE: &[(&str, &str, [u16; 9])] = &[
     ("GET", "/projections/{name}/{key}", [401, 401, 403, 200, 403, 200, 403, 403, 403]),
     ("GET", "/systems", [401, 401, 403, 200, 403, 200, 403, 403, 403]),
     ("GET", "/systems/{name}", [401, 401, 403, 200, 403, 200, 403, 403, 403]),
+    ("GET", "/systems/{name}/digest", [401, 401, 403, 200, 403, 200, 403, 403, 403]),
     ("GET", "/systems/{name}/queries/{query}", [401, 401, 403, 400, 403, 400, 403, 403, 403]),
     ("GET", "/systems/revenue-agent-system/queries/mrr", [401, 401, 403, 400, 403, 400, 403, 403, 403]),
     ("GET", "/systems/intelligent-ci-cd-orchestrator/queries/open-releases", [401, 401, 403, 400, 403, 400, 403, 403, 403]),

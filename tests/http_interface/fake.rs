@@ -259,6 +259,15 @@ impl NodeApi for FakeNode {
         Ok((name != "missing").then(|| SystemDetail { status: system(name), details: BTreeMap::from([("epoch".into(), json!(3))]) }))
     }
 
+    fn system_digest(&self, name: &str) -> Result<SystemDigest, Problem> {
+        self.call(format!("systemDigest {name}"));
+        if name == "missing" {
+            Err(Problem::unknown_system(name))
+        } else {
+            Ok(SystemDigest { digest: "ab".into(), subjects: 1, state_version: 1, positions: positions() })
+        }
+    }
+
     fn control(&self, name: &str, control: Control, by: &str) -> Answer<'_, SystemStatus> {
         self.call(format!("{}System {name} {by}", format!("{control:?}").to_lowercase()));
         answer(if name == "missing" { Err(Problem::unknown_system(name)) } else { Ok(system(name)) })

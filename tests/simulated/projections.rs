@@ -7,9 +7,9 @@ use std::sync::{Arc, LazyLock, Mutex};
 
 use serde_json::Value;
 use tempfile::TempDir;
+use tol_config::Config;
 use tol_events::{Event, EventView};
 use tol_kafka::EventLog;
-use tol_config::Config;
 use tol_projections::{EngineOptions, ProjectionEngine, RocksStore, StoreOptions};
 use tol_runtime::simulation::guests::{View, ViewError, Views};
 use tol_system::{AnyProjection, Projection, Rows, projection};

@@ -36,6 +36,11 @@ pub(crate) async fn system(request: Asked) -> Outcome {
     json(&found.ok_or_else(|| Problem::unknown_system(request.path("name")))?)
 }
 
+pub(crate) async fn digest(request: Asked) -> Outcome {
+    let name = request.path("name").to_owned();
+    json(&ask(&request, move |node| node.system_digest(&name)).await?)
+}
+
 pub(crate) async fn query(request: Asked) -> Outcome {
     let (system, query) = (request.path("name").to_owned(), request.path("query").to_owned());
     let mut parameters = request.query()?.all();
@@ -87,7 +92,9 @@ pub(crate) async fn redrive_all(request: Asked, payload: Payload) -> Outcome {
 
 pub(crate) async fn redrive_status(request: Asked) -> Outcome {
     let known = request.serving.api.redrive_status(request.path("id")).await?;
-    json(&known.ok_or_else(|| Problem::new(Kind::NOT_FOUND, format!("this node knows of no redrive \"{}\"; it remembers its last 20, until it stops", request.path("id"))))?)
+    json(&known.ok_or_else(|| {
+        Problem::new(Kind::NOT_FOUND, format!("this node knows of no redrive \"{}\"; it remembers its last 20, until it stops", request.path("id")))
+    })?)
 }
 
 pub(crate) async fn redrive(request: Asked) -> Outcome {

@@ -22,7 +22,7 @@ use tol_plug::{Answer, Kind, Problem};
 use super::{Node, Open};
 use crate::http::api::{
     Control, DeadLetter, DeadLetterPage, DeadLetterQuery, Digest, NodeApi, ProjectionStatus, Readiness, RebuildStatus, RedriveFilter, Redriven, StopState,
-    SystemDetail, SystemStatus, Trace, Version,
+    SystemDetail, SystemDigest, SystemStatus, Trace, Version,
 };
 
 impl Node {
@@ -67,6 +67,10 @@ impl NodeApi for Node {
 
     fn system(&self, name: &str, subject: Option<&str>) -> Result<Option<SystemDetail>, Problem> {
         systems::one(self.opened()?, name, subject)
+    }
+
+    fn system_digest(&self, name: &str) -> Result<SystemDigest, Problem> {
+        systems::digest(self.opened()?, name)
     }
 
     fn control(&self, name: &str, control: Control, by: &str) -> Answer<'_, SystemStatus> {

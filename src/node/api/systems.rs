@@ -8,15 +8,16 @@ use tokio::sync::oneshot;
 use tol_events::EventTime;
 use tol_kafka::TopicPartition;
 use tol_runtime::control::ControlGate;
+use tol_runtime::owner::{DigestError, digest_states};
 use tol_runtime::supervision::actor::Question;
 use tol_runtime::supervision::machine::State;
 use tol_runtime::supervision::{Command, root};
 use tol_system::QueryError;
 
-use crate::http::api::{Control, SystemDetail, SystemStatus, Uptime};
-use tol_plug::{Kind, Problem};
+use crate::http::api::{Control, SystemDetail, SystemDigest, SystemStatus, Uptime};
 use crate::node::Open;
 use crate::node::routing::Owner;
+use tol_plug::{Kind, Problem};
 
 /// How long a busy system may take to answer a question about itself.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -131,6 +132,18 @@ pub(super) fn one(open: &Open, name: &str, subject: Option<&str>) -> Result<Opti
         details.insert("uptime_ledger".into(), ledger);
     }
     Ok(Some(SystemDetail { status: status(open, &found), details }))
+}
+
+/// The digest of a system's states, read from the node's caches: the system is not asked, and need not run. Blocking.
+pub(super) fn digest(open: &Open, name: &str) -> Result<SystemDigest, Problem> {
+    let description = found(open, name)?.description;
+    let digest = match digest_states(open.store.as_ref(), &open.log.identity(), &description, open.partitions) {
+        Ok(digest) => digest,
+        Err(problem @ DigestError::Busy(_)) => return Err(Problem::unavailable(format!("{name}: {problem}"), 1)),
+        Err(DigestError::Cache(problem)) => return Err(Problem::unavailable(format!("the cache of {name} does not read: {problem}"), 5)),
+    };
+    let positions = digest.positions.into_iter().filter_map(|(partition, position)| Some((partition.parse().ok()?, position))).collect();
+    Ok(SystemDigest { digest: digest.digest, subjects: digest.subjects, state_version: description.state_version, positions })
 }
 
 fn found(open: &Open, name: &str) -> Result<root::SystemStatus, Problem> {

@@ -3,7 +3,7 @@
 use tol_plug::{Body, Content, Kind, Reply, Route, Spec, waiting, with_body};
 
 use super::super::parameters::*;
-use crate::http::handlers::{control};
+use crate::http::handlers::control;
 use crate::http::server::Shared;
 
 const SYSTEMS: &str = "systems";
@@ -19,6 +19,14 @@ pub(super) static ROUTES: &[Route<Shared>] = &[
         ..Spec::get("system", "/systems/{name}", SYSTEMS, "Shows a system")
     }
     .by(waiting!(control::system)),
+    Spec {
+        description: "Equal digests at equal positions mean equal states, whether this node's, another's, or folded anew from the log. Of what this node has cached: the system need not run.",
+        parameters: &[&SYSTEM],
+        answers: &[Reply::ok("The digest.", Content::Json("SystemDigest"))],
+        problems: &[Kind::UNKNOWN_SYSTEM, Kind::UNAVAILABLE],
+        ..Spec::get("systemDigest", "/systems/{name}/digest", SYSTEMS, "Hashes all states")
+    }
+    .by(waiting!(control::digest)),
     Spec {
         description: "A question that the system answers from what it remembers of one subject. Each has a path of its own below with its parameters.",
         parameters: &[&SYSTEM, &SYSTEM_QUERY, &SUBJECT_ASKED],
