@@ -374,6 +374,10 @@ fn reads(kind: Kind, judged: &Judged<'_>) -> Vec<Reads> {
 fn inputs_of(log: &MemoryLog, reads: &[Reads], partition: u32, partitions: u32) -> Result<BTreeMap<String, Source>, String> {
     let mut inputs = BTreeMap::new();
     for ((topic, prefixes), number) in reads.iter().flat_map(|reads| (0..partitions).map(move |number| (reads, number))) {
+        // Only of systems' events all partitions are read, for those with a target.
+        if !topic.ends_with(".events") && number != partition {
+            continue;
+        }
         let topic_partition = TopicPartition::new(topic.clone(), number);
         for event in accepted(log, &topic_partition)?.into_iter().flatten() {
             let subject = event.target.as_ref().unwrap_or(&event.subject);

@@ -127,9 +127,9 @@ impl System for Till {
                     *self.decided.lock().unwrap_or_else(PoisonError::into_inner) += 1;
                 }
                 let booked =
-                    Booked { amount, total: state.paid + amount, unwritten: state.unwritten, note: self.note() + state.note, goods, remind: amount % 4 == 0 };
-                decision.emit(BOOKED, &booked).target = (amount % 5 == 0).then(|| "customer/1".to_owned());
-                if amount % 3 == 0 {
+                    Booked { amount, total: state.paid + amount, unwritten: state.unwritten, note: self.note() + state.note, goods, remind: amount.is_multiple_of(4) };
+                decision.emit(BOOKED, &booked).target = amount.is_multiple_of(5).then(|| "customer/1".to_owned());
+                if amount.is_multiple_of(3) {
                     decision.emit(RECEIPT_REQUESTED, &json!({"amount": amount}));
                 }
             }
@@ -211,7 +211,7 @@ impl System for Audit {
     fn decide(&self, state: &u64, input: Input<'_>, decision: &mut Decision) -> Result<(), Error> {
         if let Input::Event(event) = input {
             let booked: Booked = event.data_as().map_err(|problem| Error::malformed(&event, problem))?;
-            if booked.amount % 2 == 1 {
+            if !booked.amount.is_multiple_of(2) {
                 decision.emit(AUDITED, &json!({"of": event.subject(), "seen": state + 1}));
             }
         }
