@@ -1,4 +1,8 @@
-//! How a system is mounted on a node: what it declares ([`Plug`]), and what it may use ([`Platform`]).
+#![doc = include_str!("../README.md")]
+//!
+//! # Modules
+//!
+//! What it declares ([`Plug`]), and what it may use ([`Platform`]).
 //!
 //! * [`plug`] — the trait [`Plug`], its [`Tables`], and [`mount`], which makes a line of the registry of it
 //! * [`mounted`] — a plug without its serving side's type: what the node holds and calls
