@@ -76,19 +76,6 @@ impl Changed {
         }
         Self::Some { flags, shared }
     }
-
-    /// Both.
-    #[must_use]
-    pub fn and(self, other: &Self) -> Self {
-        match (self, other) {
-            (Self::Some { mut flags, mut shared }, Self::Some { flags: more, shared: also }) => {
-                flags.extend(more.iter().cloned());
-                shared.extend(also.iter().cloned());
-                Self::Some { flags, shared }
-            }
-            _ => Self::Everything,
-        }
-    }
 }
 
 type Shard = BTreeMap<String, Arc<Served>>;
@@ -227,14 +214,5 @@ mod tests {
         assert_eq!(with.shared("staging"), Some(&shared));
         assert_eq!(with.environments(), BTreeSet::from(["staging".to_owned()]));
         assert!(with.with([change(&Arc::default())]).shared("staging").is_none());
-    }
-
-    #[test]
-    fn changes_add_up() {
-        let one = Changed::of(&[flag("a", 1)]);
-        let two = Changed::of(&[flag("b", 1), Change::Shared { environment: "e".into(), shared: Arc::default() }]);
-        let both = one.clone().and(&two);
-        assert_eq!(both, Changed::Some { flags: ["a", "b"].map(str::to_owned).into(), shared: ["e".to_owned()].into() });
-        assert_eq!(one.and(&Changed::Everything), Changed::Everything);
     }
 }

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::definition::{Environment, Flags, Rule};
+use crate::evaluation::{Answer, Error, Format, Set};
+use crate::served::{FlagSet, Shared};
+use crate::serving::Serving;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
-use tol_enterprise_feature_flag_system::definition::{Environment, Flags, Rule};
-use tol_enterprise_feature_flag_system::evaluation::{Answer, Error, Format, Set};
-use tol_enterprise_feature_flag_system::served::{FlagSet, Shared};
-use tol_enterprise_feature_flag_system::serving::Serving;
 
 /// What is asked of a set.
 #[derive(Clone, Copy, Debug)]
