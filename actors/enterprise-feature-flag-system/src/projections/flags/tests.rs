@@ -17,7 +17,7 @@ impl RowSource for Stored {
 }
 
 fn golden(name: &str) -> Event {
-    let file = format!("{}/../events/tests/golden/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    let file = format!("{}/../../events/tests/golden/{name}.json", env!("CARGO_MANIFEST_DIR"));
     binding::json::decode(&std::fs::read(file).unwrap()).unwrap()
 }
 
