@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use tol_events::EventTime;
 
-use crate::definition::{Definition, Flags};
+use crate::definition::{Definition, FlagDefinitions};
 use crate::evaluation::Format;
 
 /// Parts of a set that are copied as a whole when one of their flags changes.
@@ -159,8 +159,8 @@ impl FlagSet {
     }
 
     /// The definitions, for import and export.
-    pub fn definitions(&self) -> Flags {
-        Flags {
+    pub fn definitions(&self) -> FlagDefinitions {
+        FlagDefinitions {
             flags: self.shards.iter().flat_map(|shard| shard.iter()).map(|(key, served)| (key.clone(), served.definition.clone())).collect(),
             shared: self.shared.iter().map(|(environment, shared)| (environment.clone(), Shared::clone(shared))).collect(),
         }

@@ -1,6 +1,6 @@
 //! What an import asks for: the changes that make the flags of an environment what a format's own JSON says.
 
-use crate::definition::{Definition, Effect, Error, Flags, Mode, Problem};
+use crate::definition::{Definition, Effect, Error, FlagDefinitions, Mode, Problem};
 use crate::evaluation::Format;
 use crate::served::FlagSet;
 use serde::Serialize;
@@ -125,7 +125,7 @@ impl Plan {
         Ok(())
     }
 
-    fn shared(&mut self, set: &FlagSet, import: &Import, flags: &Flags, now: EventTime) -> Result<(), Error> {
+    fn shared(&mut self, set: &FlagSet, import: &Import, flags: &FlagDefinitions, now: EventTime) -> Result<(), Error> {
         let environment = &import.environment;
         for format in [Format::Unleash, Format::GrowthBook, Format::Flagd] {
             let wanted = flags.shared.get(environment).and_then(|shared| shared.get(&format)).cloned().unwrap_or_default();

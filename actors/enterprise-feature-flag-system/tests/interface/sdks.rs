@@ -1,7 +1,7 @@
 //! Protocols of others: the requests that the real SDKs were seen to send, and what they get.
 
 use serde_json::{Value, json};
-use tol_enterprise_feature_flag_system::definition::{Flags, Mode};
+use tol_enterprise_feature_flag_system::definition::{FlagDefinitions, Mode};
 use tol_enterprise_feature_flag_system::evaluation::Format;
 use tol_enterprise_feature_flag_system::projections::flags::FlagRow;
 use tol_system::Followed;
@@ -21,14 +21,14 @@ fn unleash(on: bool) -> Value {
 
 /// Has the node serve what is imported into environments.
 fn serve(server: &Server, imports: &[(&str, Format, Value)], anew: bool) {
-    let mut flags = Flags::default();
+    let mut flags = FlagDefinitions::default();
     for (environment, format, json) in imports {
         flags.import(*format, &json.to_string(), Mode::Merge, environment).unwrap();
     }
     take(server, &flags, anew);
 }
 
-fn take(server: &Server, flags: &Flags, anew: bool) {
+fn take(server: &Server, flags: &FlagDefinitions, anew: bool) {
     let of_flags = flags.flags.iter().map(|(key, definition)| {
         let row = FlagRow { version: 1, definition: Some(serde_json::to_string(definition).unwrap()), ..FlagRow::default() };
         (format!("flag/{key}"), Some(row))
@@ -98,7 +98,7 @@ fn unleash_clients_get_all_flags_and_304_as_long_as_nothing_changes() {
 #[test]
 fn unleash_clients_may_ask_for_some_flags_only() {
     let server = Server::new();
-    let mut flags = Flags::default();
+    let mut flags = FlagDefinitions::default();
     let features: Vec<Value> = ["a-1", "a-2", "b-1"].iter().map(|name| json!({"name": name, "enabled": true, "project": &name[..1]})).collect();
     flags.import(Format::Unleash, &json!({"features": features}).to_string(), Mode::Merge, "production").unwrap();
     flags.flags.get_mut("a-1").unwrap().tags = ["team:payments".to_owned(), "old".to_owned()].into();

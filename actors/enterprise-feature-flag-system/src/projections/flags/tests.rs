@@ -61,7 +61,7 @@ fn every_event_of_the_flag_system_is_in_its_row() {
 
 #[test]
 fn examples_are_valid_and_cover_what_the_fold_reads() {
-    let examples = Flags.examples();
+    let examples = FlagsProjection.examples();
     for example in &examples {
         let validity = tol_events::registry::validate(&example.encode().view());
         assert!(matches!(validity, Ok(tol_events::registry::Validity::Known)), "{example:?}: {validity:?}");
