@@ -19,7 +19,7 @@ pub(super) const PROTOCOL: Protocol<FlagService> =
 
 static KEY: Parameter = Parameter::path("key", "The client's key: an API key of the node.", "sdk-abc");
 
-const ROUTES: &[Route<FlagService>] = &[
+static ROUTES: &[Route<FlagService>] = &[
     Spec {
         parameters: &[&KEY],
         answers: &[Reply::ok("The features.", Content::AnyJson)],

@@ -16,7 +16,7 @@ pub(super) const PROTOCOL: Protocol<FlagService> =
 
 static KEY: Parameter = Parameter::path("key", "The flag's key; it may hold slashes.", "new-checkout");
 
-const ROUTES: &[Route<FlagService>] = &[
+static ROUTES: &[Route<FlagService>] = &[
     Spec {
         body: Body::AnyJson("{\"context\":{\"targetingKey\":\"7\"}}"),
         body_limit: Some(CONTEXT_BYTES),

@@ -30,7 +30,7 @@ const METRICS: Spec = Spec {
 };
 const ACCEPTED: Reply = Reply { status: 202, description: "It is taken.", content: Content::Empty };
 
-const ROUTES: &[Route<FlagService>] = &[
+static ROUTES: &[Route<FlagService>] = &[
     Spec {
         answers: &[Reply::ok("The toggles that are on.", Content::AnyJson)],
         ..get("unleashFrontend", "/api/frontend", EVALUATE, "Evaluates all toggles for a context in the query")

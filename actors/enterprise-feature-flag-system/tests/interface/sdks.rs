@@ -274,7 +274,7 @@ fn what_is_last_known_is_served_and_said() {
     server.get(&features).problem("unavailable");
     let row = FlagRow {
         version: 1,
-        definition: Some(json!({"key": "a", "type": "boolean", "family": "flagd", "environments": {"production": {}}}).to_string()),
+        definition: Some(json!({"key": "a", "type": "boolean", "family": "flagd", "environments": {"production": {"enabled": true}}}).to_string()),
         ..FlagRow::default()
     };
     server.tell(vec![("flag/a".to_owned(), Some(row.clone()))], Followed { anew: true, rows: Vec::new(), caught_up: false, last_known: true });
