@@ -12,11 +12,13 @@
 //! * [`runner`] — effects: what touches the world outside
 //! * [`question`] — what only the owner of a subject can answer
 //! * [`request`] — a request as a handler sees it: caller, parameters, body
+//! * [`answer`] — answers in JSON, and reasons
 //! * [`platform`] — the node as a system sees it
 //! * [`problem`] — errors as problem+json
 //! * [`settings`] — reading a system's own settings
 //! * [`cli`] — verbs of the command line
 
+pub mod answer;
 pub mod cli;
 pub mod listener;
 pub mod mounted;
@@ -30,6 +32,7 @@ pub mod route;
 pub mod runner;
 pub mod settings;
 
+pub use answer::{Reason, json, json_with};
 pub use listener::{Connection, Listener, Serve};
 pub use mounted::{Description, Mount, Mounted, MountedProjection};
 pub use platform::{Answer, Platform};

@@ -321,12 +321,12 @@ pub struct MountedProjection {
 impl MountedProjection {
     /// A projection that is only queried.
     pub fn of<P: Projection>(projection: P) -> Self {
-        Self { projection: tol_system::erase_projection(projection), follower: None }
+        Self { projection: tol_system::projection::erase(projection), follower: None }
     }
 
     /// A projection whose rows `follower` is told of: those of the last run before the log is open, then each change as it becomes visible.
     pub fn followed<P: Projection>(projection: P, follower: impl Fn(Followed<P::Row>) + Send + Sync + 'static) -> Self {
         let follower = move |stored: Followed<Vec<u8>>| follower(stored.read::<P>());
-        Self { projection: tol_system::erase_projection(projection), follower: Some(Arc::new(follower)) }
+        Self { projection: tol_system::projection::erase(projection), follower: Some(Arc::new(follower)) }
     }
 }

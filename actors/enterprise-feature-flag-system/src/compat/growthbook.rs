@@ -3,36 +3,60 @@
 use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderName, HeaderValue};
-use tol_enterprise_feature_flag_system::serving::remote::Error;
+use tol_plug::{Body, Content, Credential, Handler, Kind, Outcome, Parameter, Presented, Problem, Protocol, Reply, Route, Spec, with_body};
 
-use super::{Access, Asked, Need, json, tagged};
-use crate::http::handlers::Outcome;
-use crate::http::parameters::body;
-use crate::http::problem::{Kind, Problem};
+use super::{CONTEXT_BYTES, CORS, DEFINITIONS, EVALUATE, environment_of, get, json, post, stream, tagged, text_of};
+use crate::serving::remote::Error;
+use crate::{FlagService, Request};
 
-/// Attributes and what is forced are small.
-const CONTEXT_BYTES: usize = 256 << 10;
-
+/// GrowthBook's SDKs send the token in the path.
+const TOKEN: &[Presented] = &[Presented::Path("key"), Presented::Authorization, Presented::Header("x-api-key")];
 /// Tells an SDK that it may follow changes at `/sub/{clientKey}`.
 const STREAMS: HeaderName = HeaderName::from_static("x-sse-support");
 
-pub(super) fn features(asked: &Asked) -> Outcome {
-    let access = Access::of(asked, Need::Definitions, Some(&asked.key))?;
-    let environment = access.environment(&*asked.state.flags.current()?);
+pub(super) const PROTOCOL: Protocol<FlagService> =
+    Protocol { name: "growthbook", credential: Credential(TOKEN), cors: CORS, routes: ROUTES, error: Problem::to_response };
+
+static KEY: Parameter = Parameter::path("key", "The client's key: an API key of the node.", "sdk-abc");
+
+static ROUTES: &[Route<FlagService>] = &[
+    Spec {
+        parameters: &[&KEY],
+        answers: &[Reply::ok("The features.", Content::AnyJson)],
+        ..get("growthbookFeatures", "/api/features/{*key}", DEFINITIONS, "Lists features with their rules")
+    }
+    .by(Handler::Immediate(features)),
+    Spec {
+        parameters: &[&KEY],
+        body: Body::AnyJson("{\"attributes\":{\"id\":\"7\"}}"),
+        body_limit: Some(CONTEXT_BYTES),
+        answers: &[Reply::ok("The features for that person.", Content::AnyJson)],
+        ..post("growthbookEvaluate", "/api/eval/{*key}", EVALUATE, "Evaluates features for one person")
+    }
+    .by(with_body!(evaluated)),
+    Spec {
+        parameters: &[&KEY],
+        answers: &[Reply::ok("The features at each change.", Content::Other("text/event-stream"))],
+        problems: &[Kind::TOO_MANY_STREAMS],
+        ..get("growthbookStream", "/sub/{*key}", DEFINITIONS, "Follows features")
+    }
+    .by(Handler::Immediate(stream::growthbook)),
+];
+
+fn features(request: &Request) -> Outcome {
+    let environment = environment_of(request)?;
     let text = environment.growthbook_payload();
-    let mut answer = tagged(asked, text.body.clone(), text.tag.clone());
+    let mut answer = tagged(request, text.body.clone(), text.tag.clone());
     answer.headers_mut().insert(STREAMS, HeaderValue::from_static("enabled"));
     Ok(answer)
 }
 
-pub(super) async fn evaluated(asked: Asked, payload: Payload) -> Outcome {
-    let access = Access::of(&asked, Need::Answers, Some(&asked.key))?;
-    let environment = access.environment(&*asked.state.flags.current()?);
-    let body = body(&asked.request, payload, CONTEXT_BYTES).await?;
-    let text = std::str::from_utf8(&body).map_err(|_| Problem::new(Kind::MalformedJson, "the body is not UTF-8"))?;
-    let answer = environment.growthbook_evaluated(text).map_err(|error| match &error {
-        Error::Parse(_) => Problem::new(Kind::MalformedJson, error.to_string()),
-        Error::Attributes => Problem::new(Kind::InvalidBody, error.to_string()),
+async fn evaluated(request: Request, payload: Payload) -> Outcome {
+    let environment = environment_of(&request)?;
+    let body = request.body(payload).await?;
+    let answer = environment.growthbook_evaluated(text_of(&body)?).map_err(|error| match &error {
+        Error::Parse(_) => Problem::new(Kind::MALFORMED_JSON, error.to_string()),
+        Error::Attributes => Problem::new(Kind::INVALID_BODY, error.to_string()),
     })?;
-    Ok(json(&asked, StatusCode::OK, answer.into()))
+    Ok(json(&request, StatusCode::OK, answer.into()))
 }

@@ -4,23 +4,41 @@ use actix_web::HttpResponse;
 use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
 use actix_web::web::Bytes;
-use chrono::Utc;
 use serde_json::json as json_of;
-use tol_enterprise_feature_flag_system::serving::ofrep::{Context, Error, Outcome as Found};
+use tol_plug::{Body, Content, Credential, Outcome, Parameter, Problem, Protocol, Reply, Route, Spec, with_body};
 
-use super::{Access, Asked, Need, json, tag_of, tagged};
-use crate::http::handlers::Outcome;
-use crate::http::parameters::body;
+use super::{CONTEXT_BYTES, CORS, EVALUATE, TOKEN, environment_of, json, post, tag_of, tagged};
+use crate::serving::ofrep::{Context, Error, Outcome as Found};
+use crate::{FlagService, Request};
 
-/// A context is small.
-const CONTEXT_BYTES: usize = 256 << 10;
+pub(super) const PROTOCOL: Protocol<FlagService> =
+    Protocol { name: "ofrep", credential: Credential(TOKEN), cors: CORS, routes: ROUTES, error: Problem::to_response };
 
-pub(super) async fn one(asked: Asked, payload: Payload) -> Outcome {
-    let access = Access::of(&asked, Need::Answers, None)?;
-    let environment = access.environment(&*asked.state.flags.current()?);
-    let (text, key) = (body(&asked.request, payload, CONTEXT_BYTES).await?, &asked.key);
-    let (found, answer) = match read(&text).and_then(|text| Context::of_request(text, &environment, Utc::now())) {
-        Ok(context) => environment.ofrep(key, &context, asked.state.flags.seed()),
+static KEY: Parameter = Parameter::path("key", "The flag's key; it may hold slashes.", "new-checkout");
+
+static ROUTES: &[Route<FlagService>] = &[
+    Spec {
+        body: Body::AnyJson("{\"context\":{\"targetingKey\":\"7\"}}"),
+        body_limit: Some(CONTEXT_BYTES),
+        answers: &[Reply::ok("The answers of all flags.", Content::AnyJson)],
+        ..post("ofrepEvaluateAll", "/ofrep/v1/evaluate/flags", EVALUATE, "Evaluates all flags for a context")
+    }
+    .by(with_body!(all)),
+    Spec {
+        parameters: &[&KEY],
+        body: Body::AnyJson("{\"context\":{\"targetingKey\":\"7\"}}"),
+        body_limit: Some(CONTEXT_BYTES),
+        answers: &[Reply::ok("The flag's answer.", Content::AnyJson)],
+        ..post("ofrepEvaluate", "/ofrep/v1/evaluate/flags/{*key}", EVALUATE, "Evaluates a flag for a context")
+    }
+    .by(with_body!(one)),
+];
+
+async fn one(request: Request, payload: Payload) -> Outcome {
+    let environment = environment_of(&request)?;
+    let (body, key, now) = (request.body(payload).await?, request.path("key"), request.platform().now().to_datetime());
+    let (found, answer) = match text_of(&body).and_then(|text| Context::of_request(text, &environment, now)) {
+        Ok(context) => environment.ofrep(key, &context, request.serving.seed()),
         Err(error) => (Found::Failed, json_of!({"key": key, "errorCode": error.code(), "errorDetails": error.to_string()}).to_string().into_bytes()),
     };
     let status = match found {
@@ -28,18 +46,17 @@ pub(super) async fn one(asked: Asked, payload: Payload) -> Outcome {
         Found::NotFound => StatusCode::NOT_FOUND,
         Found::Failed => StatusCode::BAD_REQUEST,
     };
-    Ok(json(&asked, status, answer.into()))
+    Ok(json(&request, status, answer.into()))
 }
 
-pub(super) async fn all(asked: Asked, payload: Payload) -> Outcome {
-    let access = Access::of(&asked, Need::Answers, None)?;
-    let environment = access.environment(&*asked.state.flags.current()?);
-    let text = body(&asked.request, payload, CONTEXT_BYTES).await?;
-    match read(&text).and_then(|text| Context::of_request(text, &environment, Utc::now())) {
+async fn all(request: Request, payload: Payload) -> Outcome {
+    let environment = environment_of(&request)?;
+    let (body, now) = (request.body(payload).await?, request.platform().now().to_datetime());
+    match text_of(&body).and_then(|text| Context::of_request(text, &environment, now)) {
         Ok(context) => {
-            let answer = environment.ofrep_all(&context, asked.state.flags.seed());
+            let answer = environment.ofrep_all(&context, request.serving.seed());
             let tag = tag_of(&answer);
-            Ok(tagged(&asked, answer.into(), tag))
+            Ok(tagged(&request, answer.into(), tag))
         }
         Err(error) => {
             let answer = json_of!({"errorCode": error.code(), "errorDetails": error.to_string()});
@@ -48,6 +65,6 @@ pub(super) async fn all(asked: Asked, payload: Payload) -> Outcome {
     }
 }
 
-fn read(body: &Bytes) -> Result<&str, Error> {
+fn text_of(body: &Bytes) -> Result<&str, Error> {
     std::str::from_utf8(body).map_err(|error| Error::Parse(error.to_string()))
 }

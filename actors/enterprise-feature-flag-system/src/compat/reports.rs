@@ -9,15 +9,17 @@ use actix_web::HttpResponse;
 use actix_web::dev::Payload;
 use serde::Deserialize;
 use serde_json::Value;
-use tol_enterprise_feature_flag_system::counts::unleash::Metrics;
 use tol_events::flags::{MetricBucket, MetricKind, MetricReported};
 use tol_events::{Attribute, DomainEvent, Event, EventTime};
+use tol_plug::{Kind, Outcome, Problem};
 use uuid::Uuid;
 
-use super::{Access, Asked};
-use crate::http::handlers::Outcome;
-use crate::http::parameters::body;
-use crate::http::problem::{Kind, Problem};
+use super::environment_of;
+use crate::Request;
+use crate::counts::unleash::Metrics;
+
+/// What admission may answer to a report.
+pub(super) const PROBLEMS: &[&Kind] = &[Kind::INVALID_EVENT, Kind::INVALID_DATA, Kind::ID_CONFLICT, Kind::UNAVAILABLE, Kind::DISK_FULL, Kind::EMERGENCY_STOP];
 
 const SOURCE: &str = "/sdks/unleash";
 /// Samples of one report; the rest is refused as a mistake.
@@ -70,23 +72,21 @@ struct SampleBucket {
 }
 
 /// Takes an Unleash SDK's metrics; answers when they are durable.
-pub(super) async fn taken(asked: &Asked, payload: Payload, access: &Access) -> Outcome {
-    let state = &asked.state;
-    let text = body(&asked.request, payload, state.body_limit).await?;
-    let refused = |error: serde_json::Error| Problem::new(if error.is_data() { Kind::InvalidBody } else { Kind::MalformedJson }, error.to_string());
-    let sent: Sent = serde_json::from_slice(&text).map_err(&refused)?;
-    let counts: Metrics = serde_json::from_slice(&text).map_err(&refused)?;
-    let serving = state.flags.current()?;
-    let environment = access.environment(&serving);
+pub(super) async fn take(request: Request, payload: Payload) -> Outcome {
+    let body = request.body(payload).await?;
+    let refused = |error: serde_json::Error| Problem::new(if error.is_data() { Kind::INVALID_BODY } else { Kind::MALFORMED_JSON }, error.to_string());
+    let sent: Sent = serde_json::from_slice(&body).map_err(&refused)?;
+    let counts: Metrics = serde_json::from_slice(&body).map_err(&refused)?;
+    let environment = environment_of(&request)?;
     let samples: usize = sent.impact_metrics.iter().flatten().map(|metric| metric.samples.len()).sum();
     if samples > MOST_SAMPLES {
-        return Err(Problem::new(Kind::InvalidBody, format!("the report has {samples} samples; at most {MOST_SAMPLES} are taken")));
+        return Err(Problem::new(Kind::INVALID_BODY, format!("the report has {samples} samples; at most {MOST_SAMPLES} are taken")));
     }
-    let mut writer = Writer::of(&sent, &text);
+    let mut writer = Writer::of(&sent, &body, request.platform().now());
     counts.reports(environment.name(), |label| environment.contains(label)).iter().for_each(|report| writer.put(report));
     sent.measured(environment.name()).into_iter().for_each(|metric| writer.put(&metric));
     if !writer.events.is_empty() {
-        state.api.publish(writer.events).await?;
+        request.platform().admit(writer.events).await?;
     }
     Ok(HttpResponse::Accepted().finish())
 }
@@ -157,10 +157,10 @@ struct Writer {
 }
 
 impl Writer {
-    fn of(sent: &Sent, body: &[u8]) -> Self {
+    fn of(sent: &Sent, body: &[u8], now: EventTime) -> Self {
         let counted_at = sent.counted_at();
         let content = counted_at.map(|_| Uuid::new_v5(&Uuid::NAMESPACE_URL, body));
-        Self { content, time: counted_at.unwrap_or_else(|| chrono::Utc::now().into()), events: Vec::new() }
+        Self { content, time: counted_at.unwrap_or(now), events: Vec::new() }
     }
 
     fn put<E: DomainEvent + serde::Serialize>(&mut self, data: &E) {
@@ -187,7 +187,7 @@ mod tests {
     fn events(body: &Value) -> Vec<Event> {
         let text = body.to_string();
         let sent: Sent = serde_json::from_str(&text).unwrap();
-        let mut writer = Writer::of(&sent, text.as_bytes());
+        let mut writer = Writer::of(&sent, text.as_bytes(), EventTime::from_secs(0));
         sent.measured("production").into_iter().for_each(|metric| writer.put(&metric));
         for event in &writer.events {
             tol_events::registry::validate(&event.encode().view()).unwrap();

@@ -7,49 +7,48 @@ use std::time::Duration;
 use actix_web::HttpResponse;
 use actix_web::web::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, watch};
-use tol_enterprise_feature_flag_system::serving::{EventKind, Serving};
+use tol_plug::Outcome;
 
-use super::{Access, Asked, Need, note_last_known};
-use crate::http::handlers::Outcome;
-use crate::http::metric_definitions::FLAG_STREAMS;
-use crate::http::problem::{Kind, Problem};
+use super::environments::Named;
+use super::note_last_known;
+use crate::Request;
+use crate::metric_definitions::FLAG_STREAMS;
+use crate::serving::{EventKind, Serving};
 
 /// A comment is sent when nothing else was for so long: SDKs take a stream for dead after 30 or 60 seconds, proxies after that too.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// Whose events.
+/// Which SDKs' events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Protocol {
+enum Dialect {
     Unleash,
     GrowthBook,
 }
 
-pub(super) fn unleash(asked: &Asked) -> Outcome {
-    follow(asked, Access::of(asked, Need::Definitions, None)?, Protocol::Unleash)
+pub(super) fn unleash(request: &Request) -> Outcome {
+    follow(request, Dialect::Unleash)
 }
 
-pub(super) fn growthbook(asked: &Asked) -> Outcome {
-    follow(asked, Access::of(asked, Need::Definitions, Some(&asked.key))?, Protocol::GrowthBook)
+pub(super) fn growthbook(request: &Request) -> Outcome {
+    follow(request, Dialect::GrowthBook)
 }
 
-fn follow(asked: &Asked, access: Access, protocol: Protocol) -> Outcome {
-    let flags = &asked.state.flags;
-    flags.current()?;
-    let permit = flags.streams.clone().try_acquire_owned();
-    let permit =
-        permit.map_err(|_| Problem::new(Kind::TooManyStreams, "as many streams of flags are open as this node serves; poll, or try later").retry_after(5))?;
-    let told = asked.request.headers().get("last-event-id").and_then(|value| value.to_str().ok()).map(|id| format!("\"{id}\""));
-    let open = Open { serving: flags.serving.clone(), access, protocol, told, began: false, _counted: Counted::new(permit) };
+fn follow(request: &Request, dialect: Dialect) -> Outcome {
+    let service = &request.serving;
+    service.current()?;
+    let permit = service.stream()?;
+    let told = request.header("last-event-id").map(|id| format!("\"{id}\""));
+    let open = Open { serving: service.follow(), named: Named::by(request).into_owned(), dialect, told, began: false, _counted: Counted::new(permit) };
     let body = futures_util::stream::unfold(open, |mut open| async move { open.next().await.map(|chunk| (Ok::<_, std::convert::Infallible>(chunk), open)) });
     let mut response = HttpResponse::Ok().content_type("text/event-stream").insert_header(("x-accel-buffering", "no")).streaming(Box::pin(body));
-    note_last_known(asked, &mut response);
+    note_last_known(request, &mut response);
     Ok(response)
 }
 
 struct Open {
     serving: watch::Receiver<Arc<Serving>>,
-    access: Access,
-    protocol: Protocol,
+    named: Named<'static>,
+    dialect: Dialect,
     /// Tag of what the client was told last.
     told: Option<String>,
     /// Whether the head was sent.
@@ -82,9 +81,9 @@ impl Open {
     fn event(&mut self, of_unleash: EventKind) -> Option<Bytes> {
         let environment = {
             let serving = self.serving.borrow_and_update();
-            self.access.environment(&serving)
+            self.named.among(&serving)
         };
-        let kind = if self.protocol == Protocol::Unleash { of_unleash } else { EventKind::GrowthBook };
+        let kind = if self.dialect == Dialect::Unleash { of_unleash } else { EventKind::GrowthBook };
         let event = environment.event(kind, self.told.as_deref())?;
         self.told = Some(environment.delta_tag());
         Some(event)

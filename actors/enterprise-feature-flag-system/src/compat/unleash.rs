@@ -3,31 +3,79 @@
 use actix_web::dev::Payload;
 use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse};
-use chrono::Utc;
-use tol_enterprise_feature_flag_system::evaluation::unleash::Context;
-use tol_enterprise_feature_flag_system::serving::{Environment, Since, context_of};
+use tol_plug::query::Query;
+use tol_plug::{Access, Body, Content, Credential, Handler, Kind, Outcome, Problem, Protocol, Reply, Route, Spec, with_body};
 
-use super::{Access, Asked, Need, quoted, reports, tag_of, tagged};
-use crate::http::handlers::Outcome;
-use crate::http::parameters::{Query, body};
-use crate::http::problem::{Kind, Problem};
+use super::{CONTEXT_BYTES, CORS, DEFINITIONS, EVALUATE, TOKEN, environment_of, get, post, quoted, reports, stream, tag_of, tagged, text_of};
+use crate::evaluation::unleash::Context;
+use crate::serving::{Environment, Since, context_of};
+use crate::{FlagService, Request};
 
-/// A context is small.
-const CONTEXT_BYTES: usize = 256 << 10;
+pub(super) const PROTOCOL: Protocol<FlagService> =
+    Protocol { name: "unleash", credential: Credential(TOKEN), cors: CORS, routes: ROUTES, error: Problem::to_response };
+
+/// What SDKs say of themselves, for both kinds of them.
+const REGISTER: Spec = Spec {
+    body: Body::AnyJson("{\"appName\":\"shop\"}"),
+    body_limit: Some(CONTEXT_BYTES),
+    answers: &[ACCEPTED],
+    ..post("unleashRegister", "/api/client/register", DEFINITIONS, "Registers an SDK")
+};
+/// What SDKs count, for both kinds of them.
+const METRICS: Spec = Spec {
+    body: Body::AnyJson("{\"appName\":\"shop\",\"bucket\":null}"),
+    answers: &[ACCEPTED],
+    problems: reports::PROBLEMS,
+    ..post("unleashMetrics", "/api/client/metrics", DEFINITIONS, "Reports what an SDK counted and measured")
+};
+const ACCEPTED: Reply = Reply { status: 202, description: "It is taken.", content: Content::Empty };
+
+static ROUTES: &[Route<FlagService>] = &[
+    Spec {
+        answers: &[Reply::ok("The toggles that are on.", Content::AnyJson)],
+        ..get("unleashFrontend", "/api/frontend", EVALUATE, "Evaluates all toggles for a context in the query")
+    }
+    .by(Handler::Immediate(frontend)),
+    Spec {
+        body: Body::AnyJson("{\"context\":{\"userId\":\"7\"}}"),
+        body_limit: Some(CONTEXT_BYTES),
+        answers: &[Reply::ok("The toggles that are on.", Content::AnyJson)],
+        ..post("unleashFrontendPost", "/api/frontend", EVALUATE, "Evaluates all toggles for a context in the body")
+    }
+    .by(with_body!(frontend_post)),
+    Spec {
+        answers: &[Reply::ok("The features.", Content::AnyJson)],
+        ..get("unleashFeatures", "/api/client/features", DEFINITIONS, "Lists features with their rules")
+    }
+    .by(Handler::Immediate(features)),
+    Spec { answers: &[Reply::ok("What has changed.", Content::AnyJson)], ..get("unleashDelta", "/api/client/delta", DEFINITIONS, "Lists changes of features") }
+        .by(Handler::Immediate(delta)),
+    Spec {
+        answers: &[Reply::ok("Everything, then each change.", Content::Other("text/event-stream"))],
+        problems: &[Kind::TOO_MANY_STREAMS],
+        ..get("unleashStream", "/api/client/streaming", DEFINITIONS, "Follows features")
+    }
+    .by(Handler::Immediate(stream::unleash)),
+    REGISTER.by(with_body!(register)),
+    METRICS.by(with_body!(reports::take)),
+    Spec { operation: "unleashFrontendRegister", path: "/api/frontend/client/register", access: Access::Scope(EVALUATE), ..REGISTER }.by(with_body!(register)),
+    Spec { operation: "unleashFrontendMetrics", path: "/api/frontend/client/metrics", access: Access::Scope(EVALUATE), ..METRICS }
+        .by(with_body!(reports::take)),
+];
+
 /// The first specification whose clients know segments.
 const SEGMENTS_SINCE: (u32, u32) = (4, 2);
 
-pub(super) fn features(asked: &Asked) -> Outcome {
-    let access = Access::of(asked, Need::Definitions, None)?;
-    let environment = access.environment(&*asked.state.flags.current()?);
-    let text = environment.features(knows_segments(&asked.request));
-    let wanted = Wanted::of(Query::of(&asked.request)?);
+fn features(request: &Request) -> Outcome {
+    let environment = environment_of(request)?;
+    let text = environment.features(knows_segments(request.http()));
+    let wanted = Wanted::of(request.query()?);
     if wanted == Wanted::default() {
-        return Ok(tagged(asked, text.body.clone(), text.tag.clone()));
+        return Ok(tagged(request, text.body.clone(), text.tag.clone()));
     }
     let body = wanted.among(&environment, &text.body);
     let tag = tag_of(&body);
-    Ok(tagged(asked, body, tag))
+    Ok(tagged(request, body, tag))
 }
 
 /// Which features a client asks for: of each list that is not empty, one must hold.
@@ -82,55 +130,45 @@ fn knows_segments(request: &HttpRequest) -> bool {
     }
 }
 
-pub(super) fn delta(asked: &Asked) -> Outcome {
-    let access = Access::of(asked, Need::Definitions, None)?;
-    let environment = access.environment(&*asked.state.flags.current()?);
-    let known = asked.request.headers().get("if-none-match").and_then(|value| value.to_str().ok());
-    let text = match environment.since(known) {
-        Since::Nothing => return Ok(tagged(asked, Bytes::new(), environment.delta_tag())),
+fn delta(request: &Request) -> Outcome {
+    let environment = environment_of(request)?;
+    let text = match environment.since(request.header("if-none-match")) {
+        Since::Nothing => return Ok(tagged(request, Bytes::new(), environment.delta_tag())),
         Since::Changes(text) | Since::Everything(text) => text,
     };
-    Ok(tagged(asked, text.body, text.tag))
+    Ok(tagged(request, text.body, text.tag))
 }
 
-/// What an SDK says of itself is not a fact about the business; who reads it is told in its reports.
-pub(super) async fn register(asked: Asked, payload: Payload, need: Need) -> Outcome {
-    Access::of(&asked, need, None)?;
-    let text = body(&asked.request, payload, CONTEXT_BYTES).await?;
-    serde_json::from_slice::<serde::de::IgnoredAny>(&text).map_err(|error| Problem::new(Kind::MalformedJson, error.to_string()))?;
+/// Answers 202 and records nothing: what an SDK says of itself is no fact about the business; its reports name their sender.
+async fn register(request: Request, payload: Payload) -> Outcome {
+    let body = request.body(payload).await?;
+    serde_json::from_slice::<serde::de::IgnoredAny>(&body).map_err(|error| Problem::new(Kind::MALFORMED_JSON, error.to_string()))?;
     Ok(HttpResponse::Accepted().finish())
 }
 
-pub(super) async fn metrics(asked: Asked, payload: Payload, need: Need) -> Outcome {
-    let access = Access::of(&asked, need, None)?;
-    reports::taken(&asked, payload, &access).await
+fn frontend(request: &Request) -> Outcome {
+    let environment = environment_of(request)?;
+    let query = request.query()?;
+    Ok(answer(request, &environment, context_of(query.pairs(), request.platform().now().to_datetime())))
 }
 
-pub(super) fn frontend(asked: &Asked) -> Outcome {
-    let access = Access::of(asked, Need::Answers, None)?;
-    let environment = access.environment(&*asked.state.flags.current()?);
-    let query = Query::of(&asked.request)?;
-    Ok(answer(asked, &environment, context_of(query.pairs(), Utc::now())))
+async fn frontend_post(request: Request, payload: Payload) -> Outcome {
+    let environment = environment_of(&request)?;
+    let body = request.body(payload).await?;
+    let text = text_of(&body)?;
+    let context = Context::from_json(if text.is_empty() { "{}" } else { text }, request.platform().now().to_datetime());
+    let context = context.map_err(|error| Problem::new(Kind::MALFORMED_JSON, format!("the context does not read: {error}")))?;
+    Ok(answer(&request, &environment, context))
 }
 
-pub(super) async fn frontend_post(asked: Asked, payload: Payload) -> Outcome {
-    let access = Access::of(&asked, Need::Answers, None)?;
-    let environment = access.environment(&*asked.state.flags.current()?);
-    let body = body(&asked.request, payload, CONTEXT_BYTES).await?;
-    let text = std::str::from_utf8(&body).map_err(|_| Problem::new(Kind::MalformedJson, "the body is not UTF-8"))?;
-    let context = Context::from_json(if text.is_empty() { "{}" } else { text }, Utc::now());
-    let context = context.map_err(|error| Problem::new(Kind::MalformedJson, format!("the context does not read: {error}")))?;
-    Ok(answer(&asked, &environment, context))
-}
-
-fn answer<'c>(asked: &Asked, environment: &'c Environment, mut context: Context<'c>) -> HttpResponse {
+fn answer<'c>(request: &Request, environment: &'c Environment, mut context: Context<'c>) -> HttpResponse {
     // The token says which environment it is, not the caller.
     context.environment = Some(environment.name().into());
     if context.remote_address.is_none() {
-        context.remote_address = asked.request.peer_addr().map(|address| address.ip().to_string().into());
+        context.remote_address = request.peer().map(|address| address.ip().to_string().into());
     }
-    let (body, hash) = environment.frontend(&context, asked.state.flags.seed());
-    tagged(asked, body.into(), quoted(hash))
+    let (body, hash) = environment.frontend(&context, request.serving.seed());
+    tagged(request, body.into(), quoted(hash))
 }
 
 #[cfg(test)]

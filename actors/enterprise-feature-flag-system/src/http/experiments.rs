@@ -2,20 +2,24 @@
 
 use std::ops::Bound;
 
-use actix_web::HttpRequest;
+use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
-use actix_web::web::{Path, Payload};
 use serde_json::{Map, Value, json as object};
-use tol_enterprise_feature_flag_system::experiments::{Spec, results};
 use tol_events::flags::{ExperimentAction, ExperimentRequested};
+use tol_plug::platform::Folded;
+use tol_plug::{Kind, Outcome, Platform, Problem, Reason, json, json_with};
 
-use super::requests::{Outcome as Decided, PROJECTION};
-use super::{Outcome, State, ask, ask_for, caller, files, json, json_with, reason, row, served};
-use crate::flags::import::new_id;
-use crate::http::api::{FlagExperiment, FlagExperimentPage, Folded, NodeApi, StartExperiment};
-use crate::http::parameters::{Query, json_body_within};
-use crate::http::problem::{Kind, Problem};
+use super::import::new_id;
+use super::requests::{PROJECTION, RequestOutcome};
+use super::types::{FlagExperiment, FlagExperimentPage, StartExperiment};
+use super::{KEY, ask_for, files, row, served};
+use crate::Request;
+use crate::experiments::{Spec, results};
+use crate::problems::REQUEST_REFUSED;
+use crate::serving::FlagServer;
 
+/// The path parameter that names an experiment.
+const EXPERIMENT: &str = "experiment";
 /// Longest id, characters.
 const ID_MAX: usize = 200;
 
@@ -76,62 +80,62 @@ impl Wanted {
     }
 }
 
-pub(crate) async fn of_flag(state: State, request: HttpRequest, key: Path<String>) -> Outcome {
-    let query = Query::of(&request)?;
+pub(super) async fn of_flag(request: Request) -> Outcome {
+    let query = request.query()?;
     let wanted = Wanted { state: query.one_of("state", &["running", "concluded"])?, environment: None };
-    let flag = row(&state, &key, query.past()?).await?;
+    let flag = row(&request, request.path(KEY), query.past()?).await?;
     json(&wanted.of(&flag.key, &flag.experiments))
 }
 
 /// Where an experiment stands among all: by flag and id.
-type Place = (String, String);
+type Rank = (String, String);
 
-fn place(one: &FlagExperiment) -> Place {
+fn rank(one: &FlagExperiment) -> Rank {
     (one.flag.clone(), one.experiment_id.clone())
 }
 
 /// Those that are wanted now, flag by flag, until there are more than `limit` after `after`: no flag is looked at that never had an experiment.
-fn now(node: &dyn NodeApi, wanted: &Wanted, after: Option<&Place>, limit: usize) -> Result<Vec<Vec<FlagExperiment>>, Problem> {
-    let keys = node.flags().with_experiments();
+fn now(platform: &dyn Platform, server: &FlagServer, wanted: &Wanted, after: Option<&Rank>, limit: usize) -> Result<Vec<Vec<FlagExperiment>>, Problem> {
+    let keys = server.with_experiments();
     let first = after.map_or("", |(flag, _)| flag.as_str());
     let (mut found, mut later) = (Vec::new(), 0);
     for key in keys.range::<str, _>((Bound::Included(first), Bound::Unbounded)) {
         if later > limit {
             break;
         }
-        let Some(row) = node.row(PROJECTION, &format!("flag/{key}"), None)? else { continue };
+        let Some(row) = platform.row(PROJECTION, &format!("flag/{key}"), None)? else { continue };
         let of_one = wanted.of(key, &row.value["experiments"]);
-        later += of_one.iter().filter(|one| after.is_none_or(|after| place(one) > *after)).count();
+        later += of_one.iter().filter(|one| after.is_none_or(|after| rank(one) > *after)).count();
         found.push(of_one);
     }
     Ok(found)
 }
 
-pub(crate) async fn all(state: State, request: HttpRequest) -> Outcome {
-    let query = Query::of(&request)?;
+pub(super) async fn all(request: Request) -> Outcome {
+    let query = request.query()?;
     let (limit, past) = (query.limit()?, query.past()?);
     let wanted = Wanted { state: query.one_of("state", &["running", "concluded"])?, environment: query.text("environment") };
     let after = match query.text("cursor").filter(|cursor| !cursor.is_empty()) {
         None => None,
-        Some(cursor) => Some(position(&cursor).ok_or_else(|| Problem::new(Kind::InvalidCursor, "it is none of this list; leave it out to begin anew"))?),
+        Some(cursor) => Some(position(&cursor).ok_or_else(|| Problem::new(Kind::INVALID_CURSOR, "it is none of this list; leave it out to begin anew"))?),
     };
     let found = match past {
         None => {
-            let after = after.clone();
-            Folded::Done(ask(&state, move |node| now(node, &wanted, after.as_ref(), limit)).await?)
+            let (after, service) = (after.clone(), request.serving.clone());
+            Folded::Done(request.block(move |platform| now(platform, &service.server, &wanted, after.as_ref(), limit)).await?)
         }
         // The past is folded from all events anyway.
         Some(_) => {
             let of_row = move |subject: String, value: Value| Some(wanted.of(subject.strip_prefix("flag/")?, &value["experiments"]));
-            files::rows_at(&state, past, of_row).await?
+            files::rows_at(&request, past, of_row).await?
         }
     };
     let mut items: Vec<FlagExperiment> = match found {
         Folded::Done(found) => found.into_iter().flatten().collect(),
         Folded::Running { progress } => return files::running(progress),
     };
-    items.sort_by_key(place);
-    items.retain(|one| after.as_ref().is_none_or(|after| place(one) > *after));
+    items.sort_by_key(rank);
+    items.retain(|one| after.as_ref().is_none_or(|after| rank(one) > *after));
     let more = items.len() > limit;
     items.truncate(limit);
     let next_cursor = items.last().filter(|_| more).map(|last| object!([last.flag, last.experiment_id]).to_string());
@@ -139,79 +143,79 @@ pub(crate) async fn all(state: State, request: HttpRequest) -> Outcome {
 }
 
 /// Flag and id of a cursor.
-fn position(cursor: &str) -> Option<Place> {
+fn position(cursor: &str) -> Option<Rank> {
     serde_json::from_str(cursor).ok()
 }
 
 /// The experiment in a flag's row.
 fn found<'v>(flag: &str, experiments: &'v Value, id: &str) -> Result<&'v Value, Problem> {
-    experiments.get(id).ok_or_else(|| Problem::new(Kind::NotFound, format!("flag \"{flag}\" has no experiment \"{id}\"")).with("flag", flag))
+    experiments.get(id).ok_or_else(|| Problem::new(Kind::NOT_FOUND, format!("flag \"{flag}\" has no experiment \"{id}\"")).with("flag", flag))
 }
 
-pub(crate) async fn one(state: State, request: HttpRequest, place: Path<(String, String)>) -> Outcome {
-    let ((key, id), past) = (place.into_inner(), Query::of(&request)?.past()?);
-    let flag = row(&state, &key, past).await?;
-    json(&shown(&key, &id, found(&key, &flag.experiments, &id)?, true))
+pub(super) async fn one(request: Request) -> Outcome {
+    let (key, id, past) = (request.path(KEY), request.path(EXPERIMENT), request.query()?.past()?);
+    let flag = row(&request, key, past).await?;
+    json(&shown(key, id, found(key, &flag.experiments, id)?, true))
 }
 
-/// Has a request decided, and answers with the experiment.
-async fn settle(state: &State, request: &ExperimentRequested<'_>) -> Outcome {
-    match ask_for(state, &request.key, None, request).await? {
-        Decided::Served(flag) => {
+/// Has a request decided, and answers with the experiment as it is then.
+async fn decide_and_show(request: &Request, wanted: &ExperimentRequested<'_>) -> Outcome {
+    match ask_for(request, &wanted.key, None, wanted).await? {
+        RequestOutcome::Served(flag) => {
             let one = flag
                 .experiments
-                .get(request.experiment_id.as_ref())
+                .get(wanted.experiment_id.as_ref())
                 .ok_or_else(|| Problem::internal("an experiment that was begun is not in its flag's row"))?;
-            json(&shown(&request.key, &request.experiment_id, one, true))
+            json(&shown(&wanted.key, &wanted.experiment_id, one, true))
         }
-        Decided::Pending(pending) => json_with(StatusCode::ACCEPTED, &pending),
+        RequestOutcome::Pending(pending) => json_with(StatusCode::ACCEPTED, &pending),
     }
 }
 
 fn refused(key: &str, detail: String) -> Problem {
-    Problem::new(Kind::RequestRefused, detail).with("flag", key)
+    Problem::new(REQUEST_REFUSED, detail).with("flag", key)
 }
 
-pub(crate) async fn start(state: State, request: HttpRequest, key: Path<String>, payload: Payload) -> Outcome {
-    let asked: StartExperiment = json_body_within(&request, payload, state.body_limit).await?;
-    let statement =
-        reason(&asked.statement).map_err(|_| Problem::new(Kind::InvalidBody, "statement is empty or too long; say what is asked, it is recorded"))?;
+pub(super) async fn start(request: Request, payload: Payload) -> Outcome {
+    let asked: StartExperiment = request.json(payload).await?;
+    let too_long = |_| Problem::new(Kind::INVALID_BODY, "statement is empty or too long; say what is asked, it is recorded");
+    let (key, statement) = (request.path(KEY), Reason::checked(&asked.statement).map_err(too_long)?);
     if asked.experiment_id.as_ref().is_some_and(|id| id.trim().is_empty() || id.chars().count() > ID_MAX) {
-        return Err(Problem::new(Kind::InvalidBody, format!("experiment_id must be 1 to {ID_MAX} characters, or be left out")));
+        return Err(Problem::new(Kind::INVALID_BODY, format!("experiment_id must be 1 to {ID_MAX} characters, or be left out")));
     }
-    served(&state, &key)?;
+    served(&request, key)?;
     let id = asked.experiment_id.unwrap_or_else(new_id);
-    if let Some(known) = row(&state, &key, None).await?.experiments.get(&id) {
+    if let Some(known) = row(&request, key, None).await?.experiments.get(&id) {
         if known["statement"] == statement.as_str() && known["details"].as_object() == Some(&asked.details) {
-            return json(&shown(&key, &id, known, true));
+            return json(&shown(key, &id, known, true));
         }
-        return Err(refused(&key, format!("flag \"{}\" has an experiment \"{id}\" that asks something else; give this one another id", *key)));
+        return Err(refused(key, format!("flag \"{key}\" has an experiment \"{id}\" that asks something else; give this one another id")));
     }
     let start = ExperimentRequested {
-        key: key.as_str().into(),
+        key: key.into(),
         experiment_id: id.into(),
         action: ExperimentAction::Start,
         statement: statement.into(),
         details: asked.details,
-        by: caller(&request).into(),
+        by: request.caller().name().into(),
     };
-    settle(&state, &start).await
+    decide_and_show(&request, &start).await
 }
 
-pub(crate) async fn conclude(state: State, request: HttpRequest, place: Path<(String, String)>, payload: Payload) -> Outcome {
-    let asked: super::super::control::Reason = json_body_within(&request, payload, state.body_limit).await?;
-    let ((key, id), learned) = (place.into_inner(), reason(&asked.reason)?);
-    let flag = row(&state, &key, None).await?;
-    if found(&key, &flag.experiments, &id)?["state"] != "running" {
-        return Err(refused(&key, format!("experiment \"{id}\" of flag \"{key}\" is over")));
+pub(super) async fn conclude(request: Request, payload: Payload) -> Outcome {
+    let asked: Reason = request.json(payload).await?;
+    let (key, id, learned) = (request.path(KEY), request.path(EXPERIMENT), Reason::checked(&asked.reason)?);
+    let flag = row(&request, key, None).await?;
+    if found(key, &flag.experiments, id)?["state"] != "running" {
+        return Err(refused(key, format!("experiment \"{id}\" of flag \"{key}\" is over")));
     }
     let conclude = ExperimentRequested {
-        key: key.as_str().into(),
+        key: key.into(),
         experiment_id: id.into(),
         action: ExperimentAction::Conclude,
         statement: learned.into(),
         details: Map::new(),
-        by: caller(&request).into(),
+        by: request.caller().name().into(),
     };
-    settle(&state, &conclude).await
+    decide_and_show(&request, &conclude).await
 }

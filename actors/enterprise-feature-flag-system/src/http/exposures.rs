@@ -2,20 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use actix_web::HttpRequest;
-use actix_web::web::Payload;
+use actix_web::dev::Payload;
 use serde_json::Value;
-use tol_enterprise_feature_flag_system::attribution::is_attributable;
-use tol_enterprise_feature_flag_system::experiments::Spec;
-use tol_enterprise_feature_flag_system::rollout::Plan;
 use tol_events::flags::ExposureObserved;
 use tol_events::{DomainEvent, Event, EventTime, id};
+use tol_plug::{Kind, Outcome, Problem, json};
 
-use super::{DEFAULT_ENVIRONMENT, Outcome, PROJECTION, State, json, requests};
-use crate::flags::import::{SOURCE, new_id};
-use crate::http::api::{ExposureSeen, ExposuresRecorded, RecordExposures};
-use crate::http::parameters::json_body_within;
-use crate::http::problem::{Kind, Problem};
+use super::import::{SOURCE, new_id};
+use super::requests::{self, PROJECTION};
+use super::types::{ExposureSeen, ExposuresRecorded, RecordExposures};
+use crate::attribution::is_attributable;
+use crate::experiments::Spec;
+use crate::rollout::Plan;
+use crate::{DEFAULT_ENVIRONMENT, Request};
 
 /// Exposures in one request.
 const MOST: usize = 1_000;
@@ -84,7 +83,7 @@ fn fact(seen: &ExposureSeen, environment: &str, trial: &Trial, arm: &str, now: E
         metrics: trial.metrics.clone(),
         window_millis: trial.window_millis,
     };
-    exposure.validate().map_err(|error| Problem::new(Kind::InvalidBody, format!("exposure of flag \"{}\": {error}", seen.flag)))?;
+    exposure.validate().map_err(|error| Problem::new(Kind::INVALID_BODY, format!("exposure of flag \"{}\": {error}", seen.flag)))?;
     let event_id = seen.at.map_or_else(new_id, |at| {
         let content = [&seen.flag, environment, &trial.name, arm, &at.to_string()].join("\u{0}");
         id::derived("flag-exposures", &seen.customer_id, &content, 0).to_string()
@@ -93,21 +92,21 @@ fn fact(seen: &ExposureSeen, environment: &str, trial: &Trial, arm: &str, now: E
     Ok(event.at(seen.at.unwrap_or(now)))
 }
 
-pub(crate) async fn record(state: State, request: HttpRequest, payload: Payload) -> Outcome {
-    let asked: RecordExposures = json_body_within(&request, payload, state.body_limit).await?;
+pub(super) async fn record(request: Request, payload: Payload) -> Outcome {
+    let asked: RecordExposures = request.json(payload).await?;
     if asked.exposures.len() > MOST {
-        return Err(Problem::new(Kind::InvalidBody, format!("exposures has {} entries; send at most {MOST} at a time", asked.exposures.len())));
+        return Err(Problem::new(Kind::INVALID_BODY, format!("exposures has {} entries; send at most {MOST} at a time", asked.exposures.len())));
     }
     if asked.exposures.iter().any(|seen| seen.customer_id.is_empty() || seen.flag.is_empty()) {
-        return Err(Problem::new(Kind::InvalidBody, "an exposure without flag or customer_id; both must be named"));
+        return Err(Problem::new(Kind::INVALID_BODY, "an exposure without flag or customer_id; both must be named"));
     }
     let environment = asked.environment.unwrap_or_else(|| DEFAULT_ENVIRONMENT.to_owned());
-    let now: EventTime = chrono::Utc::now().into();
+    let now = request.platform().now();
     let mut known: BTreeMap<&str, Vec<Trial>> = BTreeMap::new();
     let (mut events, mut ignored) = (Vec::new(), 0);
     for seen in &asked.exposures {
         if !known.contains_key(seen.flag.as_str()) {
-            let row = state.api.row(PROJECTION, &format!("flag/{}", seen.flag), None)?;
+            let row = request.platform().row(PROJECTION, &format!("flag/{}", seen.flag), None)?;
             known.insert(&seen.flag, row.map(|row| trials(&row.value)).unwrap_or_default());
         }
         let before = events.len();
@@ -120,6 +119,6 @@ pub(crate) async fn record(state: State, request: HttpRequest, payload: Payload)
         ignored += u64::from(events.len() == before);
     }
     let recorded = events.len() as u64;
-    let positions = requests::admit(&state, events).await?.into_iter().collect();
+    let positions = requests::admit(&request, events).await?.into_iter().collect();
     json(&ExposuresRecorded { recorded, ignored, positions })
 }

@@ -3,23 +3,27 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_web::HttpResponse;
+use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderName, HeaderValue};
-use actix_web::web::{self, Payload};
-use actix_web::{HttpRequest, HttpResponse};
 use serde_json::Value;
-use tol_enterprise_feature_flag_system::definition::{Error, Mode, Problem as FormatProblem};
-use tol_enterprise_feature_flag_system::evaluation::{self, Format};
-use tol_enterprise_feature_flag_system::served::FlagSet;
+use tol_plug::platform::{Folded, Past, RowsQuery, Running};
+use tol_plug::query::Query;
+use tol_plug::request::run_blocking;
+use tol_plug::{Kind, Outcome, Problem, Reason, body, json, json_with};
 
-use super::requests::{Settled, decide_all, pending};
-use super::{DEFAULT_ENVIRONMENT, DEGRADED, Outcome, PROJECTION, State, ask, caller, json, json_with};
-use crate::flags::evaluate::{Question, evaluate as answers};
-use crate::flags::import::{Import, Plan, plan};
-use crate::flags::set_of;
-use crate::http::api::{EvaluateFlags, FlagProblem, FlagsImported, Folded, Past, RowsQuery, Running};
-use crate::http::parameters::{Query, json_body_within, json_text};
-use crate::http::problem::{Kind, Problem};
+use super::DEGRADED;
+use super::import::{Import, Plan, plan};
+use super::requests::{PROJECTION, Unmet, decide_all, pending};
+use super::types::{EvaluateFlags, FlagProblem, FlagsImported};
+use crate::definition::{Error, Mode, Problem as FormatProblem};
+use crate::evaluation::{self, Format};
+use crate::problems::{INVALID_DEFINITIONS, REQUEST_REFUSED, VERSION_CONFLICT};
+use crate::served::FlagSet;
+use crate::serving::evaluate::{Question, evaluate as answers};
+use crate::serving::rows::set_of;
+use crate::{DEFAULT_ENVIRONMENT, Request};
 
 /// Longest wait for another import of this node.
 const TURN: Duration = Duration::from_secs(30);
@@ -33,9 +37,9 @@ const PROBLEMS: &str = "tol-export-problems";
 const FORMATS: &[&str] = &["unleash", "growthbook", "flagd"];
 
 /// The flags as they are, or as they were.
-pub(super) async fn set_at(state: &State, past: Option<Past>) -> Result<Folded<Arc<FlagSet>>, Problem> {
-    let Some(past) = past else { return Ok(Folded::Done(state.api.flags().current())) };
-    Ok(match rows_at(state, Some(past), |key, value| Some((key, value))).await? {
+pub(super) async fn set_at(request: &Request, past: Option<Past>) -> Result<Folded<Arc<FlagSet>>, Problem> {
+    let Some(past) = past else { return Ok(Folded::Done(request.serving.server.current())) };
+    Ok(match rows_at(request, Some(past), |key, value| Some((key, value))).await? {
         Folded::Running { progress } => Folded::Running { progress },
         Folded::Done(rows) => Folded::Done(Arc::new(set_of(rows))),
     })
@@ -43,15 +47,15 @@ pub(super) async fn set_at(state: &State, past: Option<Past>) -> Result<Folded<A
 
 /// What `pick` takes of every row, as they are or as they were.
 pub(super) async fn rows_at<T: Send + 'static>(
-    state: &State,
+    request: &Request,
     past: Option<Past>,
     pick: impl Fn(String, Value) -> Option<T> + Send + 'static,
 ) -> Result<Folded<Vec<T>>, Problem> {
-    let folded = ask(state, move |node| {
+    let folded = request.block(move |platform| {
         let mut rows = Vec::new();
         let mut cursor = None;
         loop {
-            match node.rows(PROJECTION, &RowsQuery { limit: PAGE, cursor: cursor.take(), past })? {
+            match platform.rows(PROJECTION, &RowsQuery { limit: PAGE, cursor: cursor.take(), past })? {
                 Folded::Running { progress } => return Ok(Folded::Running { progress }),
                 Folded::Done(page) => {
                     rows.extend(page.items.into_iter().filter_map(|item| pick(item.key, item.value)));
@@ -72,8 +76,8 @@ pub(super) fn running(progress: f64) -> Outcome {
 }
 
 /// An answer, marked where it may not rest on what the log holds.
-fn marked(state: &State, mut response: HttpResponse) -> HttpResponse {
-    if let Some(why) = &state.api.flags().standing().degraded {
+fn marked(request: &Request, mut response: HttpResponse) -> HttpResponse {
+    if let Some(why) = request.serving.degraded() {
         let text: String = why.chars().map(|character| if character.is_ascii_graphic() { character } else { ' ' }).collect();
         if let Ok(value) = HeaderValue::from_str(text.trim()) {
             response.headers_mut().insert(HeaderName::from_static(DEGRADED), value);
@@ -91,10 +95,6 @@ fn environment_of(query: &Query<'_>) -> String {
     query.text("environment").unwrap_or_else(|| DEFAULT_ENVIRONMENT.to_owned())
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
-    web::block(work).await.map_err(|_| Problem::unavailable("the node is stopping", 1))
-}
-
 fn shown(problems: Vec<FormatProblem>) -> Vec<FlagProblem> {
     let effect = |problem: &FormatProblem| serde_json::to_value(problem.effect).ok().and_then(|effect| effect.as_str().map(str::to_owned)).unwrap_or_default();
     problems.into_iter().map(|problem| FlagProblem { effect: effect(&problem), flag: problem.flag, problem: problem.problem }).collect()
@@ -102,27 +102,28 @@ fn shown(problems: Vec<FormatProblem>) -> Vec<FlagProblem> {
 
 fn not_of_the_format(format: Format, error: &Error) -> Problem {
     match error {
-        Error::Json(problem) => Problem::new(Kind::MalformedJson, problem.to_string()),
-        Error::Format(_) => Problem::new(Kind::InvalidDefinitions, format!("{}: {error}", format.name())),
+        Error::Json(problem) => Problem::new(Kind::MALFORMED_JSON, problem.to_string()),
+        Error::Format(_) => Problem::new(INVALID_DEFINITIONS, format!("{}: {error}", format.name())),
     }
 }
 
-pub(crate) async fn import(state: State, request: HttpRequest, payload: Payload) -> Outcome {
-    let query = Query::of(&request)?;
+pub(super) async fn import(request: Request, payload: Payload) -> Outcome {
+    let query = request.query()?;
     let format = format_of(&query)?;
     let mode = if query.one_of("mode", &["replace", "merge"])?.as_deref() == Some("replace") { Mode::Replace } else { Mode::Merge };
     let reason = query.text("reason").unwrap_or_else(|| format!("import of {}", format.name()));
-    let import = Arc::new(Import { format, mode, environment: environment_of(&query), by: caller(&request), reason: super::reason(&reason)? });
+    let import =
+        Arc::new(Import { format, mode, environment: environment_of(&query), by: request.caller().name().to_owned(), reason: Reason::checked(&reason)? });
     let patience = query.timeout_or(30_000)?;
     // One at a time, each from what the one before it left. The body is read only then: who waits costs no memory.
-    let turn = tokio::time::timeout(TURN, state.importing.lock()).await;
-    let _turn = turn.map_err(|_| Problem::new(Kind::JobRunning, "another import is running; try again when it has ended").retry_after(5))?;
-    let text = Arc::new(json_text(&request, payload, state.body_limit).await?);
+    let turn = tokio::time::timeout(TURN, request.serving.importing.lock()).await;
+    let _turn = turn.map_err(|_| Problem::new(Kind::JOB_RUNNING, "another import is running; try again when it has ended").retry_after(5))?;
+    let text = Arc::new(body::json_text(request.http(), payload, request.parts.limits).await?);
     let mut done = FlagsImported { environment: import.environment.clone(), flags: 0, changed: 0, removed: 0, problems: Vec::new() };
     for _ in 0..TRIES {
-        let (set, import, text) = (state.api.flags().current(), import.clone(), text.clone());
-        let planned = blocking(move || plan(&set, &import, &text, chrono::Utc::now().into())).await?;
-        let Plan { wanted, flags, problems } = planned.map_err(|error| not_of_the_format(format, &error))?;
+        let (set, import, text, now) = (request.serving.server.current(), import.clone(), text.clone(), request.platform().now());
+        let planned = run_blocking(move || plan(&set, &import, &text, now).map_err(|error| not_of_the_format(format, &error)));
+        let Plan { wanted, flags, problems } = planned.await?;
         done.flags = flags;
         done.problems = shown(problems);
         done.changed = done.changed.max(wanted.iter().filter(|one| one.is_change()).count());
@@ -130,69 +131,64 @@ pub(crate) async fn import(state: State, request: HttpRequest, payload: Payload)
         if wanted.is_empty() {
             return json(&done);
         }
-        let Settled { pending: undecided, refused, moved_on } = decide_all(&state, wanted, patience).await?;
+        let Unmet { pending: undecided, refused, moved_on } = decide_all(&request, wanted, patience).await?;
         if !refused.is_empty() {
             return Err(some_refused(&refused, flags));
         }
         if !undecided.is_empty() {
-            return json_with(StatusCode::ACCEPTED, &pending(&state, undecided));
+            return json_with(StatusCode::ACCEPTED, &pending(&request, undecided));
         }
         if moved_on == 0 {
             return json(&done);
         }
     }
     let detail = "flags of the import were changed by others while it ran, several times; import again";
-    Err(Problem::new(Kind::VersionConflict, detail).retry_after(1))
+    Err(Problem::new(VERSION_CONFLICT, detail).retry_after(1))
 }
 
 fn some_refused(refused: &[(String, String)], flags: usize) -> Problem {
     let named: Vec<serde_json::Value> = refused.iter().take(100).map(|(flag, problem)| serde_json::json!({"flag": flag, "problem": problem})).collect();
     let first = refused.first().map(|(flag, problem)| format!("flag \"{flag}\": {problem}")).unwrap_or_default();
     let detail = format!("{} of {flags} flags were not taken, the others are served; the first of them: {first}", refused.len());
-    Problem::new(Kind::RequestRefused, detail).with("refused", named)
+    Problem::new(REQUEST_REFUSED, detail).with("refused", named)
 }
 
-pub(crate) async fn export(state: State, request: HttpRequest) -> Outcome {
-    let query = Query::of(&request)?;
+pub(super) async fn export(request: Request) -> Outcome {
+    let query = request.query()?;
     let (format, environment) = (format_of(&query)?, environment_of(&query));
     let with_problems = query.one_of("problems", &["true", "false"])?.as_deref() == Some("true");
-    let set = match set_at(&state, query.past()?).await? {
+    let set = match set_at(&request, query.past()?).await? {
         Folded::Done(set) => set,
         Folded::Running { progress } => return running(progress),
     };
-    let (text, problems) = blocking(move || {
+    let exported = run_blocking(move || {
         let exported = set.definitions().export(format, &environment);
         let text = if with_problems { serde_json::to_vec(&exported) } else { serde_json::to_vec(&exported.definitions) };
-        (text, exported.problems.len())
-    })
-    .await?;
-    let text = text.map_err(|error| Problem::internal(error.to_string()))?;
+        Ok((text.map_err(|error| Problem::internal(error.to_string()))?, exported.problems.len()))
+    });
+    let (text, problems) = exported.await?;
     let mut response = HttpResponse::Ok().content_type("application/json").body(text);
     response.headers_mut().insert(HeaderName::from_static(PROBLEMS), HeaderValue::from(problems));
-    Ok(marked(&state, response))
+    Ok(marked(&request, response))
 }
 
-pub(crate) async fn evaluate(state: State, request: HttpRequest, payload: Payload) -> Outcome {
-    let past = Query::of(&request)?.past()?;
-    let asked: EvaluateFlags = json_body_within(&request, payload, state.body_limit).await?;
-    let format: Format = asked.format.parse().map_err(|error: evaluation::Error| Problem::new(Kind::InvalidBody, error.to_string()))?;
-    let set = match set_at(&state, past).await? {
+pub(super) async fn evaluate(request: Request, payload: Payload) -> Outcome {
+    let past = request.query()?.past()?;
+    let asked: EvaluateFlags = request.json(payload).await?;
+    let format: Format = asked.format.parse().map_err(|error: evaluation::Error| Problem::new(Kind::INVALID_BODY, error.to_string()))?;
+    let set = match set_at(&request, past).await? {
         Folded::Done(set) => set,
         Folded::Running { progress } => return running(progress),
     };
-    let serving = past.is_none().then(|| state.flags.serving.borrow().clone());
-    let seed = uuid::Uuid::new_v4().as_u64_pair().0;
-    let found = blocking(move || {
+    let serving = past.is_none().then(|| request.serving.compiled());
+    let (seed, now) = (request.serving.seed(), request.platform().now().to_datetime());
+    let found = run_blocking(move || {
         let environment = asked.environment.as_deref().unwrap_or(DEFAULT_ENVIRONMENT);
-        answers(
-            &set,
-            serving.as_deref(),
-            &Question { format, environment, context: asked.context.get(), flags: asked.flags.as_deref(), now: chrono::Utc::now(), seed },
-        )
+        let question = Question { format, environment, context: asked.context.get(), flags: asked.flags.as_deref(), now, seed };
+        answers(&set, serving.as_deref(), &question).map_err(|error| match error {
+            evaluation::Error::Context(_) => Problem::new(Kind::INVALID_BODY, error.to_string()),
+            error => Problem::internal(format!("the flags that are served do not compile: {error}")),
+        })
     });
-    match found.await? {
-        Ok(found) => Ok(marked(&state, json(&found)?)),
-        Err(error @ evaluation::Error::Context(_)) => Err(Problem::new(Kind::InvalidBody, error.to_string())),
-        Err(error) => Err(Problem::internal(format!("the flags that are served do not compile: {error}"))),
-    }
+    Ok(marked(&request, json(&found.await?)?))
 }

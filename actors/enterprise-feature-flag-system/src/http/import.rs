@@ -1,10 +1,10 @@
 //! What an import asks for: the changes that make the flags of an environment what a format's own JSON says.
 
+use crate::definition::{Definition, Effect, Error, FlagDefinitions, Mode, Problem};
+use crate::evaluation::Format;
+use crate::served::FlagSet;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use tol_enterprise_feature_flag_system::definition::{Definition, Effect, Error, Flags, Mode, Problem};
-use tol_enterprise_feature_flag_system::evaluation::Format;
-use tol_enterprise_feature_flag_system::served::FlagSet;
 use tol_events::flags::{ChangeRequested, SharedChangeRequested};
 use tol_events::{DomainEvent as _, Event, EventTime};
 
@@ -125,7 +125,7 @@ impl Plan {
         Ok(())
     }
 
-    fn shared(&mut self, set: &FlagSet, import: &Import, flags: &Flags, now: EventTime) -> Result<(), Error> {
+    fn shared(&mut self, set: &FlagSet, import: &Import, flags: &FlagDefinitions, now: EventTime) -> Result<(), Error> {
         let environment = &import.environment;
         for format in [Format::Unleash, Format::GrowthBook, Format::Flagd] {
             let wanted = flags.shared.get(environment).and_then(|shared| shared.get(&format)).cloned().unwrap_or_default();

@@ -1,44 +1,51 @@
 //! Flags for people: listing, changing, killing, scheduling, rolling out.
 //!
+//! * `routes` — the table of routes
+//! * `types` — what goes in and out, as the OpenAPI document has it
 //! * `files` — import, export and evaluation
+//! * `import` — the changes that an import asks for
 //! * `experiments` — experiments and their results
 //! * `exposures` — which customer met which arm
 //! * `sets` — environments, and what their flags share
-//! * `requests` — a request's way to what is served
+//! * `requests` — admits requests and waits until what came of them is served
 
-pub(crate) mod experiments;
-pub(crate) mod exposures;
+mod experiments;
+mod exposures;
 mod files;
+mod import;
 mod requests;
-pub(crate) mod sets;
+mod routes;
+mod sets;
+mod types;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::HttpRequest;
+use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
-use actix_web::web::{Path, Payload};
-use tol_enterprise_feature_flag_system::definition::{Definition, Scheduled};
-use tol_enterprise_feature_flag_system::objections::objections;
-use tol_enterprise_feature_flag_system::served::Served;
 use tol_events::DomainEvent;
 use tol_events::flags::{ChangeRequested, KillRequested, RollbackRequested, RolloutRequested};
+use tol_plug::platform::{Folded, Past};
+use tol_plug::{Kind, Outcome, Problem, Reason, json, json_with};
 
-use super::{Outcome, State, ask, caller, json, json_with};
-use crate::flags::import::{SOURCE, as_object, new_id};
-use crate::http::api::{ChangeFlag, Flag, FlagInShort, FlagPage, Folded, InEnvironment, Past, ScheduleFlag, StartRollout};
-use crate::http::parameters::{Query, json_body_within};
-use crate::http::problem::{Kind, Problem};
-use requests::{PROJECTION, decide, unknown};
+use self::import::{SOURCE, as_object, new_id};
+use self::requests::{PROJECTION, RequestOutcome, decide, unknown};
+use self::types::{ChangeFlag, FlagInShort, FlagPage, FlagView, InEnvironment, ScheduleFlag, StartRollout};
+use crate::Request;
+use crate::definition::{self, Definition, Scheduled};
+use crate::objections::objections;
+use crate::problems::REQUEST_REFUSED;
+use crate::served::Served;
 
-pub(crate) use files::{evaluate, export, import};
+pub(crate) use self::routes::ROUTES;
+pub(crate) use self::types::components;
 
-/// The environment where none is named.
-pub(crate) const DEFAULT_ENVIRONMENT: &str = "production";
-/// Longest reason, characters: it is written to the log.
-const REASON_MAX: usize = 4_096;
-
+/// The path parameter that names a flag.
+const KEY: &str = "key";
 /// Tells, beside the answer, why it may not rest on what the log holds.
-pub(crate) const DEGRADED: &str = "tol-flags-degraded";
+const DEGRADED: &str = "tol-flags-degraded";
+/// How long a request is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 fn in_short(key: &str, served: &Served) -> FlagInShort {
     let state = |environment: &tol_enterprise_feature_flag_system::definition::Environment| match (environment.killed, environment.enabled) {
@@ -57,11 +64,11 @@ fn in_short(key: &str, served: &Served) -> FlagInShort {
     }
 }
 
-pub(crate) async fn all(state: State, request: HttpRequest) -> Outcome {
-    let query = Query::of(&request)?;
+async fn all(request: Request) -> Outcome {
+    let query = request.query()?;
     let (limit, cursor, environment) = (query.limit()?, query.text("cursor"), query.text("environment"));
     let stale = query.one_of("stale", &["true", "false"])?.map(|text| text == "true");
-    let set = match files::set_at(&state, query.past()?).await? {
+    let set = match files::set_at(&request, query.past()?).await? {
         Folded::Done(set) => set,
         Folded::Running { progress } => return files::running(progress),
     };
@@ -74,137 +81,126 @@ pub(crate) async fn all(state: State, request: HttpRequest) -> Outcome {
     let more = items.len() > limit;
     items.truncate(limit);
     let next_cursor = items.last().filter(|_| more).map(|last| last.key.clone());
-    json(&FlagPage { items, next_cursor, degraded: state.api.flags().standing().degraded.clone() })
+    json(&FlagPage { items, next_cursor, degraded: request.serving.degraded() })
 }
 
 /// A flag's row; also one that is archived.
-async fn row(state: &State, key: &str, past: Option<Past>) -> Result<Flag, Problem> {
+async fn row(request: &Request, key: &str, past: Option<Past>) -> Result<FlagView, Problem> {
     let subject = format!("flag/{key}");
-    let found = ask(state, move |node| node.row(PROJECTION, &subject, past)).await?;
+    let found = request.block(move |platform| platform.row(PROJECTION, &subject, past)).await?;
     // One of which there is nothing but refused requests is none.
     let row = found.filter(|row| row.value["definition"].is_object()).ok_or_else(|| unknown(key))?;
     requests::flag(row.value)
 }
 
-pub(crate) async fn one(state: State, request: HttpRequest, key: Path<String>) -> Outcome {
-    let past = Query::of(&request)?.past()?;
-    json(&row(&state, &key, past).await?)
+async fn one(request: Request) -> Outcome {
+    let past = request.query()?.past()?;
+    json(&row(&request, request.path(KEY), past).await?)
 }
 
-pub(crate) async fn history(state: State, request: HttpRequest, key: Path<String>) -> Outcome {
-    let past = Query::of(&request)?.past()?;
-    json(&row(&state, &key, past).await?.changes)
+async fn history(request: Request) -> Outcome {
+    let past = request.query()?.past()?;
+    json(&row(&request, request.path(KEY), past).await?.changes)
 }
 
-pub(crate) async fn rollout(state: State, request: HttpRequest, key: Path<String>) -> Outcome {
-    let past = Query::of(&request)?.past()?;
-    let flag = row(&state, &key, past).await?;
+async fn rollout(request: Request) -> Outcome {
+    let past = request.query()?.past()?;
+    let flag = row(&request, request.path(KEY), past).await?;
     if flag.rollout.is_null() {
-        return Err(Problem::new(Kind::NotFound, format!("flag \"{}\" has had no rollout", flag.key)));
+        return Err(Problem::new(Kind::NOT_FOUND, format!("flag \"{}\" has had no rollout", flag.key)));
     }
     json(&flag.rollout)
 }
 
-fn reason(text: &str) -> Result<String, Problem> {
-    match text.trim() {
-        "" => Err(Problem::new(Kind::InvalidBody, "reason is empty; say why, it is recorded")),
-        long if long.chars().count() > REASON_MAX => Err(Problem::new(Kind::InvalidBody, format!("reason is longer than {REASON_MAX} characters"))),
-        text => Ok(text.to_owned()),
-    }
-}
-
-/// How long a request is waited for.
-const PATIENCE: Duration = Duration::from_secs(5);
-
 /// Has a request decided.
-async fn ask_for(state: &State, key: &str, base: Option<u64>, request: &impl DomainEvent) -> Result<requests::Outcome, Problem> {
-    request.validate().map_err(|error| Problem::new(Kind::InvalidBody, error.to_string()))?;
-    let event = request.to_event(new_id(), SOURCE).map_err(|error| Problem::internal(error.to_string()))?;
-    decide(state, key, base, event.at(chrono::Utc::now().into()), PATIENCE).await
+async fn ask_for(request: &Request, key: &str, base: Option<u64>, wanted: &impl DomainEvent) -> Result<RequestOutcome, Problem> {
+    wanted.validate().map_err(|error| Problem::new(Kind::INVALID_BODY, error.to_string()))?;
+    let event = wanted.to_event(new_id(), SOURCE).map_err(|error| Problem::internal(error.to_string()))?;
+    decide(request, key, base, event.at(request.platform().now()), PATIENCE).await
 }
 
-/// Has a request decided, and answers with the flag.
-async fn settle(state: &State, key: &str, base: Option<u64>, request: &impl DomainEvent) -> Outcome {
-    match ask_for(state, key, base, request).await? {
-        requests::Outcome::Served(flag) => json(&flag),
-        requests::Outcome::Pending(pending) => json_with(StatusCode::ACCEPTED, &pending),
+/// Has a request decided, and answers with the flag as it is then.
+async fn decide_and_show(request: &Request, key: &str, base: Option<u64>, wanted: &impl DomainEvent) -> Outcome {
+    match ask_for(request, key, base, wanted).await? {
+        RequestOutcome::Served(flag) => json(&flag),
+        RequestOutcome::Pending(pending) => json_with(StatusCode::ACCEPTED, &pending),
     }
 }
 
-pub(crate) async fn change(state: State, request: HttpRequest, key: Path<String>, payload: Payload) -> Outcome {
-    let asked: ChangeFlag = json_body_within(&request, payload, state.body_limit).await?;
-    let (key, reason, by) = (key.into_inner(), reason(&asked.reason)?, caller(&request));
+async fn change(request: Request, payload: Payload) -> Outcome {
+    let asked: ChangeFlag = request.json(payload).await?;
+    let (key, reason) = (request.path(KEY), Reason::checked(&asked.reason)?);
     let mut definition = asked.definition;
-    definition.entry("key").or_insert_with(|| key.clone().into());
+    definition.entry("key").or_insert_with(|| key.into());
     // What the flag alone cannot know; what it can, the system says.
     if let Ok(definition) = serde_json::from_value::<Definition>(definition.clone().into()) {
-        let objections = objections(&state.api.flags().current(), &definition);
+        let objections = objections(&request.serving.server.current(), &definition);
         if !objections.is_empty() {
-            return Err(Problem::new(Kind::RequestRefused, format!("flag \"{key}\": {}", objections.join("; "))).with("flag", key));
+            return Err(Problem::new(REQUEST_REFUSED, format!("flag \"{key}\": {}", objections.join("; "))).with("flag", key));
         }
     }
     let change = ChangeRequested {
-        key: key.as_str().into(),
+        key: key.into(),
         definition,
         base_version: asked.base_version,
-        by: by.into(),
+        by: request.caller().name().into(),
         reason: reason.into(),
         stale_at: asked.stale_at,
         anew: false,
     };
-    settle(&state, &key, asked.base_version, &change).await
+    decide_and_show(&request, key, asked.base_version, &change).await
 }
 
 /// The flag as it is served now, to be changed from.
-fn served(state: &State, key: &str) -> Result<std::sync::Arc<Served>, Problem> {
-    state.api.flags().current().get(key).cloned().ok_or_else(|| unknown(key))
+fn served(request: &Request, key: &str) -> Result<Arc<Served>, Problem> {
+    request.serving.server.current().get(key).cloned().ok_or_else(|| unknown(key))
 }
 
 /// Changes a flag from what is served now.
-async fn change_served(state: &State, request: &HttpRequest, key: &str, reason: String, make: impl FnOnce(&mut Definition) -> Result<(), Problem>) -> Outcome {
-    let known = served(state, key)?;
+async fn change_served(request: &Request, key: &str, reason: String, make: impl FnOnce(&mut Definition) -> Result<(), Problem>) -> Outcome {
+    let known = served(request, key)?;
     let mut definition = known.definition.clone();
     make(&mut definition)?;
     let change = ChangeRequested {
         key: key.into(),
         definition: as_object(&definition),
         base_version: Some(known.version),
-        by: caller(request).into(),
+        by: request.caller().name().into(),
         reason: reason.into(),
         stale_at: known.stale_at,
         anew: false,
     };
-    settle(state, key, Some(known.version), &change).await
+    decide_and_show(request, key, Some(known.version), &change).await
 }
 
-pub(crate) async fn archive(state: State, request: HttpRequest, key: Path<String>) -> Outcome {
-    let reason =
-        reason(&Query::of(&request)?.text("reason").unwrap_or_default()).map_err(|_| Problem::parameter("reason", "is missing; say why, it is recorded"))?;
-    change_served(&state, &request, &key, reason, |definition| {
+async fn archive(request: Request) -> Outcome {
+    let reason = request.query()?.text("reason").unwrap_or_default();
+    let reason = Reason::checked(&reason).map_err(|_| Problem::parameter("reason", "is missing or too long; say why, it is recorded"))?;
+    change_served(&request, request.path(KEY), reason, |definition| {
         definition.environments.clear();
         Ok(())
     })
     .await
 }
 
-pub(crate) async fn kill(state: State, request: HttpRequest, key: Path<String>, payload: Payload) -> Outcome {
-    let asked: InEnvironment = json_body_within(&request, payload, state.body_limit).await?;
-    let reason = reason(&asked.reason)?;
-    served(&state, &key)?;
-    let kill = KillRequested { key: key.as_str().into(), environment: asked.environment.map(Into::into), by: caller(&request).into(), reason: reason.into() };
-    settle(&state, &key, None, &kill).await
+async fn kill(request: Request, payload: Payload) -> Outcome {
+    let asked: InEnvironment = request.json(payload).await?;
+    let (key, reason) = (request.path(KEY), Reason::checked(&asked.reason)?);
+    served(&request, key)?;
+    let kill = KillRequested { key: key.into(), environment: asked.environment.map(Into::into), by: request.caller().name().into(), reason: reason.into() };
+    decide_and_show(&request, key, None, &kill).await
 }
 
 fn no_such_environment(key: &str, name: &str) -> Problem {
-    Problem::new(Kind::RequestRefused, format!("flag \"{key}\" is not in environment \"{name}\"")).with("flag", key)
+    Problem::new(REQUEST_REFUSED, format!("flag \"{key}\" is not in environment \"{name}\"")).with("flag", key)
 }
 
-pub(crate) async fn restore(state: State, request: HttpRequest, key: Path<String>, payload: Payload) -> Outcome {
-    let asked: InEnvironment = json_body_within(&request, payload, state.body_limit).await?;
-    let reason = reason(&asked.reason)?;
-    change_served(&state, &request, &key, reason, |definition| {
+async fn restore(request: Request, payload: Payload) -> Outcome {
+    let asked: InEnvironment = request.json(payload).await?;
+    let (key, reason) = (request.path(KEY), Reason::checked(&asked.reason)?);
+    change_served(&request, key, reason, |definition| {
         if let Some(name) = asked.environment.as_ref().filter(|name| !definition.environments.contains_key(*name)) {
-            return Err(no_such_environment(&key, name));
+            return Err(no_such_environment(key, name));
         }
         let here = definition.environments.iter_mut().filter(|(name, _)| asked.environment.as_ref().is_none_or(|wanted| wanted == *name));
         here.for_each(|(_, environment)| environment.killed = false);
@@ -213,45 +209,45 @@ pub(crate) async fn restore(state: State, request: HttpRequest, key: Path<String
     .await
 }
 
-pub(crate) async fn schedule(state: State, request: HttpRequest, key: Path<String>, payload: Payload) -> Outcome {
-    let asked: ScheduleFlag = json_body_within(&request, payload, state.body_limit).await?;
-    let reason = reason(&asked.reason)?;
-    change_served(&state, &request, &key, reason, |definition| {
-        let environment = definition.environments.get_mut(&asked.environment).ok_or_else(|| no_such_environment(&key, &asked.environment))?;
+async fn schedule(request: Request, payload: Payload) -> Outcome {
+    let asked: ScheduleFlag = request.json(payload).await?;
+    let (key, reason) = (request.path(KEY), Reason::checked(&asked.reason)?);
+    change_served(&request, key, reason, |definition| {
+        let environment = definition.environments.get_mut(&asked.environment).ok_or_else(|| no_such_environment(key, &asked.environment))?;
         environment.schedule = asked.schedule.iter().map(|one| Scheduled { at: one.at, enabled: one.enabled }).collect();
         Ok(())
     })
     .await
 }
 
-pub(crate) async fn start_rollout(state: State, request: HttpRequest, key: Path<String>, payload: Payload) -> Outcome {
-    let asked: StartRollout = json_body_within(&request, payload, state.body_limit).await?;
-    let reason = reason(&asked.reason)?;
-    served(&state, &key)?;
+async fn start_rollout(request: Request, payload: Payload) -> Outcome {
+    let asked: StartRollout = request.json(payload).await?;
+    let (key, reason) = (request.path(KEY), Reason::checked(&asked.reason)?);
+    served(&request, key)?;
     let start = RolloutRequested {
-        key: key.as_str().into(),
+        key: key.into(),
         rollout_id: asked.rollout_id.unwrap_or_else(new_id).into(),
         environment: asked.environment.into(),
         rule: asked.rule,
         plan: asked.plan,
-        by: caller(&request).into(),
+        by: request.caller().name().into(),
         reason: reason.into(),
     };
-    settle(&state, &key, None, &start).await
+    decide_and_show(&request, key, None, &start).await
 }
 
-pub(crate) async fn stop_rollout(state: State, request: HttpRequest, key: Path<String>, payload: Payload) -> Outcome {
-    let asked: super::control::Reason = json_body_within(&request, payload, state.body_limit).await?;
-    let reason = reason(&asked.reason)?;
-    let rollout = row(&state, &key, None).await?.rollout;
+async fn stop_rollout(request: Request, payload: Payload) -> Outcome {
+    let asked: Reason = request.json(payload).await?;
+    let (key, reason) = (request.path(KEY), Reason::checked(&asked.reason)?);
+    let rollout = row(&request, key, None).await?.rollout;
     if rollout["state"] != "running" {
-        return Err(Problem::new(Kind::RequestRefused, format!("no rollout of flag \"{key}\" is running")).with("flag", key.as_str()));
+        return Err(Problem::new(REQUEST_REFUSED, format!("no rollout of flag \"{key}\" is running")).with("flag", key));
     }
     let stop = RollbackRequested {
-        key: key.as_str().into(),
+        key: key.into(),
         rollout_id: rollout["id"].as_str().unwrap_or_default().to_owned().into(),
-        by: caller(&request).into(),
+        by: request.caller().name().into(),
         reason: reason.into(),
     };
-    settle(&state, &key, None, &stop).await
+    decide_and_show(&request, key, None, &stop).await
 }

@@ -1,15 +1,15 @@
-//! Requests about flags: made a fact, admitted, and waited for until this node serves what came of it.
+//! Admits requests about flags and waits until this node serves what came of them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tol_events::Event;
-use tol_kafka::{Position, TopicPartition};
+use tol_events::{Attribute, Event, Position, TopicPartition};
+use tol_plug::Problem;
 
-use super::super::State;
-use crate::flags::import::Wanted;
-use crate::http::api::{Flag, FlagsPending};
-use crate::http::problem::{Kind, Problem};
+use super::import::Wanted;
+use super::types::{FlagView, FlagsPending};
+use crate::Request;
+use crate::problems::{REQUEST_REFUSED, UNKNOWN_FLAG, VERSION_CONFLICT};
 
 /// The projection that says what came of it.
 pub(super) const PROJECTION: &str = "flags";
@@ -19,20 +19,20 @@ const CHUNK: usize = 500;
 const NAMED: usize = 100;
 
 /// What became of a request about one flag.
-pub(super) enum Outcome {
+pub(super) enum RequestOutcome {
     /// It is served.
-    Served(Box<Flag>),
+    Served(Box<FlagView>),
     /// It is recorded, and not decided yet.
     Pending(FlagsPending),
 }
 
 /// Admits requests, in parts.
-pub(super) async fn admit(state: &State, events: Vec<Event>) -> Result<Vec<(TopicPartition, Position)>, Problem> {
+pub(super) async fn admit(request: &Request, events: Vec<Event>) -> Result<Vec<(TopicPartition, Position)>, Problem> {
     let mut positions: BTreeMap<TopicPartition, Position> = BTreeMap::new();
     let mut events = events.into_iter().peekable();
     while events.peek().is_some() {
         let part: Vec<Event> = events.by_ref().take(CHUNK).collect();
-        for (partition, position) in state.api.publish(part).await?.positions {
+        for (partition, position) in request.platform().admit(part).await?.positions {
             let highest = positions.entry(partition).or_insert(position);
             *highest = (*highest).max(position);
         }
@@ -41,21 +41,21 @@ pub(super) async fn admit(state: &State, events: Vec<Event>) -> Result<Vec<(Topi
 }
 
 /// What keeps requests from being decided, where something is known to.
-fn why_pending(state: &State) -> String {
-    if state.api.stop_state().engaged {
+fn why_pending(request: &Request) -> String {
+    if *request.platform().stopped().borrow() {
         return "the emergency stop is engaged; it is decided when that is released".to_owned();
     }
     "it is recorded and not decided yet; GET /systems/enterprise-feature-flag-system tells how far it is".to_owned()
 }
 
-pub(super) fn pending(state: &State, mut keys: Vec<String>) -> FlagsPending {
+pub(super) fn pending(request: &Request, mut keys: Vec<String>) -> FlagsPending {
     let pending_count = keys.len();
     keys.truncate(NAMED);
-    FlagsPending { state: "pending", detail: why_pending(state), pending: keys, pending_count }
+    FlagsPending { state: "pending", detail: why_pending(request), pending: keys, pending_count }
 }
 
 /// A row of the projection as people see it.
-pub(super) fn flag(value: serde_json::Value) -> Result<Flag, Problem> {
+pub(super) fn flag(value: serde_json::Value) -> Result<FlagView, Problem> {
     serde_json::from_value(value).map_err(|problem| Problem::internal(format!("a flag's row does not read: {problem}")))
 }
 
@@ -68,32 +68,32 @@ fn refusal(row: &serde_json::Value, request: &str) -> Option<String> {
 /// A refusal as a problem: a conflict if the flag has moved on from the version that was changed.
 fn refused(key: &str, problem: &str, row: &serde_json::Value, base: Option<u64>) -> Problem {
     let version = row["version"].as_u64().unwrap_or_default();
-    let kind = if base.is_some_and(|base| base != version) { Kind::VersionConflict } else { Kind::RequestRefused };
+    let kind = if base.is_some_and(|base| base != version) { VERSION_CONFLICT } else { REQUEST_REFUSED };
     Problem::new(kind, format!("flag \"{key}\": {problem}")).with("flag", key).with("version", version)
 }
 
 /// Has one request about a flag admitted and decided. `base` is the version that it changes, if it names one.
-pub(super) async fn decide(state: &State, key: &str, base: Option<u64>, event: Event, patience: Duration) -> Result<Outcome, Problem> {
-    let (request, subject) = (event.get(tol_events::Attribute::Id).to_owned(), format!("flag/{key}"));
-    let positions = admit(state, vec![event]).await?;
-    if !state.api.wait_for(PROJECTION, positions, patience).await? {
-        return Ok(Outcome::Pending(pending(state, vec![key.to_owned()])));
+pub(super) async fn decide(request: &Request, key: &str, base: Option<u64>, event: Event, patience: Duration) -> Result<RequestOutcome, Problem> {
+    let id = event.get(Attribute::Id).to_owned();
+    let positions = admit(request, vec![event]).await?;
+    if !request.platform().wait_for(PROJECTION, positions, patience).await? {
+        return Ok(RequestOutcome::Pending(pending(request, vec![key.to_owned()])));
     }
-    let row = state.api.row(PROJECTION, &subject, None)?.ok_or_else(|| unknown(key))?;
-    if let Some(problem) = refusal(&row.value, &request) {
+    let row = request.platform().row(PROJECTION, &format!("flag/{key}"), None)?.ok_or_else(|| unknown(key))?;
+    if let Some(problem) = refusal(&row.value, &id) {
         return Err(refused(key, &problem, &row.value, base));
     }
-    Ok(Outcome::Served(Box::new(flag(row.value)?)))
+    Ok(RequestOutcome::Served(Box::new(flag(row.value)?)))
 }
 
 /// There is no such flag.
 pub(super) fn unknown(key: &str) -> Problem {
-    Problem::new(Kind::UnknownFlag, format!("there is no flag \"{key}\"; GET /flags lists them, PUT /flags/{{key}} makes one")).with("flag", key)
+    Problem::new(UNKNOWN_FLAG, format!("there is no flag \"{key}\"; GET /flags lists them, PUT /flags/{{key}} makes one")).with("flag", key)
 }
 
-/// What became of many requests.
+/// Those of many requests that are not granted.
 #[derive(Default)]
-pub(super) struct Settled {
+pub(super) struct Unmet {
     /// Not decided, or decided and changed again since.
     pub(super) pending: Vec<String>,
     /// Refused, with why.
@@ -103,22 +103,23 @@ pub(super) struct Settled {
 }
 
 /// Has many requests admitted and decided.
-pub(super) async fn decide_all(state: &State, wanted: Vec<Wanted>, patience: Duration) -> Result<Settled, Problem> {
+pub(super) async fn decide_all(request: &Request, wanted: Vec<Wanted>, patience: Duration) -> Result<Unmet, Problem> {
     let (wanted, events) = split(wanted);
-    let positions = admit(state, events).await?;
-    let visible = state.api.wait_for(PROJECTION, positions, patience).await?;
-    let set = state.api.flags().current();
-    let mut settled = Settled::default();
-    for (one, request) in wanted.into_iter().filter(|(one, _)| !one.is_met(&set)) {
-        let row = state.api.row(PROJECTION, &one.subject(), None)?.map(|row| row.value).unwrap_or_default();
-        match refusal(&row, &request) {
-            Some(_) if one.base_version.is_some_and(|base| row["version"] != base) => settled.moved_on += 1,
-            Some(problem) => settled.refused.push((one.key, problem)),
-            None if visible => settled.moved_on += 1,
-            None => settled.pending.push(one.key),
+    let platform = request.platform();
+    let positions = admit(request, events).await?;
+    let visible = platform.wait_for(PROJECTION, positions, patience).await?;
+    let set = request.serving.server.current();
+    let mut unmet = Unmet::default();
+    for (one, id) in wanted.into_iter().filter(|(one, _)| !one.is_met(&set)) {
+        let row = platform.row(PROJECTION, &one.subject(), None)?.map(|row| row.value).unwrap_or_default();
+        match refusal(&row, &id) {
+            Some(_) if one.base_version.is_some_and(|base| row["version"] != base) => unmet.moved_on += 1,
+            Some(problem) => unmet.refused.push((one.key, problem)),
+            None if visible => unmet.moved_on += 1,
+            None => unmet.pending.push(one.key),
         }
     }
-    Ok(settled)
+    Ok(unmet)
 }
 
 /// The events, and what is wanted of each with its id.
@@ -127,7 +128,7 @@ fn split(wanted: Vec<Wanted>) -> (Vec<(Wanted, String)>, Vec<Event>) {
     let mut kept = Vec::with_capacity(wanted.len());
     for mut one in wanted {
         let event = std::mem::replace(&mut one.event, Event::new("", "", "", ""));
-        let id = event.get(tol_events::Attribute::Id).to_owned();
+        let id = event.get(Attribute::Id).to_owned();
         events.push(event);
         kept.push((one, id));
     }

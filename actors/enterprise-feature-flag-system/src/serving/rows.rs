@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
-use tol_enterprise_feature_flag_system::definition::Definition;
-use tol_enterprise_feature_flag_system::evaluation::Format;
-use tol_enterprise_feature_flag_system::served::{Change, Served, Shared};
 use tol_events::EventTime;
-use tol_projections::flags::{Change as RowChange, FlagRow};
 use tol_system::ChangedRows;
+
+use crate::definition::Definition;
+use crate::evaluation::Format;
+use crate::projections::flags::{Change as RowChange, FlagRow};
+use crate::served::{Change, FlagSet, Served, Shared};
 
 const FLAG: &str = "flag/";
 const FLAG_SET: &str = "flag-set/";
@@ -30,8 +31,12 @@ pub(super) fn with_experiments(rows: &ChangedRows<FlagRow>) -> impl Iterator<Ite
     rows.iter().filter(move |(_, row)| has(row)).filter_map(|(subject, _)| subject.strip_prefix(FLAG))
 }
 
-/// What rows mean as queries show them.
-pub(super) fn changes_of_values(rows: Vec<(String, Value)>) -> Vec<Change> {
+/// The flags of rows as queries show them: of a past moment, for example.
+pub(crate) fn set_of(rows: Vec<(String, Value)>) -> FlagSet {
+    FlagSet::default().with(changes_of_values(rows))
+}
+
+fn changes_of_values(rows: Vec<(String, Value)>) -> Vec<Change> {
     let row = |value: &Value| {
         let moment = |name: &str| value.get(name).and_then(Value::as_str).and_then(EventTime::parse).map(EventTime::as_micros);
         let changed = RowChange { at: moment("changed_at").unwrap_or_default(), ..RowChange::default() };
@@ -59,7 +64,7 @@ fn change(subject: &str, row: Option<&FlagRow>) -> Result<Option<Change>, serde_
 }
 
 /// A flag that is in no environment is served nowhere.
-pub(super) fn served(row: &FlagRow) -> Result<Option<Arc<Served>>, serde_json::Error> {
+fn served(row: &FlagRow) -> Result<Option<Arc<Served>>, serde_json::Error> {
     let Some(text) = &row.definition else { return Ok(None) };
     let definition: Definition = serde_json::from_str(text)?;
     if definition.environments.is_empty() {

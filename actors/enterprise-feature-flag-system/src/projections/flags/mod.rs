@@ -24,7 +24,7 @@ use row::{keep, text};
 
 /// The projection.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Flags;
+pub struct FlagsProjection;
 
 const KNOWN: [&str; 13] = [
     FlagChanged::TYPE,
@@ -42,7 +42,7 @@ const KNOWN: [&str; 13] = [
     SharedChanged::TYPE,
 ];
 
-impl Projection for Flags {
+impl Projection for FlagsProjection {
     type Row = FlagRow;
     const NAME: &'static str = "flags";
     const VERSION: u32 = 2;

@@ -17,13 +17,13 @@ impl RowSource for Stored {
 }
 
 fn golden(name: &str) -> Event {
-    let file = format!("{}/../events/tests/golden/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    let file = format!("{}/../../events/tests/golden/{name}.json", env!("CARGO_MANIFEST_DIR"));
     binding::json::decode(&std::fs::read(file).unwrap()).unwrap()
 }
 
 /// The rows after events, each of which went through storage.
 fn folded(events: &[Event]) -> BTreeMap<String, Value> {
-    let (projection, stored) = (erase(Flags), Stored::default());
+    let (projection, stored) = (erase(FlagsProjection), Stored::default());
     for event in events {
         let mut overlay = projection.overlay();
         overlay.fold(event.encode().view(), &stored).unwrap();
@@ -56,12 +56,12 @@ fn every_event_of_the_flag_system_is_in_its_row() {
     assert_eq!((&experiment["conclusion"]["statement"], &experiment["conclusion"]["details"]), (&json!("they do"), &json!({"lift": 0.04})));
     assert!(experiment["propensities"][0]["probability"].is_number(), "{experiment}");
     assert!(rows["flag-set/production"]["shared"]["unleash"]["segments"].is_array());
-    assert!(erase(Flags).overlay().fold(Event::new("1", "/s", "flags.flag_changed.v2", "flag/a").encode().view(), &Stored::default()).is_err());
+    assert!(erase(FlagsProjection).overlay().fold(Event::new("1", "/s", "flags.flag_changed.v2", "flag/a").encode().view(), &Stored::default()).is_err());
 }
 
 #[test]
 fn examples_are_valid_and_cover_what_the_fold_reads() {
-    let examples = Flags.examples();
+    let examples = FlagsProjection.examples();
     for example in &examples {
         let validity = tol_events::registry::validate(&example.encode().view());
         assert!(matches!(validity, Ok(tol_events::registry::Validity::Known)), "{example:?}: {validity:?}");

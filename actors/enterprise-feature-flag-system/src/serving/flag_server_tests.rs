@@ -1,5 +1,3 @@
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use super::*;
 
 fn row(key: &str, version: u64) -> (String, Option<FlagRow>) {
@@ -8,7 +6,11 @@ fn row(key: &str, version: u64) -> (String, Option<FlagRow>) {
 }
 
 fn followed(anew: bool, rows: ChangedRows<FlagRow>, caught_up: bool) -> Followed<FlagRow> {
-    Followed { anew, rows, caught_up }
+    Followed { anew, rows, caught_up, last_known: false }
+}
+
+fn last_known(rows: ChangedRows<FlagRow>) -> Followed<FlagRow> {
+    Followed { anew: true, rows, caught_up: false, last_known: true }
 }
 
 fn keys(server: &FlagServer) -> Vec<String> {
@@ -18,8 +20,11 @@ fn keys(server: &FlagServer) -> Vec<String> {
 #[test]
 fn what_was_known_is_served_until_the_fold_has_caught_up() {
     let server = FlagServer::default();
-    server.preload(vec![row("a", 1), row("b", 1)]);
+    server.take(last_known(vec![row("a", 1), row("b", 1)]));
     assert_eq!((keys(&server), server.has_caught_up()), (vec!["a@1".to_owned(), "b@1".to_owned()], false));
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let listener = told.clone();
+    server.listen(Box::new(move |_, changed| listener.lock().unwrap().push(changed.clone())));
     // A cache that begins anew has nothing yet: no flag goes missing over it.
     server.take(followed(true, Vec::new(), false));
     server.take(followed(false, vec![row("a", 1)], false));
@@ -28,34 +33,32 @@ fn what_was_known_is_served_until_the_fold_has_caught_up() {
     assert_eq!((keys(&server), server.has_caught_up()), (vec!["a@1".to_owned(), "c@4".to_owned()], true));
     // Only what differs is told.
     let changed = Changed::Some { flags: ["b", "c"].map(str::to_owned).into(), shared: Default::default() };
-    assert_eq!(server.changed_since(1), changed);
+    assert_eq!(told.lock().unwrap().last(), Some(&changed));
+    // Rows of the last run that come late are older than what is served.
+    server.take(last_known(vec![row("b", 1)]));
+    assert_eq!(keys(&server), ["a@1", "c@4"]);
 }
 
 #[test]
-fn listeners_are_told_before_it_shows_and_followers_what_changed_since() {
+fn listeners_are_told_of_each_change_before_it_shows() {
     let server = Arc::new(FlagServer::default());
     server.take(followed(true, vec![row("a", 1)], true));
-    let seen = Arc::new(AtomicU64::new(0));
-    let (told, shown) = (seen.clone(), Arc::downgrade(&server));
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let (listener, shown) = (told.clone(), Arc::downgrade(&server));
     server.listen(Box::new(move |set, changed| {
         if let (Some(server), Changed::Some { .. }) = (shown.upgrade(), changed) {
             assert!(server.current().revision() < set.revision());
         }
-        told.store(set.revision(), Ordering::SeqCst);
+        listener.lock().unwrap().push((set.revision(), changed.clone()));
     }));
-    assert_eq!(seen.load(Ordering::SeqCst), 1, "it begins with what there is");
-    let mut changes = server.subscribe();
-    changes.borrow_and_update();
+    let of = |key: &str| Changed::Some { flags: [key.to_owned()].into(), shared: Default::default() };
     server.take(followed(false, vec![row("b", 1)], true));
     server.take(followed(false, vec![row("a", 2)], true));
-    assert_eq!((seen.load(Ordering::SeqCst), changes.has_changed().unwrap()), (3, true));
-    assert_eq!(server.changed_since(1), Changed::Some { flags: ["a", "b"].map(str::to_owned).into(), shared: Default::default() });
-    assert_eq!(server.changed_since(3), Changed::of(&[]));
-    assert_eq!(server.changed_since(0), Changed::Some { flags: ["a", "b"].map(str::to_owned).into(), shared: Default::default() });
-    for version in 0..2_000 {
-        server.take(followed(false, vec![row("a", version)], true));
-    }
-    assert_eq!(server.changed_since(1), Changed::Everything, "that was too long ago");
+    // It begins with what there is.
+    assert_eq!(*told.lock().unwrap(), [(1, Changed::Everything), (2, of("b")), (3, of("a"))]);
+    server.close();
+    server.take(followed(false, vec![row("a", 3)], true));
+    assert_eq!((told.lock().unwrap().len(), keys(&server)), (3, vec!["a@3".to_owned(), "b@1".to_owned()]));
 }
 
 #[test]
@@ -79,8 +82,8 @@ fn a_refused_request_about_an_unknown_flag_makes_no_flag() {
 #[test]
 fn what_is_compiled_already_answers_as_what_is_compiled_for_a_question() {
     use super::evaluate::{Question, evaluate};
-    use tol_enterprise_feature_flag_system::evaluation::Format;
-    use tol_enterprise_feature_flag_system::serving::Serving;
+    use crate::evaluation::Format;
+    use crate::serving::Serving;
     let definition = |key: &str, family: &str, rules: serde_json::Value| {
         let variants = serde_json::json!({"a": "A", "b": "B"});
         let split = serde_json::json!({"of": 1000, "parts": [{"variant": "a", "weight": 500}, {"variant": "b", "weight": 500}]});
@@ -121,11 +124,11 @@ fn what_is_compiled_already_answers_as_what_is_compiled_for_a_question() {
 fn flags_that_had_an_experiment_are_known_from_the_first_row_that_says_so() {
     let server = FlagServer::default();
     let with = |key: &str| {
-        let experiments = [("e-1".to_owned(), tol_projections::flags::Experiment::default())].into();
+        let experiments = [("e-1".to_owned(), crate::projections::flags::Experiment::default())].into();
         (format!("flag/{key}"), Some(FlagRow { experiments, ..FlagRow::default() }))
     };
     let known = || server.with_experiments().iter().cloned().collect::<Vec<_>>();
-    server.preload(vec![row("a", 1), with("b")]);
+    server.take(last_known(vec![row("a", 1), with("b")]));
     assert_eq!(known(), ["b"]);
     // While rows are folded anew, those of before are shown.
     server.take(followed(true, vec![row("c", 1), with("d")], false));

@@ -7,10 +7,10 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 use tol_enterprise_feature_flag_system::rollout::Phase;
-use tol_enterprise_feature_flag_system::{EnterpriseFeatureFlagSystem, Flag};
+use tol_enterprise_feature_flag_system::{EnterpriseFeatureFlagSystem, Flag, FlagsProjection};
 use tol_events::reserved::{OWNER_CLAIMED, OwnerClaimed};
 use tol_events::{Attribute, Event, EventTime};
-use tol_flag_simulation::Flags;
+use tol_flag_simulation::FlagGuest;
 use tol_kafka::{Append, EventLog, Faults, MemoryLog, Record, TopicPartition, TopicSpec};
 use tol_projections::{EngineOptions, ProjectionEngine, RocksStore, StoreOptions};
 use tol_runtime::simulation::Guest;
@@ -79,7 +79,7 @@ impl Play {
         let mut random = ChaCha8Rng::seed_from_u64(case);
         let mut play = Self { case, ..Self::default() };
         for round in 0..random.random_range(1..5) {
-            for fact in Flags::default().facts(&mut random, EventTime::from_secs(1_750_000_000 + round * 3)) {
+            for fact in FlagGuest::default().facts(&mut random, EventTime::from_secs(1_750_000_000 + round * 3)) {
                 let fact = own(case, fact).encode();
                 play.input(Input::Event(fact.view()));
                 if random.random_bool(0.25) {
@@ -183,7 +183,7 @@ fn the_projection_and_the_flag_system_fold_the_same_events_into_the_same_flags()
     let folder = tempfile::tempdir().unwrap();
     let store = Arc::new(RocksStore::open(folder.path(), &StoreOptions { cache_bytes: 4 << 20, write_buffer_bytes: 8 << 20, open_files: 64 }).unwrap());
     let mut engine = ProjectionEngine::new(Arc::new(log), store, EngineOptions::default()).unwrap();
-    engine.register(tol_projections::flags::Flags);
+    engine.register(FlagsProjection);
     while engine.step() {}
     let mut long = 0;
     for (subject, (flag, _)) in plays.iter().flat_map(|play| &play.flags) {

@@ -6,15 +6,16 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 use tempfile::TempDir;
+use tol_enterprise_feature_flag_system::FlagsProjection;
 use tol_enterprise_feature_flag_system::served::FlagSet;
-use tol_flag_simulation::Flags;
+use tol_enterprise_feature_flag_system::serving::FlagServer;
+use tol_flag_simulation::FlagGuest;
 use tol_kafka::EventLog;
 use tol_projections::{EngineOptions, ProjectionEngine, RocksStore, StoreOptions};
 use tol_runtime::simulation::{Companion, Guest, Recorded, run_with};
 use tol_system::Followed;
-use tree_of_life::flags::FlagServer;
 
-type Row = tol_projections::flags::FlagRow;
+type Row = tol_enterprise_feature_flag_system::projections::flags::FlagRow;
 
 /// What a follower does wrong.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -35,10 +36,11 @@ fn open(folder: &Path, log: &Arc<dyn EventLog>, broken: Option<Broken>) -> Resul
     let options = StoreOptions { cache_bytes: 1 << 20, write_buffer_bytes: 1 << 20, open_files: 16 };
     let store = Arc::new(RocksStore::open(folder, &options).map_err(|problem| problem.to_string())?);
     let server = Arc::new(FlagServer::default());
-    server.preload(ProjectionEngine::last_known::<tol_projections::flags::Flags>(&store).map_err(|problem| problem.to_string())?);
+    let rows = ProjectionEngine::last_known::<FlagsProjection>(&store).map_err(|problem| problem.to_string())?;
+    server.take(Followed { anew: true, rows, caught_up: false, last_known: true });
     let mut engine =
         ProjectionEngine::new(log.clone(), store, EngineOptions { read_bytes: 700, ..EngineOptions::default() }).map_err(|problem| problem.to_string())?;
-    engine.register(tol_projections::flags::Flags);
+    engine.register(FlagsProjection);
     let (told, begun) = (server.clone(), Mutex::new(false));
     let follower = move |mut followed: Followed<Row>| {
         let mut begun = begun.lock().unwrap();
@@ -51,7 +53,7 @@ fn open(folder: &Path, log: &Arc<dyn EventLog>, broken: Option<Broken>) -> Resul
         }
         told.take(followed);
     };
-    engine.follow::<tol_projections::flags::Flags>(follower).map_err(|problem| problem.to_string())?;
+    engine.follow::<FlagsProjection>(follower).map_err(|problem| problem.to_string())?;
     engine.resume_rebuilds();
     Ok((engine, server))
 }
@@ -120,7 +122,7 @@ fn plainly(events: &[Recorded]) -> BTreeMap<String, (u64, Value)> {
 /// A flag system whose nodes each have a folder of their own, which outlives their crashes.
 fn followed(broken: Option<Broken>) -> Arc<dyn Guest> {
     let folders: Mutex<BTreeMap<String, TempDir>> = Mutex::default();
-    Arc::new(Flags::followed(Box::new(move |node, log| {
+    Arc::new(FlagGuest::followed(Box::new(move |node, log| {
         let mut folders = folders.lock().unwrap();
         let folder = folders.entry(node.to_owned()).or_insert_with(|| tempfile::tempdir().unwrap());
         let (engine, server) = open(folder.path(), &log, broken)?;

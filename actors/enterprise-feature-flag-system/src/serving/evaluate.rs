@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::definition::{Environment, FlagDefinitions, Rule};
+use crate::evaluation::{Answer, Error, Format, Set};
+use crate::served::{FlagSet, Shared};
+use crate::serving::Serving;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
-use tol_enterprise_feature_flag_system::definition::{Environment, Flags, Rule};
-use tol_enterprise_feature_flag_system::evaluation::{Answer, Error, Format, Set};
-use tol_enterprise_feature_flag_system::served::{FlagSet, Shared};
-use tol_enterprise_feature_flag_system::serving::Serving;
 
 /// What is asked of a set.
 #[derive(Clone, Copy, Debug)]
@@ -59,8 +59,8 @@ fn in_environment(set: &FlagSet, environment: &str) -> BTreeSet<String> {
 }
 
 /// Flags with their prerequisites, theirs, and so on, in one environment.
-fn with_what_they_need(set: &FlagSet, environment: &str, keys: &BTreeSet<String>) -> Flags {
-    let mut found = Flags::default();
+fn with_what_they_need(set: &FlagSet, environment: &str, keys: &BTreeSet<String>) -> FlagDefinitions {
+    let mut found = FlagDefinitions::default();
     if let Some(shared) = set.shared(environment) {
         found.shared.insert(environment.to_owned(), Shared::clone(shared));
     }
