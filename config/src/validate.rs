@@ -4,8 +4,8 @@ use std::fmt::Display;
 
 use crate::error::Error;
 use crate::keys::is_hash;
-use crate::layers::Origin;
 use crate::model::Config;
+use crate::origin::Origin;
 
 /// Checks what types alone cannot.
 ///
@@ -54,6 +54,12 @@ pub(crate) fn validate(config: &Config, origin_of: &dyn Fn(&str) -> Origin) -> R
     if config.log.kafka.bootstrap.as_deref().is_some_and(|bootstrap| bootstrap.split(',').any(|server| !server.contains(':'))) {
         return refuse("log.kafka.bootstrap", &config.log.kafka.bootstrap.as_deref().unwrap_or_default(), "must be host:port, or several separated by commas");
     }
+    // With the host's name alone, `https://a.example` would let `https://a.example.org` pass.
+    let names_host =
+        |url: &str| ["http://", "https://"].iter().any(|scheme| url.strip_prefix(scheme).is_some_and(|rest| rest.find('/').is_some_and(|at| at > 0)));
+    if let Some(prefix) = config.effects.allow.iter().find(|prefix| !names_host(prefix)) {
+        return refuse("effects.allow", prefix, "must begin with http:// or https://, a host and a slash, for example https://hooks.example/");
+    }
     validate_systems(config, origin_of)?;
     validate_security(config, origin_of)
 }
@@ -84,7 +90,7 @@ fn validate_security(config: &Config, origin_of: &dyn Fn(&str) -> Origin) -> Res
             return refuse(&key.name, "its hash is not sha256: and 64 hex digits; `tol keys new` prints an entry to paste");
         }
         if key.name.is_empty() || key.scopes.is_empty() {
-            return refuse(&key.name, "every key needs a name and at least one of the scopes publish, read, operate, admin, node, evaluate, definitions");
+            return refuse(&key.name, "every key needs a name and at least one scope");
         }
         if let Some(limit) = key.requests_per_second.filter(|limit| *limit > 1_000_000) {
             return refuse(&key.name, &format!("its requests_per_second is {limit}; it must lie between 0, which is no limit, and 1000000"));

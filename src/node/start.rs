@@ -23,10 +23,10 @@ use tol_runtime::supervision::{Command, Limits, Observation, Registered, Root, R
 
 use super::outlet::{self, NodeOutlet};
 use super::peers::Peers;
+use super::plugs::Plugs;
 use super::publish::Fact;
 use super::routing::{Follower, Routing};
 use super::storage::{ensure_topics, lock_folder, open_keys, open_log, open_store};
-use super::plugs::Plugs;
 use super::{Node, Open, control, inbox, registry, standing};
 
 /// Runs a node until it is told to stop (SIGINT or SIGTERM).

@@ -87,7 +87,9 @@ pub(crate) async fn redrive_all(request: Asked, payload: Payload) -> Outcome {
 
 pub(crate) async fn redrive_status(request: Asked) -> Outcome {
     let known = request.serving.api.redrive_status(request.path("id")).await?;
-    json(&known.ok_or_else(|| Problem::new(Kind::NOT_FOUND, format!("this node knows of no redrive \"{}\"; it remembers its last 20, until it stops", request.path("id"))))?)
+    json(&known.ok_or_else(|| {
+        Problem::new(Kind::NOT_FOUND, format!("this node knows of no redrive \"{}\"; it remembers its last 20, until it stops", request.path("id")))
+    })?)
 }
 
 pub(crate) async fn redrive(request: Asked) -> Outcome {

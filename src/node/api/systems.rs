@@ -14,9 +14,9 @@ use tol_runtime::supervision::{Command, root};
 use tol_system::QueryError;
 
 use crate::http::api::{Control, SystemDetail, SystemStatus, Uptime};
-use tol_plug::{Kind, Problem};
 use crate::node::Open;
 use crate::node::routing::Owner;
+use tol_plug::{Kind, Problem};
 
 /// How long a busy system may take to answer a question about itself.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -3,7 +3,7 @@
 use tol_plug::{Body, Content, Kind, Reply, Route, Spec, waiting, with_body};
 
 use super::super::parameters::*;
-use crate::http::handlers::{control};
+use crate::http::handlers::control;
 use crate::http::server::Shared;
 
 const SYSTEMS: &str = "systems";
