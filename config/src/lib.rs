@@ -24,7 +24,7 @@ pub use error::Error;
 pub use key::ENVIRONMENT_PREFIX;
 pub use keys::{ApiKey, find_key, generate_key, hash_key, verify_key};
 pub use layers::{Loaded, Sources};
-pub use model::{Clock, Config, Effects, Http, Kafka, Log, LogKind, Node, Projections, Security, Stop, Supervision, SystemSettings};
+pub use model::{Blobs, Clock, Config, Effects, Http, Kafka, Log, LogKind, Node, Projections, Security, Stop, Supervision, SystemSettings};
 pub use origin::{Explained, Origin};
 pub use systems::{KnownSystem, SettingsTable};
 pub use tol_system::Secret;

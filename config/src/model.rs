@@ -27,6 +27,8 @@ pub struct Config {
     pub projections: Projections,
     /// Keys and secrets.
     pub security: Security,
+    /// Content beside the log.
+    pub blobs: Blobs,
     /// What effects may touch.
     pub effects: Effects,
     /// The `clock` topic.
@@ -211,6 +213,20 @@ pub struct Security {
     pub master_key_file: Option<PathBuf>,
     /// The API key this node presents to the other nodes of its cluster; they have it among their `api_keys` with the scope `node`.
     pub node_key: Option<Secret>,
+}
+
+/// Content beside the log: files that events name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Blobs {
+    /// Largest content, bytes.
+    pub max_bytes: u64,
+}
+
+impl Default for Blobs {
+    fn default() -> Self {
+        Self { max_bytes: 1 << 30 }
+    }
 }
 
 /// What effects may touch.

@@ -15,7 +15,7 @@ pub(crate) fn validate(config: &Config, origin_of: &dyn Fn(&str) -> Origin) -> R
     let refuse = |key: &str, value: &dyn Display, advice: &str| {
         Err(Error::Value { key: key.to_owned(), value: value.to_string(), origin: origin_of(key), advice: advice.to_owned() })
     };
-    let ranges: [(&str, u64, u64, u64); 21] = [
+    let ranges: [(&str, u64, u64, u64); 22] = [
         ("http.body_limit_bytes", config.http.body_limit_bytes, 1_000, 1 << 30),
         ("http.workers", config.http.workers.into(), 1, 256),
         ("http.requests_per_second", config.http.requests_per_second.into(), 0, 1_000_000),
@@ -34,6 +34,7 @@ pub(crate) fn validate(config: &Config, origin_of: &dyn Fn(&str) -> Origin) -> R
         ("supervision.max_abandoned", config.supervision.max_abandoned.into(), 1, 100),
         ("projections.cache_bytes", config.projections.cache_bytes, 1 << 20, 1 << 40),
         ("projections.rebuild_memory_bytes", config.projections.rebuild_memory_bytes, 1 << 20, 1 << 40),
+        ("blobs.max_bytes", config.blobs.max_bytes, 1_000, 1 << 40),
         ("clock.tick_ms", config.clock.tick_ms, 10, 3_600_000),
         ("stop.lease_ms", config.stop.lease_ms, 50, 10_000),
         ("node.name", config.node.name.len() as u64, 1, 255),

@@ -9,10 +9,12 @@
 //! * [`question`] — what only the owner of a subject can answer
 //! * [`request`] — a request as a handler sees it: caller, parameters, body
 //! * [`platform`] — the node as a system sees it
+//! * [`blobs`] — content that is too large for an event
 //! * [`problem`] — errors as problem+json
 //! * [`settings`] — reading a system's own settings
 //! * [`cli`] — verbs of the command line
 
+pub mod blobs;
 pub mod cli;
 pub mod listener;
 pub mod mounted;
@@ -26,6 +28,7 @@ pub mod route;
 pub mod runner;
 pub mod settings;
 
+pub use blobs::Blobs;
 pub use listener::{Connection, Listener, Serve};
 pub use mounted::{Description, Mount, Mounted, MountedProjection};
 pub use platform::{Answer, Platform};
