@@ -4,6 +4,7 @@
 //! * [`binding`] — CloudEvents on the wire: HTTP (binary, structured, batch) and Kafka (binary, structured)
 //! * [`time`] — [`EventTime`], microseconds UTC
 //! * [`money`] — [`Money`], integer minor units with an ISO 4217 currency
+//! * [`blob`] — [`BlobRef`], how an event names content that is too large for it
 //! * [`position`] — where a record lies in the log: [`TopicPartition`], [`Position`]
 //! * [`id`] — deterministic event ids and the partition of a subject
 //! * [`domain`] — what every typed event has; the types themselves: [`commerce`], [`billing`], [`delivery`], [`flags`], [`usage`], [`revenue`], [`tree`], [`supervision`]
@@ -15,6 +16,7 @@
 
 pub mod billing;
 pub mod binding;
+pub mod blob;
 pub mod commerce;
 pub mod delivery;
 pub mod domain;
@@ -34,6 +36,7 @@ pub mod tree;
 pub mod upcast;
 pub mod usage;
 
+pub use blob::{BlobId, BlobRef};
 pub use domain::{DomainEvent, FieldError, PersonalText};
 pub use event::{Attribute, EncodedEvent, Event, EventMeta, EventView, Span};
 pub use money::{Currency, Money};

@@ -39,7 +39,8 @@ impl KeyRing {
             return Ok((0, Caller::Anybody));
         }
         let Some(presented) = presented else {
-            let detail = "send \"Authorization: Bearer tol_…\" or \"X-Api-Key: tol_…\", or give the client a key of this node as its token; `tol keys new` makes a key";
+            let detail =
+                "send \"Authorization: Bearer tol_…\" or \"X-Api-Key: tol_…\", or give the client a key of this node as its token; `tol keys new` makes a key";
             return Err(Problem::new(Kind::MISSING_KEY, detail));
         };
         let Some((place, key)) = find_key(presented, &self.keys) else {

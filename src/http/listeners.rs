@@ -89,7 +89,8 @@ pub(crate) fn open(listening: &Listening, options: &HttpOptions, wanted: &[Port]
                 actix_rt::spawn(server);
             }
             None => {
-                let accepting = Accepting { state: state.clone(), mounted: port.mounted.clone(), number: port.number, stop: stop.clone(), ended: ports.ended.clone() };
+                let accepting =
+                    Accepting { state: state.clone(), mounted: port.mounted.clone(), number: port.number, stop: stop.clone(), ended: ports.ended.clone() };
                 let thread = accepting.start(port.name, socket).map_err(|error| refused(error.to_string()))?;
                 ports.threads.push(thread);
             }

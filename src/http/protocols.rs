@@ -99,7 +99,13 @@ impl Protocol {
                     router.insert(route.path, paths.len()).map_err(|error| RouteError { protocol: spec.name, path: route.path, error })?;
                     places.insert(route.path, paths.len());
                     let path = format!("{PREFIX}{}{}", spec.name, route.path.replace("{*", "{"));
-                    paths.push(PathGroup { path, names: route.path_parameters().collect(), methods: Vec::new(), allow: String::new(), other: RowMeter::default() });
+                    paths.push(PathGroup {
+                        path,
+                        names: route.path_parameters().collect(),
+                        methods: Vec::new(),
+                        allow: String::new(),
+                        other: RowMeter::default(),
+                    });
                     paths.len() - 1
                 }
             };
@@ -122,7 +128,8 @@ impl Protocol {
             let values = found.params.iter().map(|(_, value)| value.to_owned());
             (*found.value, group.names.iter().copied().zip(values).collect::<PathValues>())
         };
-        let refused = decoded.as_ref().err().map(|why| Problem::new(Kind::INVALID_PATH, format!("the path {why}; encode it as UTF-8 and write % itself as %25")));
+        let refused =
+            decoded.as_ref().err().map(|why| Problem::new(Kind::INVALID_PATH, format!("the path {why}; encode it as UTF-8 and write % itself as %25")));
         drop(decoded);
         let groups = &self.paths[group];
         let method = groups.methods.iter().position(|row| row.method == *request.method());

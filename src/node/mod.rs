@@ -14,9 +14,11 @@
 //! * [`start`] — opening and closing
 //! * [`storage`] — what is opened: the folder, the log and its topics, the store, the keys
 //! * [`testing`] — a node in a test's process, with systems of the test's own
+//! * [`blobs`] — content that is too large for an event
 //! * [`api`] — what HTTP asks for
 
 mod api;
+pub mod blobs;
 mod control;
 mod facts;
 mod inbox;
@@ -80,6 +82,7 @@ pub(crate) struct Open {
     pub(crate) root: RootHandle,
     pub(crate) pool: Pool,
     pub(crate) keys: Arc<dyn KeyStore>,
+    pub(crate) blobs: Arc<blobs::FileBlobs>,
     pub(crate) control: Arc<control::ControlLine>,
     pub(crate) redrives: api::Redrives,
     pub(crate) partitions: u32,

@@ -29,6 +29,7 @@ pub enum Error {
 /// All systems' tables, and what serves those that are enabled.
 pub(crate) struct Plugs {
     entries: Vec<PlugEntry>,
+    /// With their defaults, secrets hidden; in the order of `entries`.
     settings: Vec<Value>,
     projections: Vec<MountedProjection>,
 }
@@ -46,8 +47,9 @@ impl Plugs {
             let settings = registry::settings(config, plug, description.name)?;
             let mounted = if config.system(description.name).enabled { Some((plug.start)(&settings, &start)?) } else { None };
             projections.extend(mounted.iter().flat_map(|mounted| mounted.projections()));
+            let name = description.name;
             entries.push(PlugEntry { description, mounted });
-            all_settings.push(settings);
+            all_settings.push(registry::shown(plug, name, &settings)?);
         }
         Ok(Self { entries, settings: all_settings, projections })
     }
@@ -79,7 +81,8 @@ impl Plugs {
                 let listeners = &entry.description.listeners;
                 let Some(number) = listeners.iter().position(|(known, _)| known == name) else {
                     let known: Vec<&str> = listeners.iter().map(|(known, _)| *known).collect();
-                    let advice = format!("{} has no such port; it has {}", entry.description.name, if known.is_empty() { "none".to_owned() } else { known.join(", ") });
+                    let advice =
+                        format!("{} has no such port; it has {}", entry.description.name, if known.is_empty() { "none".to_owned() } else { known.join(", ") });
                     return Err(SettingError::new(format!("listen.{name}"), address, advice));
                 };
                 let (name, protocol) = listeners[number];

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use serde_json::{Map, Value};
-use tol_config::Config;
+use tol_config::{Config, KnownSystem, Sources};
 use tol_plug::mounted::Description;
 use tol_plug::{Kind, Mount, SettingError, mount};
 use tol_projections::customers::Customers;
@@ -49,12 +49,13 @@ pub fn problems() -> impl Iterator<Item = &'static Kind> {
     Kind::CORE.iter().copied().chain(descriptions().iter().flat_map(|plug| plug.problems.iter().copied()))
 }
 
-/// A plug's settings as configured. The hub's have the uptime targets of all systems, and which are enabled, so that its claims tell whether nodes agree.
+/// A plug's settings as configured, checked, secrets among them. The hub's have the uptime targets of all systems, and which are enabled, so that its claims
+/// tell whether nodes agree.
 ///
 /// # Errors
 /// The setting that is wrong.
 pub(crate) fn settings(config: &Config, plug: &Mount, name: &'static str) -> Result<Value, Error> {
-    let mut given = config.system(name).settings;
+    let mut given = config.system(name).settings.expose();
     if name == HUB {
         let members = hub_settings(config)?;
         match &mut given {
@@ -62,7 +63,16 @@ pub(crate) fn settings(config: &Config, plug: &Mount, name: &'static str) -> Res
             given => *given = Value::Object(members),
         }
     }
-    (plug.settings)(&given).map_err(|error| Error { system: name, error })
+    shown(plug, name, &given)?;
+    Ok(given)
+}
+
+/// A plug's settings for people: with the defaults, and without secrets.
+///
+/// # Errors
+/// The setting that is wrong.
+pub(crate) fn shown(plug: &Mount, name: &'static str, given: &Value) -> Result<Value, Error> {
+    (plug.settings)(given).map_err(|error| Error { system: name, error })
 }
 
 fn hub_settings(config: &Config) -> Result<Map<String, Value>, Error> {
@@ -72,7 +82,7 @@ fn hub_settings(config: &Config) -> Result<Map<String, Value>, Error> {
         if config.system(description.name).enabled {
             enabled.push(Value::from(description.name));
         }
-        let own = (plug.systems)(&config.system(description.name).settings).map_err(|error| Error { system: description.name, error })?;
+        let own = (plug.systems)(&config.system(description.name).settings.expose()).map_err(|error| Error { system: description.name, error })?;
         for system in own {
             let own = system.describe();
             let configured = config.system(own.name).uptime_target_ppm().map(|ppm| f64::from(ppm) / 1e6);
@@ -145,6 +155,23 @@ pub fn names() -> Vec<String> {
     names.sort();
     names.dedup();
     names
+}
+
+/// The scopes of API keys that systems declare.
+pub fn scopes() -> Vec<String> {
+    descriptions().iter().flat_map(|plug| plug.scopes).map(|(scope, _)| scope.0.to_owned()).collect()
+}
+
+/// Tells the sources of a configuration what it may name: the systems with their settings, and the scopes they declare.
+pub fn describe_to(sources: &mut Sources) {
+    // A system that shares the folder of another is enabled by a name of its own, and has no settings beside the folder's.
+    let readers = || plugs().map(|(plug, description)| (description.name, plug.settings));
+    let known = |name: String| match readers().find(|(folder, _)| *folder == name) {
+        Some((_, read)) => KnownSystem { name, read },
+        None => KnownSystem::new::<()>(name),
+    };
+    sources.systems = names().into_iter().map(known).collect();
+    sources.scopes = scopes();
 }
 
 /// The systems of the registry and of `more` that are enabled, for supervision.

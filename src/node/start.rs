@@ -21,12 +21,13 @@ use tol_runtime::owner::Options;
 use tol_runtime::supervision::actor::Environment;
 use tol_runtime::supervision::{Command, Limits, Observation, Registered, Root, RootOptions, State};
 
+use super::blobs::FileBlobs;
 use super::outlet::{self, NodeOutlet};
 use super::peers::Peers;
+use super::plugs::Plugs;
 use super::publish::Fact;
 use super::routing::{Follower, Routing};
 use super::storage::{ensure_topics, lock_folder, open_keys, open_log, open_store};
-use super::plugs::Plugs;
 use super::{Node, Open, control, inbox, registry, standing};
 
 /// Runs a node until it is told to stop (SIGINT or SIGTERM).
@@ -147,6 +148,7 @@ fn open(node: &Arc<Node>, registered: Vec<Registered>) -> anyhow::Result<Threads
     ensure_topics(node, log.as_ref(), &registered)?;
     store.keep();
     let keys = open_keys(node)?;
+    let blobs = Arc::new(FileBlobs::open(&node.data().join("blobs"), keys.clone(), config.blobs.max_bytes)?);
     let url = node.url.get().cloned().unwrap_or_default();
     let nonce = uuid::Uuid::new_v4();
     let admission_options = AdmissionOptions {
@@ -235,6 +237,7 @@ fn open(node: &Arc<Node>, registered: Vec<Registered>) -> anyhow::Result<Threads
         root,
         pool,
         keys,
+        blobs,
         control: line,
         redrives: super::api::Redrives::default(),
         partitions: config.log.partitions,

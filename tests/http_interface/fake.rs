@@ -11,7 +11,7 @@ use tol_plug::platform::{
     Check, Decided, EventFilter, EventPage, Folded, Item, LoggedEvent, Owner, Past, Permit, Published, Row, RowPage, RowsQuery, SearchQuery, Standing,
     StreamedEvent, Subscription,
 };
-use tol_plug::{Answer, Kind, Platform, Problem};
+use tol_plug::{Answer, Blobs, Kind, Platform, Problem};
 use tree_of_life::http::NodeApi;
 use tree_of_life::http::api::*;
 
@@ -175,6 +175,10 @@ impl Platform for FakeNode {
     fn ask(&self, question: &str, subject: &str, _: Value) -> Answer<'_, Value> {
         self.call(format!("ask {question} {subject}"));
         answer(Ok(Value::Null))
+    }
+
+    fn blobs(&self) -> Result<Arc<dyn Blobs>, Problem> {
+        Err(Problem::unavailable("the fake node has no blobs", 1))
     }
 
     fn reveal(&self, _: &str, json: &[u8]) -> Result<Vec<u8>, Problem> {

@@ -14,11 +14,13 @@
 //! * [`request`] — a request as a handler sees it: caller, parameters, body
 //! * [`answer`] — answers in JSON, and reasons
 //! * [`platform`] — the node as a system sees it
+//! * [`blobs`] — content that is too large for an event
 //! * [`problem`] — errors as problem+json
 //! * [`settings`] — reading a system's own settings
 //! * [`cli`] — verbs of the command line
 
 pub mod answer;
+pub mod blobs;
 pub mod cli;
 pub mod listener;
 pub mod mounted;
@@ -33,6 +35,7 @@ pub mod runner;
 pub mod settings;
 
 pub use answer::{Reason, json, json_with};
+pub use blobs::Blobs;
 pub use listener::{Connection, Listener, Serve};
 pub use mounted::{Description, Mount, Mounted, MountedProjection};
 pub use platform::{Answer, Platform};

@@ -30,7 +30,7 @@ use crate::settings::{self, SettingError};
 pub struct Mount {
     /// What it declares; needs no settings.
     pub describe: fn() -> Description,
-    /// Checks settings, and fills in the defaults.
+    /// Checks settings, and gives them back for people: with the defaults, and `***` for secrets.
     pub settings: fn(&Value) -> Result<Value, SettingError>,
     /// Its systems under these settings.
     pub systems: fn(&Value) -> Result<Vec<Arc<dyn AnySystem>>, SettingError>,
@@ -51,7 +51,7 @@ fn read<P: Plug>(given: &Value) -> Result<P::Settings, SettingError> {
 }
 
 fn checked<P: Plug>(given: &Value) -> Result<Value, SettingError> {
-    Ok(serde_json::to_value(read::<P>(given)?).unwrap_or_default())
+    Ok(settings::shown(&read::<P>(given)?))
 }
 
 fn systems<P: Plug>(given: &Value) -> Result<Vec<Arc<dyn AnySystem>>, SettingError> {

@@ -4,17 +4,20 @@
 //! * [`erased`] — [`AnySystem`], the same without its state's type, which the runtime runs
 //! * [`read()`] — an event's data as its typed form
 //! * [`projection`] — the trait of read models, their rows, and the same without the row's type
+//! * [`settings`] — a system's own settings: read, refused, shown; [`Secret`]
 //! * [`contract`] — the suite every registered system passes
 
 pub mod contract;
 pub mod erased;
 pub mod projection;
 mod read;
+pub mod settings;
 pub mod system;
 
 pub use erased::{AnySystem, State, erase};
 pub use projection::{AnyOverlay, AnyProjection, ChangedRows, Followed, Projection, Rows};
 pub use read::read;
+pub use settings::{Secret, SettingError};
 pub use system::{
     Decision, Description, Draft, EffectOutcome, EffectRequest, Error, Evolution, Input, InputSpec, Parameters, QueryError, QueryParameter, QuerySpec, System,
     TimerRequest,

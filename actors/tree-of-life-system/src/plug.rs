@@ -15,6 +15,7 @@ pub struct Hub;
 
 /// What the node tells the hub of all systems; none of it is written by hand.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Settings {
     /// Share of the time each system is meant to be up, 0 to 1.
     pub uptime_targets: BTreeMap<String, f64>,

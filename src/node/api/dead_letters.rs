@@ -13,8 +13,8 @@ use tol_runtime::supervision::{Command, State};
 use super::redrive::{self, Request, Selection};
 use super::systems::ask;
 use crate::http::api::{DeadLetter, DeadLetterPage, DeadLetterQuery, RedriveFilter, Redriven};
-use tol_plug::{Kind, Problem};
 use crate::node::{Node, Open};
+use tol_plug::{Kind, Problem};
 
 /// How long a redrive may take before its request is answered with how far it is.
 pub(super) const PATIENCE: Duration = Duration::from_secs(25);

@@ -9,14 +9,14 @@ use tol_events::{Attribute, Event};
 use tol_events::{Position, TopicPartition};
 use tol_projections::index::{Located, SearchQuery as IndexQuery};
 
-use tol_plug::Answer;
-use tol_plug::request::known;
 use crate::http::api::{Trace, TraceNode};
-use tol_plug::platform::{EventPage, LoggedEvent, Published, SearchQuery};
-use tol_plug::{Kind, Problem};
 use crate::node::facts::PATIENCE;
 use crate::node::publish::Fact;
 use crate::node::{Node, Open, publish as prepare};
+use tol_plug::Answer;
+use tol_plug::platform::{EventPage, LoggedEvent, Published, SearchQuery};
+use tol_plug::request::known;
+use tol_plug::{Kind, Problem};
 
 /// Events of one trace, at most.
 const TRACED: usize = 10_000;

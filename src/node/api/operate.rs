@@ -8,9 +8,9 @@ use tol_config::LogKind;
 use tol_runtime::control::Stop;
 
 use crate::http::api::{Readiness, StopState, Topic, Version};
-use tol_plug::platform::{Check};
-use tol_plug::Problem;
 use crate::node::Node;
+use tol_plug::Problem;
+use tol_plug::platform::Check;
 
 /// How long an emergency stop waits for what had begun before.
 const CONFIRM_WITHIN: Duration = Duration::from_millis(200);

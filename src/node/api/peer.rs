@@ -10,10 +10,10 @@ use tol_runtime::control::Stop;
 
 use super::{dead_letters, operate, projections, systems};
 use crate::http::api::{Control, DeadLetter, RedriveFilter, Redriven, SystemStatus};
-use tol_plug::{Kind, Problem};
 use crate::node::peers::Ask;
 use crate::node::routing::Owner;
 use crate::node::{Node, Open, facts};
+use tol_plug::{Kind, Problem};
 
 /// How long another node may take for what an operator asks: as long as a system here may.
 const PATIENCE: Duration = Duration::from_secs(35);

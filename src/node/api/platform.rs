@@ -12,7 +12,7 @@ use tol_plug::platform::{
 };
 use tol_plug::question::Asked;
 use tol_plug::request::known;
-use tol_plug::{Answer, Kind, Platform, Problem};
+use tol_plug::{Answer, Blobs, Kind, Platform, Problem};
 use tol_runtime::supervision::actor::Question;
 
 use super::{events, projections, systems};
@@ -79,6 +79,10 @@ impl Platform for Node {
         let open = self.opened()?;
         let opened = personal::decrypt_data(json, subject, open.keys.as_ref());
         opened.map(std::borrow::Cow::into_owned).map_err(|error| Problem::unavailable(format!("personal data of {subject} cannot be read: {error}"), 5))
+    }
+
+    fn blobs(&self) -> Result<Arc<dyn Blobs>, Problem> {
+        Ok(self.opened()?.blobs.clone())
     }
 
     fn permit(&self) -> Option<Permit> {

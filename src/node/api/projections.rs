@@ -9,11 +9,11 @@ use tol_projections::{AsOf, AsOfState};
 use tol_runtime::supervision::Command;
 
 use crate::http::api::{Digest, ProjectionStatus, RebuildState, RebuildStatus};
-use tol_plug::platform::{Folded, Item, Past, Row, RowPage, RowsQuery};
-use tol_plug::{Kind, Problem};
 use crate::node::Open;
 use crate::node::peers::Ask;
 use crate::node::routing::Owner;
+use tol_plug::platform::{Folded, Item, Past, Row, RowPage, RowsQuery};
+use tol_plug::{Kind, Problem};
 
 /// How long another node is asked to wait before it is asked again.
 const ASKED_FOR: Duration = Duration::from_secs(2);

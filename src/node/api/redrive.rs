@@ -11,8 +11,8 @@ use tol_runtime::supervision::{Command, State};
 
 use super::dead_letters::Filter;
 use crate::http::api::{Redriven, StayedDeadLetter};
-use tol_plug::{Kind, Problem};
 use crate::node::Open;
+use tol_plug::{Kind, Problem};
 
 /// Dead letters handed to a system at a time: progress shows, and commands of others get their turn.
 const CHUNK: usize = 500;

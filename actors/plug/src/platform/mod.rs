@@ -11,12 +11,14 @@ pub mod standing;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 use tokio::sync::watch;
 use tol_events::{Event, EventTime, Position, TopicPartition};
 
+use crate::blobs::Blobs;
 use crate::problem::Problem;
 
 pub use events::{Decided, EventFilter, EventPage, LOG_POSITION, LoggedEvent, Published, SearchQuery, StreamedEvent, Subscription};
@@ -87,6 +89,11 @@ pub trait Platform: Send + Sync + 'static {
     /// # Errors
     /// When a key store cannot be read.
     fn reveal(&self, subject: &str, json: &[u8]) -> Result<Vec<u8>, Problem>;
+    /// Content that is too large for an event. Its functions are blocking.
+    ///
+    /// # Errors
+    /// `unavailable` while the node opens.
+    fn blobs(&self) -> Result<Arc<dyn Blobs>, Problem>;
     /// Erases a person: destroys the subject's key on all nodes and purges what was made with it.
     fn erase(&self, subject: &str, by: &str, reason: &str) -> Answer<'_, ()>;
 

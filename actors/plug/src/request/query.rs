@@ -10,8 +10,8 @@ use tol_events::{EventTime, Position, TopicPartition};
 use crate::platform::Past;
 use crate::problem::{Kind, Problem};
 use crate::request::percent::check_encoding;
-use crate::route::parameters::{LIMIT_DEFAULT, LIMIT_MAX, TIMEOUT_DEFAULT_MS, TIMEOUT_MAX_MS};
 use crate::route::Spec;
+use crate::route::parameters::{LIMIT_DEFAULT, LIMIT_MAX, TIMEOUT_DEFAULT_MS, TIMEOUT_MAX_MS};
 
 /// Most positions one request may wait for: more than a topic has partitions.
 const POSITIONS_MAX: usize = 1_024;

@@ -71,19 +71,11 @@ pub static LIMIT: Parameter = Parameter::query("limit", Shape::Integer(1, LIMIT_
 /// Where the page begins.
 pub static CURSOR: Parameter = Parameter::query("cursor", Shape::Text, "`next_cursor` of the previous page, as it is.", "");
 /// The past by the events' time.
-pub static AS_OF: Parameter = Parameter::query(
-    "as_of",
-    Shape::Moment,
-    "As of what had happened by then (the events' time): RFC 3339, or a date, which includes that day.",
-    "1997-06-30",
-);
+pub static AS_OF: Parameter =
+    Parameter::query("as_of", Shape::Moment, "As of what had happened by then (the events' time): RFC 3339, or a date, which includes that day.", "1997-06-30");
 /// The past by the recorded time.
-pub static KNOWN_AT: Parameter = Parameter::query(
-    "known_at",
-    Shape::Moment,
-    "As of what was known by then (the recorded time): RFC 3339, or a date. Not together with as_of.",
-    "",
-);
+pub static KNOWN_AT: Parameter =
+    Parameter::query("known_at", Shape::Moment, "As of what was known by then (the recorded time): RFC 3339, or a date. Not together with as_of.", "");
 /// What must be visible first.
 pub static MIN_POSITION: Parameter = Parameter::query(
     "min_position",
@@ -92,11 +84,7 @@ pub static MIN_POSITION: Parameter = Parameter::query(
     "",
 );
 /// How long to wait for it.
-pub static TIMEOUT: Parameter = Parameter::query(
-    "timeout_ms",
-    Shape::Integer(0, TIMEOUT_MAX_MS, TIMEOUT_DEFAULT_MS),
-    "How long to wait for min_position, milliseconds.",
-    "5000",
-);
+pub static TIMEOUT: Parameter =
+    Parameter::query("timeout_ms", Shape::Integer(0, TIMEOUT_MAX_MS, TIMEOUT_DEFAULT_MS), "How long to wait for min_position, milliseconds.", "5000");
 /// A subject.
 pub static SUBJECT: Parameter = Parameter::query("subject", Shape::Text, "Of this subject only.", "customer/42");
