@@ -8,6 +8,7 @@
 //! * [`routing`] — who owns a partition
 //! * [`peers`] — what nodes ask each other
 //! * [`control`] — the thread of the `clock` and `control` topics
+//! * [`effects`] — who runs effects, and where their results go
 //! * [`outlet`] — effects, dead-letter copies and observations on their way out
 //! * [`inbox`] — facts that Kafka publishers wrote
 //! * [`kafka`] — the configuration's options of Kafka
@@ -20,6 +21,7 @@
 mod api;
 pub mod blobs;
 mod control;
+mod effects;
 mod facts;
 mod inbox;
 mod kafka;
@@ -49,7 +51,7 @@ use tol_projections::index::EventIndex;
 use tol_projections::{ProjectionEngine, RocksStore};
 use tol_runtime::admission::AdmissionHandle;
 use tol_runtime::control::ControlGate;
-use tol_runtime::effects::Pool;
+use tol_runtime::effects::Effects;
 use tol_runtime::supervision::RootHandle;
 
 pub(crate) use kafka::kafka_options;
@@ -80,7 +82,7 @@ pub(crate) struct Open {
     pub(crate) index: Arc<EventIndex>,
     pub(crate) admission: AdmissionHandle,
     pub(crate) root: RootHandle,
-    pub(crate) pool: Pool,
+    pub(crate) effects: Effects,
     pub(crate) keys: Arc<dyn KeyStore>,
     pub(crate) blobs: Arc<blobs::FileBlobs>,
     pub(crate) control: Arc<control::ControlLine>,

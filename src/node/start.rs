@@ -1,6 +1,6 @@
 //! Opening and closing a node.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -16,10 +16,10 @@ use tol_projections::index::EventIndex;
 use tol_projections::{EngineOptions, ProjectionEngine, StoreOptions};
 use tol_runtime::admission::{self, AdmissionOptions};
 use tol_runtime::clock::{Ticker, last_tick};
-use tol_runtime::effects::{HttpRunner, Pool, Runner};
+use tol_runtime::effects::Effects;
 use tol_runtime::owner::Options;
 use tol_runtime::supervision::actor::Environment;
-use tol_runtime::supervision::{Command, Limits, Observation, Registered, Root, RootOptions, State};
+use tol_runtime::supervision::{Limits, Observation, Registered, Root, RootOptions, State};
 
 use super::blobs::FileBlobs;
 use super::outlet::{self, NodeOutlet};
@@ -28,7 +28,7 @@ use super::plugs::Plugs;
 use super::publish::Fact;
 use super::routing::{Follower, Routing};
 use super::storage::{ensure_topics, lock_folder, open_keys, open_log, open_store};
-use super::{Node, Open, control, inbox, registry, standing};
+use super::{Node, Open, control, effects, inbox, registry, standing};
 
 /// Runs a node until it is told to stop (SIGINT or SIGTERM).
 ///
@@ -59,6 +59,7 @@ pub(super) fn metrics_recorder() -> anyhow::Result<PrometheusHandle> {
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &seconds)?
         .install_recorder()
         .context("the metrics recorder could not be installed")
+        .inspect(|_| tol_runtime::metric_definitions::describe())
 }
 
 /// Opens a node, tells `listens` its URL once it listens, and closes it when `ended` says why.
@@ -177,7 +178,9 @@ fn open(node: &Arc<Node>, registered: Vec<Registered>) -> anyhow::Result<Threads
     index.start();
 
     let hub_hash = registry::hub_hash(config)?;
-    let outlet = Arc::new(NodeOutlet { log: log.clone(), pool: OnceLock::new(), partitions: config.log.partitions });
+    let owners = Arc::new(OnceLock::new());
+    let effects = effects::start(node, owners.clone());
+    let outlet = Arc::new(NodeOutlet { log: log.clone(), effects: effects.clone(), partitions: config.log.partitions });
     let retries = registered.iter().map(|system| {
         let settings = config.system(system.description.name);
         (system.description.name.to_owned(), (settings.retry_attempts.max(1), settings.retry_backoff_initial_ms))
@@ -206,8 +209,7 @@ fn open(node: &Arc<Node>, registered: Vec<Registered>) -> anyhow::Result<Threads
     let (name, alive) = (config.node.name.clone(), last_alive(node, &*log));
     let observer = Arc::new(move |system: &str, observation| outlet::observe(&observed, outlet::observed(&name, system, observation, alive)));
     let (root, _root_arbiter) = Root::start(registered, environment, RootOptions { limits, observer });
-    let pool = start_effects(node, &root);
-    let _ = outlet.pool.set(pool.clone());
+    let _ = owners.set(root.clone());
 
     let line = Arc::new(control::ControlLine::new(log.clone(), node.gate.clone(), config.node.name.clone()));
     node.stops.open(&line);
@@ -220,7 +222,7 @@ fn open(node: &Arc<Node>, registered: Vec<Registered>) -> anyhow::Result<Threads
     let waker = root.clone();
     log.watch(Arc::new(move |partition| waker.wake_readers_of(partition)));
     let routing = Arc::new(Routing::new(config.log.partitions, url, hub_hash));
-    let assign = assigner(node.clone(), routing.clone(), &admission, &root, &line);
+    let assign = assigner(node.clone(), routing.clone(), &admission, &effects, &root, &line);
     let mut threads = vec![admission_thread, control_thread, standing_thread];
     let shared = config.log_kind() == LogKind::Kafka;
     let mut follower = Follower::new(config.log.partitions);
@@ -235,7 +237,7 @@ fn open(node: &Arc<Node>, registered: Vec<Registered>) -> anyhow::Result<Threads
         index,
         admission,
         root,
-        pool,
+        effects,
         keys,
         blobs,
         control: line,
@@ -282,10 +284,11 @@ fn assigner(
     node: Arc<Node>,
     routing: Arc<Routing>,
     admission: &admission::AdmissionHandle,
+    effects: &Effects,
     root: &tol_runtime::supervision::RootHandle,
     line: &Arc<control::ControlLine>,
 ) -> Assign {
-    let (admission, root, line) = (admission.clone(), root.clone(), line.clone());
+    let (admission, effects, root, line) = (admission.clone(), effects.clone(), root.clone(), line.clone());
     let one_at_a_time = Mutex::new(());
     Arc::new(move |partitions| {
         let _turn = one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
@@ -295,6 +298,8 @@ fn assigner(
         line.owns_clock.store(now.contains(&0), Ordering::Release);
         node.plugs.owns(&now);
         admission.assign(now.clone());
+        // Before the owners learn of it: what an owner that is about to lose its partition still asks for is not taken.
+        effects.assign(now.clone());
         root.assign(now);
     })
 }
@@ -320,17 +325,8 @@ fn last_alive(node: &Node, log: &dyn EventLog) -> Option<EventTime> {
     last_tick(log).filter(|tick| EventTime::from(chrono::Utc::now()).micros_since(*tick) > silence as i64 * 1_000)
 }
 
-fn start_effects(node: &Node, root: &tol_runtime::supervision::RootHandle) -> Pool {
-    let runners: BTreeMap<String, Arc<dyn Runner>> = BTreeMap::from([("http".to_owned(), Arc::new(HttpRunner) as Arc<dyn Runner>)]);
-    let ended_to = root.clone();
-    let ended = Arc::new(move |system: &str, partition: u32, id: String, outcome| {
-        let at = chrono::Utc::now().into();
-        if !ended_to.command(system, Command::EffectEnded(partition, id, outcome, at)) {
-            tracing::warn!(system, partition, "an effect's result found its system away; the effect runs again with the same key");
-        }
-    });
-    Pool::start(4, runners, node.gate.clone(), node.started, ended)
-}
+/// How long the end of a node waits for effects that run.
+const EFFECTS_END: Duration = Duration::from_secs(2);
 
 /// Records that what runs ends as planned, so that the time until the next start counts as such. On Kafka other nodes go on with it.
 fn observe_stops(node: &Node, open: &Open) {
@@ -346,7 +342,7 @@ fn observe_stops(node: &Node, open: &Open) {
 fn close(node: &Node, opening: std::thread::JoinHandle<Threads>) {
     node.closing.store(true, Ordering::Release);
     let Some(open) = node.open.get() else { return };
-    open.pool.close();
+    open.effects.close(EFFECTS_END);
     if node.config.log_kind() == LogKind::Embedded {
         observe_stops(node, open);
     }

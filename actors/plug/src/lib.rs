@@ -10,6 +10,7 @@
 //! * [`protocol`] — foreign protocols below `/compat/<name>` or on a port of their own: credentials, CORS, error shapes
 //! * [`listener`] — ports of a system's own: a protocol at the root, or raw TCP
 //! * [`runner`] — effects: what touches the world outside
+//! * [`process`] — child processes, bounded and never left behind
 //! * [`question`] — what only the owner of a subject can answer
 //! * [`request`] — a request as a handler sees it: caller, parameters, body
 //! * [`answer`] — answers in JSON, and reasons
@@ -27,6 +28,7 @@ pub mod mounted;
 pub mod platform;
 pub mod plug;
 pub mod problem;
+pub mod process;
 pub mod protocol;
 pub mod question;
 pub mod request;

@@ -7,6 +7,7 @@
 //! * [`clock`] — ticks that drive timers
 //! * [`control`] — stops and releases, pauses and resumptions, from and to every node, and the gate that follows them
 //! * [`effects`] — the only way out
+//! * [`metric_definitions`] — the metrics of this crate
 //! * [`driver`] — runs an owner against a log
 //! * [`simulation`] — a whole cluster under a seed, with everything going wrong
 //! * [`supervision`] — systems as actors, restarted, degraded, replaced
@@ -18,6 +19,7 @@ pub mod clock;
 pub mod control;
 pub mod driver;
 pub mod effects;
+pub mod metric_definitions;
 pub mod owner;
 pub mod simulation;
 pub mod store;

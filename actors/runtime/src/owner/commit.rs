@@ -60,6 +60,7 @@ impl Owner {
         // E7: everything below rests on the commit.
         self.counts.emitted += built.events;
         self.actions.extend(built.effects.into_iter().map(|(id, effect)| Action::StartEffect(id, effect)));
+        self.actions.extend(built.settled.into_iter().map(Action::EffectSettled));
         self.actions.extend(built.dead_letters.into_iter().map(|parked| Action::DeadLetter(Box::new(parked))));
         self.actions.extend(built.answers.into_iter().map(|(ticket, answer)| Action::Answer(ticket, Ok(answer))));
         Ok(())
@@ -101,6 +102,7 @@ impl Owner {
             self.actions.push(Action::Answer(ticket, Err(format!("{problem}; it is not known whether it was done, look and ask again"))));
         }
         self.waiting.clear();
+        self.results.clear();
         self.readers.clear();
         self.positions = self.meta.inputs.clone();
         self.recorded = self.meta.inputs.clone();

@@ -74,8 +74,10 @@ pub enum Action {
     Append(u64, Append),
     /// Hand this claim to the log; answer with [`Owner::claimed`] and this number.
     Claim(u64, Append),
-    /// Run this effect (again, if it ran before), and answer with [`Owner::effect_ended`].
+    /// Run this effect (again, if it ran before), and offer its result to [`Owner::effect_ended`] until it is settled.
     StartEffect(String, PendingEffect),
+    /// The result of this effect is committed, or the effect is no longer pending: its result need not be offered any more.
+    EffectSettled(String),
     /// Copy a parked input to the dead-letter topic, for people.
     DeadLetter(Box<Parked>),
     /// What was asked is committed, or refused.
@@ -98,6 +100,8 @@ enum Waiting {
 struct Building {
     records: Vec<Record>,
     effects: Vec<(String, PendingEffect)>,
+    /// Requests of effects whose results it holds.
+    settled: Vec<String>,
     dead_letters: Vec<Parked>,
     answers: Vec<(Ticket, Answered)>,
     last_id: String,
@@ -144,6 +148,8 @@ pub struct Owner {
     claim_position: Option<Position>,
     readers: BTreeMap<TopicPartition, Reader>,
     waiting: VecDeque<Waiting>,
+    /// Requests of effects whose results are among `waiting`: results are offered more than once.
+    results: BTreeSet<String>,
     /// Positions as decided so far; what is ahead of `meta.inputs` has not been recorded.
     positions: Positions,
     /// Positions as the groups decided so far record them: what a batch that is cut now commits (E8).
@@ -215,6 +221,7 @@ impl Owner {
             claim_position: None,
             readers: BTreeMap::new(),
             waiting: VecDeque::new(),
+            results: BTreeSet::new(),
             moved: BTreeSet::new(),
             moved_inputs: 0,
             building: Building::default(),
@@ -290,9 +297,9 @@ impl Owner {
         self.is_halted() && !self.options.breaks(Mutation::StopHeededLate)
     }
 
-    /// Takes an effect's result. One that is no longer pending is dropped.
+    /// Takes an effect's result, which may be offered more than once: until [`Action::EffectSettled`]. One that is no longer pending is dropped.
     pub fn effect_ended(&mut self, request_id: String, outcome: EffectOutcome, at: EventTime) {
-        if self.writer.is_active() {
+        if self.writer.is_active() && self.results.insert(request_id.clone()) {
             self.waiting.push_back(Waiting::Effect { request_id, outcome, at });
         }
     }

@@ -50,6 +50,8 @@ pub(crate) enum Mutation {
     TargetIgnored,
     /// A pending effect is not run again by a new owner.
     EffectsForgotten,
+    /// An effect's result is offered once, whether its owner takes it or not.
+    OfferedOnce,
     /// E7, of admission: what is on its way is answered as a duplicate.
     DuplicateEarly,
     /// E7, of admission: what contradicts something on its way is refused.
@@ -115,7 +117,7 @@ pub(crate) enum Mutation {
 #[cfg(test)]
 impl Mutation {
     /// Those that the simulation notices. The last two are not among them: see the tests that say why.
-    pub(crate) const NOTICED: [Mutation; 50] = [
+    pub(crate) const NOTICED: [Mutation; 51] = [
         Mutation::ClaimNotExclusive,
         Mutation::GroupCompleted,
         Mutation::AcknowledgedAnywhere,
@@ -138,6 +140,7 @@ impl Mutation {
         Mutation::TimerKept,
         Mutation::TargetIgnored,
         Mutation::EffectsForgotten,
+        Mutation::OfferedOnce,
         Mutation::DuplicateEarly,
         Mutation::ConflictEarly,
         Mutation::MemoryFirst,

@@ -33,7 +33,7 @@ pub enum Command {
     Query(Question, Reply<Result<serde_json::Value, QueryError>>),
     /// The own position that covers an input position, if it is covered.
     Covering(TopicPartition, Position, Reply<Option<(TopicPartition, Position)>>),
-    /// An effect ended.
+    /// An effect ended: partition, request, result, when. It may come more than once.
     EffectEnded(u32, String, EffectOutcome, EventTime),
 }
 

@@ -9,6 +9,7 @@ use tol_kafka::{EventLog, TopicPartition};
 use super::super::oracle;
 use super::{Cluster, Key, Outcome, Running};
 use crate::driver::{Driver, Output};
+use crate::effects::Job;
 use crate::owner::{Error, Moment};
 use crate::store::MemoryStore;
 
@@ -99,8 +100,11 @@ impl Cluster {
                     if !counts && self.log.health().ready {
                         return Err(format!("{key:?}: effect {request} started before its request was committed"));
                     }
-                    self.nodes[node].queue.submit((key.0.name().to_owned(), key.1, request, effect));
+                    let job = Job { system: key.0.name().to_owned(), partition: key.1, key: request, effect };
+                    let moment = self.moment(node);
+                    self.nodes[node].queue.submit(job, moment);
                 }
+                Output::EffectSettled(request) => self.nodes[node].queue.settled(&request),
                 Output::DeadLetter(_) => {}
                 Output::Answer(ticket, answer) => {
                     let Some((_, asked)) = self.open_tickets.remove(&ticket) else {

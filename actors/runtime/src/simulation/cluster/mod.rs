@@ -12,6 +12,7 @@ use tol_system::{AnySystem, EffectRequest};
 mod beside;
 mod door;
 mod drivers;
+mod effects;
 mod guests;
 pub(super) mod operators;
 mod pauses;
@@ -32,7 +33,7 @@ use crate::clock::Ticker;
 use crate::control::ControlLine;
 use crate::control::{ControlGate, Permit};
 use crate::driver::Driver;
-use crate::effects::{EffectQueue, Job};
+use crate::effects::{EffectQueue, Run};
 use crate::owner::{Moment, Options};
 use crate::store::MemoryStore;
 use door::{Disk, Door, Pump};
@@ -70,8 +71,7 @@ pub(super) struct Node {
     gate: ControlGate,
     line: Option<Arc<ControlLine>>,
     queue: EffectQueue,
-    /// A job between two tries has no permit.
-    running: Vec<(Job, Option<Permit>)>,
+    running: Vec<(Run, Permit)>,
     stand: Stand,
     pub projections: Vec<Counting>,
     companion: Option<Box<dyn Companion>>,
@@ -249,7 +249,7 @@ impl Cluster {
                 skew_ms: cluster.random.random_range(-5_000..5_000),
                 gate: ControlGate::default(),
                 line: None,
-                queue: EffectQueue::default(),
+                queue: effects::effects_of(number),
                 running: Vec::new(),
                 stand: Stand::default(),
                 projections: Vec::new(),
@@ -326,6 +326,7 @@ impl Cluster {
 
     fn open_all(&mut self, node: usize) -> Outcome {
         self.nodes[node].told = (0..self.partitions).filter(|partition| self.assignment[*partition as usize] == node).collect();
+        self.assign_effects(node);
         self.open_line(node);
         self.open_door(node)?;
         self.open_projections(node)?;

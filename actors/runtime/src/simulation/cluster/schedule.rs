@@ -71,6 +71,7 @@ impl Cluster {
             self.nodes[node].told.remove(&partition);
         }
         self.tell_door(node);
+        self.assign_effects(node);
         for kind in self.kinds().iter() {
             if let Some(running) = self.nodes[node].drivers.get_mut(&(*kind, partition)) {
                 running.driver.owner_mut().assign(assigned);
