@@ -48,7 +48,7 @@ const DEGRADED: &str = "tol-flags-degraded";
 const PATIENCE: Duration = Duration::from_secs(5);
 
 fn in_short(key: &str, served: &Served) -> FlagInShort {
-    let state = |environment: &tol_enterprise_feature_flag_system::definition::Environment| match (environment.killed, environment.enabled) {
+    let state = |environment: &definition::Environment| match (environment.killed, environment.enabled) {
         (true, _) => "killed",
         (false, true) => "on",
         (false, false) => "off",
