@@ -126,8 +126,14 @@ impl System for Till {
                 if self.broken == Broken::RemembersDecisions {
                     *self.decided.lock().unwrap_or_else(PoisonError::into_inner) += 1;
                 }
-                let booked =
-                    Booked { amount, total: state.paid + amount, unwritten: state.unwritten, note: self.note() + state.note, goods, remind: amount.is_multiple_of(4) };
+                let booked = Booked {
+                    amount,
+                    total: state.paid + amount,
+                    unwritten: state.unwritten,
+                    note: self.note() + state.note,
+                    goods,
+                    remind: amount.is_multiple_of(4),
+                };
                 decision.emit(BOOKED, &booked).target = amount.is_multiple_of(5).then(|| "customer/1".to_owned());
                 if amount.is_multiple_of(3) {
                     decision.emit(RECEIPT_REQUESTED, &json!({"amount": amount}));
