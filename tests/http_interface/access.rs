@@ -6,8 +6,8 @@ use serde_json::Value;
 use tol_config::{ApiKey, Scope, generate_key, hash_key};
 use tree_of_life::http::{HttpOptions, openapi};
 
-use crate::client::{Answer, Server};
-use crate::documented::{filled, operations};
+use super::client::{Answer, Server};
+use super::documented::{filled, operations};
 
 fn guarded() -> (Server, Vec<(Scope, String)>) {
     let secrets: Vec<(Scope, String)> = Scope::ALL.into_iter().map(|scope| (scope, generate_key().unwrap().expose().to_owned())).collect();

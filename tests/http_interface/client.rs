@@ -9,7 +9,7 @@ use actix_web::dev::ServerHandle;
 use serde_json::Value;
 use tree_of_life::http::{HttpOptions, serve};
 
-use crate::fake::{FakeNode, node};
+use super::fake::{FakeNode, node};
 
 /// A running server; ends with the test.
 pub struct Server {

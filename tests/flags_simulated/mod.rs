@@ -2,7 +2,6 @@
 //!
 //! * `follower` — the projection `flags` and who follows it, on each simulated node
 //! * `folds` — the projection's fold and the flag system's over the same events
-#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod folds;
 mod follower;
