@@ -5,6 +5,7 @@ usage: sdks.py (by `run`, which installs the SDKs)
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -125,9 +126,11 @@ class JavaScript:
     """The SDKs in JavaScript, in one process that tells when an answer changes."""
 
     def __init__(self, url, folder):
-        sdks = os.environ["FLAG_SDKS"]
+        # Node.js looks for packages beside the file that imports them.
+        shutil.copy(Path(__file__).with_name("sdks.mjs"), folder)
+        (folder / "node_modules").symlink_to(Path(os.environ["FLAG_SDKS"]) / "node_modules")
         environment = {**os.environ, "FLAG_BACKUP": str(folder)}
-        self.process = subprocess.Popen(["node", "--no-warnings", f"{sdks}/sdks.mjs", url], cwd=sdks, stdout=subprocess.PIPE, text=True, env=environment,
+        self.process = subprocess.Popen(["node", "--no-warnings", "sdks.mjs", url], cwd=folder, stdout=subprocess.PIPE, text=True, env=environment,
                                         start_new_session=True)
         self.answers, self.errors = {}, []
         self.reader = threading.Thread(target=self.read, daemon=True)
