@@ -1,5 +1,4 @@
 //! Every registered system in the simulated cluster (`tol_runtime::simulation::guests`): each by itself, and all together with the projections.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod projections;
 
