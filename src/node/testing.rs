@@ -15,6 +15,7 @@ use super::{Node, registry, start, storage};
 use crate::http::problem::Problem;
 
 /// A running node; dropped, it is closed.
+#[derive(Debug)]
 pub struct TestNode {
     url: String,
     node: Weak<Node>,
