@@ -211,6 +211,9 @@ pub struct Security {
     pub master_key: Option<Secret>,
     /// A file that holds the master key, instead of `master_key`.
     pub master_key_file: Option<PathBuf>,
+    /// A folder on storage that all nodes share, for the keys of persons. None: `keys` in the data folder, of this node alone. A shared one needs a
+    /// master key that is configured.
+    pub keys: Option<PathBuf>,
     /// The API key this node presents to the other nodes of its cluster; they have it among their `api_keys` with the scope `node`.
     pub node_key: Option<Secret>,
 }

@@ -105,6 +105,11 @@ fn validate_security(config: &Config, origin_of: &dyn Fn(&str) -> Origin) -> Res
         let value = "a file".to_owned();
         return Err(Error::Value { key: "security.master_key_file".into(), value, origin: origin_of("security.master_key_file"), advice: advice.into() });
     }
+    if let Some(folder) = security.keys.as_ref().filter(|_| security.master_key.is_none() && security.master_key_file.is_none()) {
+        let advice = "is shared by several nodes, which wrap its keys by one master key; set security.master_key_file to it on each of them";
+        let value = folder.display().to_string();
+        return Err(Error::Value { key: "security.keys".into(), value, origin: origin_of("security.keys"), advice: advice.into() });
+    }
     if security.master_key.is_some() {
         security.master_key_bytes()?;
     }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{at_least_one, domain_event, filled, filled_if_present, not_negative, positive};
 use crate::money::Money;
+use crate::registry::known_types;
 
 /// How often a subscription is billed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -166,3 +167,5 @@ domain_event!(RefundIssued, "billing.refund_issued.v1", "customer" / customer_id
     filled("payment_id", &this.payment_id)?;
     positive("amount", this.amount)?;
 });
+
+known_types![PaymentFailed, PaymentSucceeded, RefundIssued, SubscriptionCancelled, SubscriptionChanged, SubscriptionStarted];

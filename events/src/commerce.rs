@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{FieldError, PersonalText, at_least_one, domain_event, filled, not_negative, positive};
 use crate::money::Money;
+use crate::registry::known_types;
 
 /// `commerce.customer_registered.v1`: somebody became a customer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -96,3 +97,5 @@ domain_event!(OrderRefunded, "commerce.order_refunded.v1", "customer" / customer
     filled("refund_id", &this.refund_id)?;
     positive("amount", this.amount)?;
 });
+
+known_types![CustomerRegistered, OrderPlaced, OrderRefunded];

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{FieldError, domain_event, filled, filled_if_present};
+use crate::registry::known_types;
 use crate::time::EventTime;
 
 /// How a deployment ended.
@@ -235,3 +236,5 @@ domain_event!(RollbackRequested, "delivery.rollback_requested.v1", "service" / s
         return Err(FieldError::new("incident_id", "is missing; a rollback for an incident names it"));
     }
 });
+
+known_types![DeploymentFinished, DeploymentRolledBack, DeploymentStarted, IncidentOpened, IncidentResolved, ReleasePromoted, RollbackRequested];

@@ -27,13 +27,18 @@ impl FieldError {
 pub trait DomainEvent: Sized + Serialize + JsonSchema {
     /// The event type with its version: `commerce.order_placed.v1`.
     const TYPE: &'static str;
-    /// Kind of the subject: `customer` for `customer/42`. Empty when the data does not determine the subject.
+    /// Kind of the subject: `customer` for `customer/42`. Empty where it may be of any kind; then [`DomainEvent::subject_id`] is the whole subject.
     const SUBJECT_KIND: &'static str;
     /// Top-level fields that are encrypted with the subject's key before they reach the log.
     const PERSONAL: &'static [&'static str] = &[];
 
     /// Id of the subject: `42` for `customer/42`.
     fn subject_id(&self) -> &str;
+
+    /// The subject: `customer/42`.
+    fn subject(&self) -> String {
+        if Self::SUBJECT_KIND.is_empty() { self.subject_id().to_owned() } else { format!("{}/{}", Self::SUBJECT_KIND, self.subject_id()) }
+    }
 
     /// Checks the rules that the shape alone cannot express.
     ///
@@ -46,7 +51,7 @@ pub trait DomainEvent: Sized + Serialize + JsonSchema {
     /// # Errors
     /// When the data cannot be written as JSON.
     fn to_event(&self, id: impl Into<String>, source: impl Into<String>) -> Result<Event, serde_json::Error> {
-        let mut event = Event::new(id, source, Self::TYPE, format!("{}/{}", Self::SUBJECT_KIND, self.subject_id()));
+        let mut event = Event::new(id, source, Self::TYPE, self.subject());
         event.set(Attribute::DataSchema, schema_uri(Self::TYPE));
         event.with_data(self)
     }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::domain::{FieldError, domain_event, filled, filled_if_present};
+use crate::registry::known_types;
 use crate::time::EventTime;
 
 mod attribution;
@@ -350,3 +351,40 @@ fn numbered(version: u64) -> Result<(), FieldError> {
     }
     Ok(())
 }
+
+known_types![
+    BanditAllocated,
+    ChangeRequested,
+    CountsReported,
+    DeploymentAttributed,
+    DeploymentNoted,
+    DeploymentObserved,
+    ExperimentConcluded,
+    ExperimentObserved,
+    ExperimentRequested,
+    ExperimentStarted,
+    ExposureFollowed,
+    ExposureForgotten,
+    ExposureObserved,
+    FlagChanged,
+    FlagKilled,
+    FlagStale,
+    KillRequested,
+    MetricReported,
+    MetricsObserved,
+    OutcomeAttributed,
+    OutcomeCounted,
+    OutcomeNoted,
+    RequestRefused,
+    RollbackRequested,
+    RolloutAdvanced,
+    RolloutHeld,
+    RolloutObserved,
+    RolloutRequested,
+    RolloutRolledBack,
+    SampleRatioMismatchDetected,
+    ServiceFollowed,
+    ServiceNamed,
+    SharedChangeRequested,
+    SharedChanged,
+];

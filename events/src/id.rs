@@ -44,24 +44,6 @@ fn murmur2(data: &[u8]) -> u32 {
     hash ^ (hash >> 15)
 }
 
-/// The declared kinds whose facts have a topic of their own; all others share `facts.other`.
-pub const DECLARED_KINDS: [&str; 4] = ["customer", "flag", "service", "system"];
-
-/// The topic of a subject's facts: `facts.<kind>`, or `facts.other` for kinds nobody declared.
-pub fn facts_topic(subject: &str) -> &'static str {
-    match subject.split_once('/').map_or(subject, |(kind, _)| kind) {
-        "customer" => "facts.customer",
-        // What flags share is about flags.
-        "flag" | "flag-set" => "facts.flag",
-        "service" => "facts.service",
-        "system" => "facts.system",
-        _ => "facts.other",
-    }
-}
-
-/// All facts topics.
-pub const FACTS_TOPICS: [&str; 5] = ["facts.customer", "facts.flag", "facts.service", "facts.system", "facts.other"];
-
 #[cfg(test)]
 mod tests {
     use super::*;

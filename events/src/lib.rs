@@ -7,6 +7,7 @@
 //! * [`blob`] — [`BlobRef`], how an event names content that is too large for it
 //! * [`position`] — where a record lies in the log: [`TopicPartition`], [`Position`]
 //! * [`id`] — deterministic event ids and the partition of a subject
+//! * [`kinds`] — the kinds of subjects and the topics of their facts
 //! * [`domain`] — what every typed event has; the types themselves: [`commerce`], [`billing`], [`delivery`], [`flags`], [`usage`], [`revenue`], [`tree`], [`supervision`]
 //! * [`registry`] — the table of known types and the check at admission
 //! * [`personal`] — encryption of fields marked personal, and the key stores
@@ -23,6 +24,7 @@ pub mod domain;
 pub mod event;
 pub mod flags;
 pub mod id;
+pub mod kinds;
 pub mod money;
 pub mod personal;
 pub mod position;

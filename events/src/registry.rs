@@ -3,14 +3,18 @@
 //! A known type in a known version is deserialised, checked by its rules and against its subject. An unknown version of a
 //! known type is refused: it was meant for a newer node. Any other type is accepted as it is: the log is open.
 
+use std::sync::LazyLock;
+
 use schemars::Schema;
 use serde::Deserialize;
 
 use crate::domain::{DomainEvent, FieldError};
 use crate::event::EventView;
-use crate::{billing, commerce, delivery, flags, revenue, supervision, tree, usage};
+use crate::kinds;
+use crate::personal::{self, PERSONAL_SUBJECT};
 
 /// One version of a type that the platform knows.
+#[derive(Clone, Copy)]
 pub struct KnownType {
     /// The type with its version: `commerce.order_placed.v1`.
     pub event_type: &'static str,
@@ -20,6 +24,8 @@ pub struct KnownType {
     pub version: u32,
     /// The domain: `commerce`.
     pub domain: &'static str,
+    /// The kind of its subjects: `customer`. Empty where it may be any.
+    pub kind: &'static str,
     /// Top-level data fields that are encrypted with the subject's key.
     pub personal: &'static [&'static str],
     /// Deserialises the data, checks its rules and its subject.
@@ -70,6 +76,9 @@ pub enum ValidationError {
         /// Which field, and what would be right.
         error: FieldError,
     },
+    /// The extension that names whose key seals the event names nobody.
+    #[error("{PERSONAL_SUBJECT} must name a person as kind/id, for example customer/42, not \"{0}\"")]
+    PersonalSubject(String),
     /// The subject is not the one the data names.
     #[error("the subject of {event_type} must be \"{expected}\" as its data says, not \"{found}\"")]
     Subject {
@@ -82,13 +91,13 @@ pub enum ValidationError {
     },
 }
 
-fn check<'a, T: DomainEvent + Deserialize<'a>>(view: &EventView<'a>) -> Result<(), ValidationError> {
+pub(crate) fn check<'a, T: DomainEvent + Deserialize<'a>>(view: &EventView<'a>) -> Result<(), ValidationError> {
     let data: T = view.data_as().map_err(|error| ValidationError::Data { event_type: T::TYPE, detail: describe(view.data(), &error) })?;
     data.validate().map_err(|error| ValidationError::Field { event_type: T::TYPE, error })?;
     let subject = view.subject();
-    let fits = subject.strip_prefix(T::SUBJECT_KIND).and_then(|rest| rest.strip_prefix('/')).is_some_and(|id| id == data.subject_id());
-    if !fits {
-        let expected = format!("{}/{}", T::SUBJECT_KIND, data.subject_id());
+    let of_kind = subject.strip_prefix(T::SUBJECT_KIND).and_then(|rest| rest.strip_prefix('/')).is_some_and(|id| id == data.subject_id());
+    if !of_kind && !(T::SUBJECT_KIND.is_empty() && subject == data.subject_id()) {
+        let expected = data.subject();
         return Err(ValidationError::Subject { event_type: T::TYPE, expected, found: subject.to_owned() });
     }
     Ok(())
@@ -133,7 +142,13 @@ const fn version_at(event_type: &str) -> usize {
     at - 1
 }
 
-const fn version_of(event_type: &str) -> u32 {
+/// `commerce.order_placed` of `commerce.order_placed.v1`.
+pub(crate) const fn name_of(event_type: &str) -> &str {
+    event_type.split_at(version_at(event_type)).0
+}
+
+/// The version that a type's name ends in.
+pub(crate) const fn version_of(event_type: &str) -> u32 {
     let bytes = event_type.as_bytes();
     let mut at = version_at(event_type) + 2;
     let mut version = 0;
@@ -144,7 +159,8 @@ const fn version_of(event_type: &str) -> u32 {
     version
 }
 
-const fn domain_of(event_type: &str) -> &str {
+/// What a type's name begins with, up to the first dot.
+pub(crate) const fn domain_of(event_type: &str) -> &str {
     let bytes = event_type.as_bytes();
     let mut at = 0;
     while bytes[at] != b'.' {
@@ -153,93 +169,36 @@ const fn domain_of(event_type: &str) -> &str {
     event_type.split_at(at).0
 }
 
+/// Builds `TYPES`, the known types of a domain's module, from the names of its structs.
 macro_rules! known_types {
-    ($($domain:ident :: $name:ident),* $(,)?) => {
-        [$(KnownType {
-            event_type: <$domain::$name<'static> as DomainEvent>::TYPE,
-            name: <$domain::$name<'static> as DomainEvent>::TYPE.split_at(version_at(<$domain::$name<'static> as DomainEvent>::TYPE)).0,
-            version: version_of(<$domain::$name<'static> as DomainEvent>::TYPE),
-            domain: domain_of(<$domain::$name<'static> as DomainEvent>::TYPE),
-            personal: <$domain::$name<'static> as DomainEvent>::PERSONAL,
-            validate: |view| check::<$domain::$name<'_>>(view),
-            schema: || schemars::generate::SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<$domain::$name<'static>>(),
-        }),*]
+    ($($name:ident),* $(,)?) => {
+        /// The types of this domain that the platform knows.
+        pub(crate) const TYPES: &[crate::registry::KnownType] = &[$(crate::registry::KnownType {
+            event_type: <$name<'static> as crate::domain::DomainEvent>::TYPE,
+            name: crate::registry::name_of(<$name<'static> as crate::domain::DomainEvent>::TYPE),
+            version: crate::registry::version_of(<$name<'static> as crate::domain::DomainEvent>::TYPE),
+            domain: crate::registry::domain_of(<$name<'static> as crate::domain::DomainEvent>::TYPE),
+            kind: <$name<'static> as crate::domain::DomainEvent>::SUBJECT_KIND,
+            personal: <$name<'static> as crate::domain::DomainEvent>::PERSONAL,
+            validate: |view| crate::registry::check::<$name<'_>>(view),
+            schema: || schemars::generate::SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<$name<'static>>(),
+        }),*];
+    };
+}
+pub(crate) use known_types;
+
+/// Gathers the known types of the domains' modules, sorted by type: the look-up is a binary search.
+macro_rules! domains {
+    ($($domain:ident),* $(,)?) => {
+        static KNOWN: LazyLock<Box<[KnownType]>> = LazyLock::new(|| {
+            let mut types = [$(crate::$domain::TYPES),*].concat();
+            types.sort_unstable_by_key(|known| known.event_type);
+            types.into_boxed_slice()
+        });
     };
 }
 
-/// All known types, sorted by type (a test checks it): the lookup is a binary search.
-static KNOWN: [KnownType; 70] = known_types![
-    billing::PaymentFailed,
-    billing::PaymentSucceeded,
-    billing::RefundIssued,
-    billing::SubscriptionCancelled,
-    billing::SubscriptionChanged,
-    billing::SubscriptionStarted,
-    commerce::CustomerRegistered,
-    commerce::OrderPlaced,
-    commerce::OrderRefunded,
-    delivery::DeploymentFinished,
-    delivery::DeploymentRolledBack,
-    delivery::DeploymentStarted,
-    delivery::IncidentOpened,
-    delivery::IncidentResolved,
-    delivery::ReleasePromoted,
-    delivery::RollbackRequested,
-    flags::BanditAllocated,
-    flags::ChangeRequested,
-    flags::CountsReported,
-    flags::DeploymentAttributed,
-    flags::DeploymentNoted,
-    flags::DeploymentObserved,
-    flags::ExperimentConcluded,
-    flags::ExperimentObserved,
-    flags::ExperimentRequested,
-    flags::ExperimentStarted,
-    flags::ExposureFollowed,
-    flags::ExposureForgotten,
-    flags::ExposureObserved,
-    flags::FlagChanged,
-    flags::FlagKilled,
-    flags::FlagStale,
-    flags::KillRequested,
-    flags::MetricReported,
-    flags::MetricsObserved,
-    flags::OutcomeAttributed,
-    flags::OutcomeCounted,
-    flags::OutcomeNoted,
-    flags::RequestRefused,
-    flags::RollbackRequested,
-    flags::RolloutAdvanced,
-    flags::RolloutHeld,
-    flags::RolloutObserved,
-    flags::RolloutRequested,
-    flags::RolloutRolledBack,
-    flags::SampleRatioMismatchDetected,
-    flags::ServiceFollowed,
-    flags::ServiceNamed,
-    flags::SharedChangeRequested,
-    flags::SharedChanged,
-    revenue::MrrMoved,
-    revenue::Recognized,
-    revenue::Refunded,
-    supervision::SystemDegradedObserved,
-    supervision::SystemFailedObserved,
-    supervision::SystemRecoveredObserved,
-    supervision::SystemRestartedObserved,
-    supervision::SystemStartedObserved,
-    supervision::SystemStoppedObserved,
-    tree::EmergencyStopEngaged,
-    tree::EmergencyStopReleased,
-    tree::SystemDegraded,
-    tree::SystemFailed,
-    tree::SystemPaused,
-    tree::SystemRecovered,
-    tree::SystemRestarted,
-    tree::SystemResumed,
-    tree::SystemStarted,
-    tree::SystemStopped,
-    usage::FeatureUsed,
-];
+domains![billing, commerce, delivery, flags, revenue, supervision, tree, usage];
 
 /// All known types, sorted by type.
 pub fn all() -> &'static [KnownType] {
@@ -256,6 +215,10 @@ pub fn known(event_type: &str) -> Option<&'static KnownType> {
 /// # Errors
 /// When a known type's data, rules or subject do not fit, or its version is unknown.
 pub fn validate(view: &EventView<'_>) -> Result<Validity, ValidationError> {
+    let person = personal::person_of_view(view);
+    if person != view.subject() && (kinds::kind_of(person).is_none() || person.chars().any(char::is_control)) {
+        return Err(ValidationError::PersonalSubject(person.to_owned()));
+    }
     let event_type = view.event_type();
     if let Some(known) = known(event_type) {
         (known.validate)(view)?;

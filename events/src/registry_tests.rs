@@ -84,3 +84,24 @@ fn subject_must_be_the_one_the_data_names() {
         assert!(refusal("usage.feature_used.v1", subject, data).contains("must be \"customer/1\""), "{subject}");
     }
 }
+
+#[test]
+fn personal_fields_may_be_missing() {
+    // Of an erased person they are null: an event that cannot be read without them could not be folded any more.
+    for known in all() {
+        let schema = serde_json::to_value((known.schema)()).unwrap();
+        let required: Vec<&str> = schema["required"].as_array().into_iter().flatten().filter_map(serde_json::Value::as_str).collect();
+        assert!(known.personal.iter().all(|field| !required.contains(field)), "{}: {required:?}", known.event_type);
+    }
+}
+
+#[test]
+fn the_person_that_an_event_names_must_be_one() {
+    let mut event = crate::Event::new("1", "/crm", "commerce.customer_registered.v1", "customer/1");
+    event.data = br#"{"customer_id":"1"}"#.to_vec();
+    for (person, valid) in [("customer/42", true), ("ada@example.com", false), ("", false), ("customer/4\n2", false)] {
+        event.extensions.insert(PERSONAL_SUBJECT.to_owned(), person.to_owned());
+        let outcome = validate(&event.encode().view());
+        assert_eq!(outcome.is_ok(), valid, "{person}: {outcome:?}");
+    }
+}

@@ -24,10 +24,16 @@ pub const EFFECT_SETTLED: &str = "tol.effect_settled.v1";
 pub const CLOCK_TICKED: &str = "tol.clock_ticked.v1";
 /// Inbox records that expired before they were read.
 pub const INBOX_GAP: &str = "tol.inbox_gap.v1";
+/// Which topic the facts of a kind lie in (topic `kinds`): the first record of a kind counts.
+pub const KIND_PLACED: &str = "tol.kind_placed.v1";
+/// The kinds of a log older than the topic `kinds` were placed.
+pub const KINDS_SURVEYED: &str = "tol.kinds_surveyed.v1";
 /// The emergency stop was engaged (topic `control`).
 pub const STOP_ENGAGED: &str = "tree.emergency_stop_engaged.v1";
 /// The emergency stop was released (topic `control`).
 pub const STOP_RELEASED: &str = "tree.emergency_stop_released.v1";
+/// A person was erased (topic `control`).
+pub const SUBJECT_ERASED: &str = "tree.subject_erased.v1";
 /// A system was paused (topic `control`).
 pub const SYSTEM_PAUSED: &str = "tree.system_paused.v1";
 /// A paused system goes on (topic `control`).
@@ -46,4 +52,13 @@ pub struct OwnerClaimed {
     pub code_version: String,
     /// Hash of the configuration that decides.
     pub config_hash: String,
+}
+
+/// Data of [`KIND_PLACED`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KindPlaced {
+    /// The kind; `*` for all that have no record of their own.
+    pub kind: String,
+    /// The topic of its facts.
+    pub topic: String,
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{FieldError, domain_event, filled, not_negative, positive};
 use crate::money::Money;
+use crate::registry::known_types;
 
 /// Why monthly recurring revenue moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -104,3 +105,5 @@ domain_event!(Refunded, "revenue.refunded.v1", "customer" / customer_id, |this| 
     filled("reference", &this.reference)?;
     positive("amount", this.amount)?;
 });
+
+known_types![MrrMoved, Recognized, Refunded];

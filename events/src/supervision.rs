@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{domain_event, filled};
+use crate::registry::known_types;
 use crate::time::EventTime;
 
 /// `supervision.system_started_observed.v1`: a system started.
@@ -117,3 +118,5 @@ pub struct SystemStoppedObserved<'a> {
 domain_event!(SystemStoppedObserved, "supervision.system_stopped_observed.v1", "system" / system, |this| {
     filled("node", &this.node)?;
 });
+
+known_types![SystemDegradedObserved, SystemFailedObserved, SystemRecoveredObserved, SystemRestartedObserved, SystemStartedObserved, SystemStoppedObserved,];

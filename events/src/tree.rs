@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{DomainEvent, FieldError, domain_event, filled};
+use crate::registry::known_types;
 use crate::time::EventTime;
 
 /// `tree.system_started.v1`: a system runs.
@@ -149,6 +150,37 @@ domain_event!(SystemResumed, "tree.system_resumed.v1", "system" / system, |this|
     filled("by", &this.by)?;
 });
 
+/// `tree.subject_erased.v1`: a person was erased, on topic `control`. Each node that reads it destroys the key, and drops what it derived.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SubjectErased<'a> {
+    /// The person, as `kind/id`.
+    #[serde(borrow)]
+    pub subject: Cow<'a, str>,
+    /// Why, as the operator puts it; nothing personal belongs here.
+    #[serde(borrow)]
+    pub reason: Cow<'a, str>,
+    /// Who: the name of the API key, or `local`.
+    #[serde(borrow)]
+    pub by: Cow<'a, str>,
+}
+
+impl DomainEvent for SubjectErased<'_> {
+    const TYPE: &'static str = crate::reserved::SUBJECT_ERASED;
+    const SUBJECT_KIND: &'static str = "";
+
+    fn subject_id(&self) -> &str {
+        &self.subject
+    }
+
+    fn validate(&self) -> Result<(), FieldError> {
+        if crate::kinds::kind_of(&self.subject).is_none() {
+            return Err(FieldError::new("subject", "must name a person as kind/id, for example customer/42"));
+        }
+        filled("reason", &self.reason)?;
+        filled("by", &self.by)
+    }
+}
+
 /// Subject of the emergency stop's events.
 pub const EMERGENCY_STOP_SUBJECT: &str = "control/emergency-stop";
 
@@ -201,3 +233,17 @@ impl DomainEvent for EmergencyStopReleased<'_> {
         filled("by", &self.by)
     }
 }
+
+known_types![
+    SubjectErased,
+    EmergencyStopEngaged,
+    EmergencyStopReleased,
+    SystemDegraded,
+    SystemFailed,
+    SystemPaused,
+    SystemRecovered,
+    SystemRestarted,
+    SystemResumed,
+    SystemStarted,
+    SystemStopped,
+];

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{at_least_one, domain_event, filled};
+use crate::registry::known_types;
 
 fn one() -> u64 {
     1
@@ -29,3 +30,5 @@ domain_event!(FeatureUsed, "usage.feature_used.v1", "customer" / customer_id, |t
     filled("feature", &this.feature)?;
     at_least_one("count", this.count)?;
 });
+
+known_types![FeatureUsed];

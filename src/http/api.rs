@@ -156,7 +156,7 @@ mod control;
 mod projections;
 
 pub use control::{
-    Control, DeadLetter, DeadLetterPage, DeadLetterQuery, Readiness, RedriveFilter, Redriven, StayedDeadLetter, StopState, SystemDetail, SystemDigest,
+    Control, DeadLetter, DeadLetterPage, DeadLetterQuery, Erased, Readiness, RedriveFilter, Redriven, StayedDeadLetter, StopState, SystemDetail, SystemDigest,
     SystemStatus, Topic, Uptime, Version,
 };
 pub use projections::{Digest, ProjectionStatus, RebuildState, RebuildStatus};

@@ -118,7 +118,7 @@ impl MethodRow {
         let caller = guard::let_in(state, spec, &request, &no_values, &Credential::NODE, Cors::SameOrigin)?;
         let path = path_values(spec, &request)?;
         if !request.query_string().is_empty() {
-            tol_plug::Query::of(&request)?.check(spec)?;
+            tol_plug::request::Query::of(&request)?.check(spec)?;
         }
         let limits = BodyLimits { bytes: spec.body_limit.unwrap_or(state.body_limit), patience: state.request_timeout };
         let parts = Parts { platform: state.platform.clone(), http: request, path, caller, limits, credential: None };

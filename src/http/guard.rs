@@ -97,12 +97,12 @@ fn refuse_foreign(headers: &HeaderMap, authority: Option<&str>, without_keys: bo
     if let Some(origin) = text("origin") {
         let authority = origin.split_once("://").map_or(origin, |(_, authority)| authority);
         if !authority.eq_ignore_ascii_case(host) {
-            return Err(Problem::new(Kind::ForbiddenOrigin, format!("a page of {origin} may not use this node at {host}")));
+            return Err(Problem::new(Kind::FORBIDDEN_ORIGIN, format!("a page of {origin} may not use this node at {host}")));
         }
     }
     if without_keys && !host.is_empty() && !names_this_machine(host) {
         let detail = format!("this node has no API keys and answers to names of this machine only, not to \"{host}\"; configure a key to reach it by name");
-        return Err(Problem::new(Kind::ForbiddenOrigin, detail));
+        return Err(Problem::new(Kind::FORBIDDEN_ORIGIN, detail));
     }
     Ok(())
 }

@@ -40,6 +40,8 @@ use crate::node::registry;
     api::Redriven,
     api::StayedDeadLetter,
     api::StopState,
+    api::Erased,
+    tol_plug::Reason,
     api::Readiness,
     Check,
     api::Version,
@@ -142,10 +144,6 @@ fn schemas() -> Value {
         }),
     );
     schemas.insert("NewEvent".into(), new_event());
-    schemas.insert(
-        "Reason".into(),
-        json!({"type": "object", "required": ["reason"], "additionalProperties": false, "properties": {"reason": {"type": "string", "minLength": 1, "maxLength": 4096, "pattern": "\\S", "description": "Why; it is recorded."}}}),
-    );
     Value::Object(schemas)
 }
 

@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use serde_json::value::RawValue;
-use tol_events::{Attribute, binding};
-use tol_runtime::admission::Refusal;
+use tol_events::personal::{self, KeyState};
+use tol_events::{Attribute, Event, binding, registry};
 use tol_runtime::admission::candidate::partition_of;
+use tol_runtime::admission::{Candidate, Refusal};
 
 use super::peers::{Ask, PassedOn};
 use super::publish::{self, Fact};
@@ -46,6 +47,20 @@ impl Open {
         }
         let own = self.routing.own();
         facts.iter().all(|fact| own.contains(&partition_of(&fact.event, self.partitions)))
+    }
+
+    /// Whether all these can be prepared without waiting for the log or the key store: their kinds have a topic, and their persons a key.
+    pub(crate) fn prepares_at_once(&self, facts: &[Fact]) -> bool {
+        let has_key = |event: &Event| {
+            let personal = registry::known(event.get(Attribute::Type)).is_some_and(|known| !known.personal.is_empty());
+            !personal || matches!(self.keys.get(personal::person_of(event)), Ok(KeyState::Present(_) | KeyState::Erased))
+        };
+        facts.iter().all(|fact| self.kinds.topic_of(fact.event.get(Attribute::Subject)).is_some() && has_key(&fact.event))
+    }
+
+    /// Events to candidates, see [`publish::prepare`].
+    pub(crate) fn prepare(&self, facts: Vec<Fact>) -> Result<(Vec<Candidate>, Vec<String>), Problem> {
+        publish::prepare(facts, self.keys.as_ref(), &self.kinds, self.partitions, chrono::Utc::now().into())
     }
 
     /// Stores facts with whoever owns their partitions. Blocking.
@@ -125,7 +140,7 @@ impl Open {
     /// Facts of this node's own partitions, to its admission. Blocking.
     pub(crate) fn admit_and_wait(&self, facts: Vec<Fact>) -> Result<Published, Problem> {
         let sources: Vec<String> = facts.iter().map(|fact| fact.event.get(Attribute::Source).to_owned()).collect();
-        let (candidates, ids) = publish::prepare(facts, self.keys.as_ref(), self.partitions, chrono::Utc::now().into())?;
+        let (candidates, ids) = self.prepare(facts)?;
         let (sender, answer) = mpsc::sync_channel(1);
         self.admission.publish(candidates, ids, Box::new(move |published| drop(sender.send(published))));
         match answer.recv() {
@@ -200,7 +215,6 @@ pub(crate) fn not_owner() -> Problem {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use tol_events::Event;
 
     fn fact(id: &str) -> Fact {
         Fact::sent(Event::new(id, "/shop", "shop.thing_done.v1", "customer/1").with_data(&serde_json::json!({"a": 1})).unwrap())

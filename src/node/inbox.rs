@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use tol_events::{Attribute, Event, binding, id, reserved};
+use tol_events::{Attribute, Event, binding, id, registry, reserved};
 use tol_kafka::{Append, Batch, Position, Record, RecordRef, TopicPartition};
 use tol_runtime::store::{Change, Store, Table};
 
@@ -134,11 +134,21 @@ fn is_final(problem: &Problem) -> bool {
     matches!(problem.kind, Kind::ID_CONFLICT | Kind::INVALID_EVENT | Kind::INVALID_DATA | Kind::UNKNOWN_VERSION)
 }
 
+/// Whether a record names a type that holds personal data. Dead letters are kept for ever and are not sealed: of such a record they say where it
+/// lies, and it can be read in `inbox` until it expires.
+fn may_be_personal(record: &RecordRef<'_>) -> bool {
+    let names = |bytes: &[u8], name: &str| bytes.windows(name.len()).any(|window| window == name.as_bytes());
+    let personal = registry::all().iter().filter(|known| !known.personal.is_empty());
+    // Of any version, also one that this node does not know.
+    personal.map(|known| known.name).any(|name| names(record.value, name) || record.headers.iter().any(|(_, value)| names(value, name)))
+}
+
 /// A record that is no valid event goes to the hub's dead letters, with the reason, before the position moves.
 fn refuse(open: &Open, record: &RecordRef<'_>, partition: u32, cluster: &str, problem: &str) -> Result<(), String> {
     let event_id = id::of_inbox_position(cluster, partition, record.position).to_string();
     let headers: BTreeMap<&str, String> = record.headers.iter().map(|(name, value)| (*name, String::from_utf8_lossy(value).into_owned())).collect();
-    let data = serde_json::json!({ "error": problem, "at": format!("inbox/{partition}@{}", record.position), "headers": headers, "value": String::from_utf8_lossy(record.value) });
+    let value = (!may_be_personal(record)).then(|| String::from_utf8_lossy(record.value));
+    let data = serde_json::json!({ "error": problem, "at": format!("inbox/{partition}@{}", record.position), "headers": headers, "value": value });
     let mut event = Event::new(event_id, "/systems/tree-of-life-system", "tree.inbox_record_refused.v1", format!("inbox/{partition}"));
     event.set(Attribute::Time, chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Micros, true));
     let event = event.with_data(&data).map_err(|error| error.to_string())?;
@@ -152,4 +162,21 @@ fn refuse(open: &Open, record: &RecordRef<'_>, partition: u32, cluster: &str, pr
     );
     tracing::warn!(partition, position = record.position, problem, "an inbox record was refused");
     answer.recv().map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record<'a>(headers: Vec<(&'a str, &'a [u8])>, value: &'a str) -> RecordRef<'a> {
+        RecordRef { position: 0, key: None, headers, value: value.as_bytes() }
+    }
+
+    #[test]
+    fn refused_records_of_personal_types_are_not_copied() {
+        let binary = record(vec![("ce_type", b"commerce.customer_registered.v9")], r#"{"name":"Ada"}"#);
+        let structured = record(vec![], r#"{"type":"commerce.customer_registered.v1","data":{"name":"Ada"#);
+        let other = record(vec![("ce_type", b"commerce.order_placed.v1")], "{");
+        assert_eq!([binary, structured, other].map(|record| may_be_personal(&record)), [true, true, false]);
+    }
 }

@@ -12,6 +12,7 @@
 //! * [`outlet`] — effects, dead-letter copies and observations on their way out
 //! * [`inbox`] — facts that Kafka publishers wrote
 //! * [`kafka`] — the configuration's options of Kafka
+//! * [`erase`] — persons erased: keys destroyed, what was derived dropped
 //! * [`start`] — opening and closing
 //! * [`storage`] — what is opened: the folder, the log and its topics, the store, the keys
 //! * [`testing`] — a node in a test's process, with systems of the test's own
@@ -22,6 +23,7 @@ mod api;
 pub mod blobs;
 mod control;
 mod effects;
+pub(crate) mod erase;
 mod facts;
 mod inbox;
 mod kafka;
@@ -49,7 +51,7 @@ use tol_kafka::EventLog;
 use tol_plug::Platform;
 use tol_projections::index::EventIndex;
 use tol_projections::{ProjectionEngine, RocksStore};
-use tol_runtime::admission::AdmissionHandle;
+use tol_runtime::admission::{AdmissionHandle, Kinds};
 use tol_runtime::control::ControlGate;
 use tol_runtime::effects::Effects;
 use tol_runtime::supervision::RootHandle;
@@ -81,13 +83,18 @@ pub(crate) struct Open {
     pub(crate) engine: ProjectionEngine,
     pub(crate) index: Arc<EventIndex>,
     pub(crate) admission: AdmissionHandle,
+    /// Which topic the facts of each kind lie in.
+    pub(crate) kinds: Arc<Kinds>,
     pub(crate) root: RootHandle,
     pub(crate) effects: Effects,
     pub(crate) keys: Arc<dyn KeyStore>,
     pub(crate) blobs: Arc<blobs::FileBlobs>,
+    pub(crate) erasures: Arc<erase::Erasures>,
     pub(crate) control: Arc<control::ControlLine>,
     pub(crate) redrives: api::Redrives,
     pub(crate) partitions: u32,
+    /// The node's name.
+    pub(crate) name: String,
     pub(crate) routing: Arc<routing::Routing>,
     pub(crate) peers: peers::Peers,
     /// The node, as systems use it.

@@ -1,11 +1,13 @@
 //! Events to candidates: validated by their type, personal fields encrypted, routed to their partition.
 
+use std::sync::Arc;
+
 use tol_events::personal::{self, KeyStore};
 use tol_events::registry::{self, Validity};
 use tol_events::{Attribute, Event, EventTime};
 use tol_kafka::Position;
-use tol_runtime::admission::Candidate;
 use tol_runtime::admission::candidate::keyed_content_hash;
+use tol_runtime::admission::{Candidate, Kinds};
 
 use tol_plug::{Kind, Problem};
 
@@ -36,8 +38,8 @@ pub(crate) fn check(index: usize, fact: &Fact) -> Result<Option<&'static registr
     if fact.own { Ok(None) } else { check_event(index, &fact.event) }
 }
 
-/// Validates and encrypts; all or none.
-pub(crate) fn prepare(facts: Vec<Fact>, keys: &dyn KeyStore, partitions: u32, now: EventTime) -> Result<(Vec<Candidate>, Vec<String>), Problem> {
+/// Validates and encrypts; all or none. Blocking where a fact is of a kind that has no place yet.
+pub(crate) fn prepare(facts: Vec<Fact>, keys: &dyn KeyStore, kinds: &Kinds, partitions: u32, now: EventTime) -> Result<(Vec<Candidate>, Vec<String>), Problem> {
     let mut candidates = Vec::with_capacity(facts.len());
     let mut ids = Vec::with_capacity(facts.len());
     let mut validities = Vec::with_capacity(facts.len());
@@ -45,34 +47,48 @@ pub(crate) fn prepare(facts: Vec<Fact>, keys: &dyn KeyStore, partitions: u32, no
         validities.push(check(index, fact)?);
     }
     ensure_keys(&facts, &validities, keys)?;
-    for (Fact { mut event, inbox, .. }, validity) in facts.into_iter().zip(validities) {
+    let topics = place(&facts, kinds)?;
+    for ((Fact { mut event, inbox, .. }, validity), topic) in facts.into_iter().zip(validities).zip(topics) {
         tol_events::binding::clear_platform(&mut event, true);
         ids.push(event.get(Attribute::Id).to_owned());
-        let mut keyed = None;
+        let (mut keyed, mut erased) = (None, false);
         if let Some(known) = validity {
             if event.get(Attribute::DataSchema).is_empty() {
                 let schema = tol_events::domain::schema_uri(event.get(Attribute::Type));
                 event.set(Attribute::DataSchema, schema);
             }
             if !known.personal.is_empty() {
-                let subject = event.get(Attribute::Subject).to_owned();
-                keyed = Some(content_hash(&event, &subject, keys)?);
+                (keyed, erased) = content_hash(&event, keys)?;
                 personal::encrypt_fields(&mut event, known, keys).map_err(|error| Problem::unavailable(error.to_string(), 5))?;
             }
         }
-        candidates.push(Candidate::new(event, keyed, partitions, inbox, now));
+        let candidate = Candidate::new(event, keyed, topic, partitions, inbox, now);
+        candidates.push(if erased { candidate.erased() } else { candidate });
     }
     Ok((candidates, ids))
 }
 
-/// A keyed hash of what was sent: the key goes when the person is erased, and with it any way to guess the content.
-fn content_hash(event: &Event, subject: &str, keys: &dyn KeyStore) -> Result<u64, Problem> {
-    let state = keys.get(subject).map_err(|error| Problem::unavailable(error.to_string(), 5))?;
-    let key = match state {
-        personal::KeyState::Present(key) => key.derive("tree-of-life 2026 content hash"),
-        _ => [0; 32],
-    };
-    Ok(keyed_content_hash(&key, event))
+/// The topic of each fact.
+fn place(facts: &[Fact], kinds: &Kinds) -> Result<Vec<Arc<str>>, Problem> {
+    let subjects = || facts.iter().map(|fact| fact.event.get(Attribute::Subject));
+    if let Some(topics) = kinds.topics_of(subjects()) {
+        return Ok(topics);
+    }
+    let unavailable = |detail: String| Problem::unavailable(detail, 1);
+    kinds.place(subjects().filter_map(tol_events::kinds::kind_of)).map_err(|error| unavailable(error.to_string()))?;
+    kinds.topics_of(subjects()).ok_or_else(|| unavailable("a kind of subject has no topic yet; send the same events again".to_owned()))
+}
+
+/// A keyed hash of what was sent: the key goes when the person is erased, and with it any way to guess the content. Of an erased person what was
+/// sent is not hashed at all. Returns whether the person was erased, too.
+fn content_hash(event: &Event, keys: &dyn KeyStore) -> Result<(Option<u64>, bool), Problem> {
+    let state = keys.get(personal::person_of(event)).map_err(|error| Problem::unavailable(error.to_string(), 5))?;
+    Ok(match state {
+        personal::KeyState::Present(key) => (Some(keyed_content_hash(&key.derive("tree-of-life 2026 content hash"), event)), false),
+        personal::KeyState::Erased => (None, true),
+        // No key was made, so no personal field is set.
+        personal::KeyState::Absent => (None, false),
+    })
 }
 
 fn check_event(index: usize, event: &Event) -> Result<Option<&'static registry::KnownType>, Problem> {
@@ -94,16 +110,16 @@ fn check_event(index: usize, event: &Event) -> Result<Option<&'static registry::
     }
 }
 
-/// One sync for all new subjects of a batch, before the first fact that uses a key.
+/// One sync for all new persons of a batch, before the first fact that uses a key.
 fn ensure_keys(facts: &[Fact], validities: &[Option<&'static registry::KnownType>], keys: &dyn KeyStore) -> Result<(), Problem> {
-    let subjects: Vec<&str> = facts
+    let persons: Vec<&str> = facts
         .iter()
         .zip(validities)
         .filter(|(_, known)| known.is_some_and(|known| !known.personal.is_empty()))
-        .map(|(fact, _)| fact.event.get(Attribute::Subject))
+        .map(|(fact, _)| personal::person_of(&fact.event))
         .collect();
-    if subjects.is_empty() {
+    if persons.is_empty() {
         return Ok(());
     }
-    keys.ensure(&subjects).map_err(|error| Problem::unavailable(error.to_string(), 5))
+    keys.ensure(&persons).map_err(|error| Problem::unavailable(error.to_string(), 5))
 }

@@ -22,12 +22,13 @@ use tol_runtime::supervision::actor::Environment;
 use tol_runtime::supervision::{Limits, Observation, Registered, Root, RootOptions, State};
 
 use super::blobs::FileBlobs;
+use super::erase::{Erasures, PurgeError};
 use super::outlet::{self, NodeOutlet};
 use super::peers::Peers;
 use super::plugs::Plugs;
 use super::publish::Fact;
 use super::routing::{Follower, Routing};
-use super::storage::{ensure_topics, lock_folder, open_keys, open_log, open_store};
+use super::storage::{ensure_topics, lock_folder, open_keys, open_kinds, open_log, open_store, split_topics, until_available};
 use super::{Node, Open, control, effects, inbox, registry, standing};
 
 /// Runs a node until it is told to stop (SIGINT or SIGTERM).
@@ -43,7 +44,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     let plugs = Plugs::start(&config, &[])?;
     let metrics = metrics_recorder()?;
     let data = config.node.data.clone();
-    actix::System::new().block_on(serve(config, metrics, plugs, registered, |url| println!("tol listens on {url} (data in {})", data.display()), stop_signal()))
+    actix::System::new().block_on(serve(config, metrics, plugs, registered, |url, _| println!("tol listens on {url} (data in {})", data.display()), stop_signal()))
 }
 
 /// Log lines go to standard error; `RUST_LOG` chooses which (default: `info`).
@@ -68,7 +69,7 @@ pub(super) async fn serve(
     metrics: PrometheusHandle,
     plugs: Plugs,
     registered: Vec<Registered>,
-    listens: impl FnOnce(&str),
+    listens: impl FnOnce(&str, &Arc<Node>),
     ended: impl Future<Output = &'static str>,
 ) -> anyhow::Result<()> {
     let node = Arc::new(Node::new(config.clone(), metrics, plugs));
@@ -81,7 +82,7 @@ pub(super) async fn serve(
     let handle = server.handle();
     let server = actix_rt::spawn(server);
     tracing::info!(url, "listening");
-    listens(&url);
+    listens(&url, &node);
 
     let (failed, mut failure) = tokio::sync::mpsc::channel::<anyhow::Error>(1);
     let opening = node.clone();
@@ -135,7 +136,7 @@ async fn stop_signal() -> &'static str {
 
 type Threads = Vec<std::thread::JoinHandle<()>>;
 
-fn open(node: &Arc<Node>, registered: Vec<Registered>) -> anyhow::Result<Threads> {
+fn open(node: &Arc<Node>, mut registered: Vec<Registered>) -> anyhow::Result<Threads> {
     let config = &node.config;
     // The store first: what was last known is served while the log is away.
     node.say("opening the store");
@@ -146,13 +147,26 @@ fn open(node: &Arc<Node>, registered: Vec<Registered>) -> anyhow::Result<Threads
     let standing_thread = std::thread::Builder::new().name("standing".to_owned()).spawn(move || standing::look_after(&looking))?;
     node.say("opening the log");
     let log = open_log(node)?;
+    let kinds = Arc::new(open_kinds(node, &log, &read_topics(&registered))?);
+    let split_topics = split_topics(&mut registered, &kinds);
     ensure_topics(node, log.as_ref(), &registered)?;
     store.keep();
     let keys = open_keys(node)?;
     let blobs = Arc::new(FileBlobs::open(&node.data().join("blobs"), keys.clone(), config.blobs.max_bytes)?);
+    let erasures = Arc::new(Erasures::new(log.clone(), keys.clone()));
+    until_available(node, || erasures.destroy_keys().map_err(Into::into))?;
+    let (erasing, erased_blobs) = (Arc::downgrade(node), blobs.clone());
+    erasures.on_erased(Arc::new(move |subject| {
+        if let Some(node) = erasing.upgrade() {
+            node.plugs.erased(subject);
+        }
+        let purged = erased_blobs.purge(subject).map(drop);
+        purged.map_err(|error| PurgeError { of: "the blob store", subject: subject.to_owned(), problem: error.to_string() })
+    }));
     let url = node.url.get().cloned().unwrap_or_default();
     let nonce = uuid::Uuid::new_v4();
     let admission_options = AdmissionOptions {
+        topics: kinds.topics().into_iter().collect(),
         partitions: config.log.partitions,
         queue: 1_024,
         queue_events: 200_000,
@@ -163,6 +177,8 @@ fn open(node: &Arc<Node>, registered: Vec<Registered>) -> anyhow::Result<Threads
         gather_ms: if config.log_kind() == LogKind::Embedded { 0 } else { 3 },
     };
     let (admission, admission_thread) = admission::service::start(log.clone(), store.clone(), &url, nonce.as_u64_pair().0, admission_options)?;
+    let door = admission.clone();
+    kinds.watch(move |topic| door.open_topic(topic));
 
     let mut engine = ProjectionEngine::new(
         log.clone(),
@@ -189,10 +205,11 @@ fn open(node: &Arc<Node>, registered: Vec<Registered>) -> anyhow::Result<Threads
     let environment = Environment {
         log: log.clone(),
         store: store.clone(),
+        keys: keys.clone(),
         node: url.clone(),
         gate: node.gate.clone(),
         outlet: outlet.clone(),
-        options: Options { partitions: config.log.partitions, ..Options::default() },
+        options: Options { partitions: config.log.partitions, split_topics, ..Options::default() },
         retries,
         started: node.started,
     };
@@ -236,13 +253,16 @@ fn open(node: &Arc<Node>, registered: Vec<Registered>) -> anyhow::Result<Threads
         engine,
         index,
         admission,
+        kinds,
         root,
         effects,
         keys,
         blobs,
+        erasures: erasures.clone(),
         control: line,
         redrives: super::api::Redrives::default(),
         partitions: config.log.partitions,
+        name: config.node.name.clone(),
         routing: routing.clone(),
         peers: Peers::new(config.security.node_key.clone()),
         passing: Arc::new(tokio::sync::Semaphore::new(PASSING)),
@@ -265,6 +285,8 @@ fn open(node: &Arc<Node>, registered: Vec<Registered>) -> anyhow::Result<Threads
     };
     let (observing, observed) = (node.clone(), opened.clone());
     start("observations", Box::new(move || outlet::publish_observations(&observing, &observed, &observations)))?;
+    let erasing = node.clone();
+    start("erasures", Box::new(move || erasures.run(&|| erasing.closing.load(Ordering::Acquire))))?;
     if shared {
         let (reading, following) = (node.clone(), node.clone());
         start("inbox", Box::new(move || inbox::run(&reading, &opened)))?;
@@ -272,6 +294,12 @@ fn open(node: &Arc<Node>, registered: Vec<Registered>) -> anyhow::Result<Threads
     }
     node.say("running");
     Ok(threads)
+}
+
+/// The topics that somebody reads: a system or a projection.
+fn read_topics(registered: &[Registered]) -> BTreeSet<&'static str> {
+    let systems = registered.iter().flat_map(|system| &system.description.inputs).map(|input| input.topic);
+    systems.chain(["facts.customer", "facts.flag", "facts.service"]).collect()
 }
 
 /// Requests that may be passed on to other nodes at a time, each on a thread that waits.

@@ -9,9 +9,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use tol_config::LogKind;
-use tol_events::personal::{Key, KeyStore, LocalKeyStore};
+use tol_events::kinds;
+use tol_events::personal::{FileKeyStore, Key, KeyStore, Sharing};
 use tol_kafka::{EmbeddedLog, EmbeddedOptions, EventLog, KafkaLog, TopicSpec};
 use tol_projections::{RocksStore, StoreOptions};
+use tol_runtime::admission::Kinds;
+use tol_runtime::owner::inputs_under_other;
 use tol_runtime::supervision::Registered;
 
 use super::Node;
@@ -48,11 +51,52 @@ pub(super) fn open_log(node: &Node) -> anyhow::Result<Arc<dyn EventLog>> {
     Ok(log)
 }
 
+/// Which topic the facts of each kind lie in. The kinds that `read` topics are declared for get their place now, so that those who read a
+/// topic know whether all of its kinds lie there; all others when they are met.
+pub(super) fn open_kinds(node: &Node, log: &Arc<dyn EventLog>, read: &BTreeSet<&str>) -> anyhow::Result<Kinds> {
+    let config = &node.config;
+    let opened = until_available(node, || {
+        let opened = Kinds::open(log.clone(), config.log.partitions, &config.node.name)?;
+        opened.place(read.iter().flat_map(|topic| kinds::kinds_of(topic)).copied())?;
+        Ok(opened)
+    })?;
+    for topic in read.iter().filter(|topic| opened.is_split(topic)) {
+        tracing::warn!(topic, "some of its kinds were met before they were declared; their facts stay in facts.other, which is read too");
+    }
+    Ok(opened)
+}
+
+/// The topics that the registered systems read some kinds of which lie under `facts.other`; that one is added to what they read.
+pub(super) fn split_topics(registered: &mut [Registered], kinds: &Kinds) -> Vec<Arc<str>> {
+    let read: BTreeSet<&str> = registered.iter().flat_map(|system| &system.description.inputs).map(|input| input.topic).collect();
+    let split: Vec<Arc<str>> = read.into_iter().filter(|topic| kinds.is_split(topic)).map(Into::into).collect();
+    for system in registered {
+        let more = inputs_under_other(&system.description.inputs, &split);
+        system.description.inputs.extend(more);
+    }
+    split
+}
+
+/// Tries until the log is available.
+pub(super) fn until_available<T>(node: &Node, mut attempt: impl FnMut() -> Result<T, tol_kafka::Error>) -> anyhow::Result<T> {
+    loop {
+        match attempt() {
+            Ok(done) => return Ok(done),
+            Err(error @ (tol_kafka::Error::Unavailable(_) | tol_kafka::Error::DiskFull(_))) if !node.closing.load(Ordering::Acquire) => {
+                node.say(format!("waiting for the log: {error}"));
+                std::thread::sleep(Duration::from_millis(500));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Makes the topics that are missing, beside those of facts, which [`Kinds`] makes.
 pub(super) fn ensure_topics(node: &Node, log: &dyn EventLog, registered: &[Registered]) -> anyhow::Result<()> {
     let config = &node.config;
     let partitions = config.log.partitions;
     let spec = |name: &str, partitions, retention| TopicSpec { name: name.to_owned(), partitions, retention };
-    let mut topics: Vec<TopicSpec> = tol_events::id::FACTS_TOPICS.iter().map(|topic| spec(topic, partitions, None)).collect();
+    let mut topics: Vec<TopicSpec> = Vec::new();
     for name in registered.iter().map(|system| system.description.name) {
         topics.push(spec(&format!("{name}.events"), partitions, None));
         topics.push(spec(&format!("{name}.dead-letters"), partitions, None));
@@ -65,16 +109,7 @@ pub(super) fn ensure_topics(node: &Node, log: &dyn EventLog, registered: &[Regis
     if config.log_kind() == LogKind::Kafka {
         topics.push(spec("inbox", partitions, Some(Duration::from_secs(u64::from(config.log.kafka.inbox_retention_hours) * 3_600))));
     }
-    loop {
-        match log.ensure_topics(&topics) {
-            Ok(()) => return Ok(()),
-            Err(tol_kafka::Error::Unavailable(detail)) => {
-                node.say(format!("waiting for the log: {detail}"));
-                std::thread::sleep(Duration::from_millis(500));
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
+    until_available(node, || log.ensure_topics(&topics))
 }
 
 /// Opens the caches; with a full disk, as soon as there is room.
@@ -91,9 +126,12 @@ pub(super) fn open_store(node: &Node, options: &StoreOptions) -> anyhow::Result<
     }
 }
 
-/// Keys of persons, wrapped by the configured master key; without one, by a key file beside them (mode 0600).
+/// Keys of persons, wrapped by the configured master key; without one, by a key file beside them (mode 0600). In the shared folder, where one is
+/// configured.
 pub(super) fn open_keys(node: &Node) -> anyhow::Result<Arc<dyn KeyStore>> {
-    let folder = node.data().join("keys");
+    let shared = node.config.security.keys.clone();
+    let sharing = if shared.is_some() { Sharing::Shared } else { Sharing::Alone };
+    let folder = shared.unwrap_or_else(|| node.data().join("keys"));
     std::fs::create_dir_all(&folder)?;
     let master = match node.config.security.master_key_bytes()? {
         Some(bytes) => Key::new(bytes),
@@ -116,5 +154,5 @@ pub(super) fn open_keys(node: &Node) -> anyhow::Result<Arc<dyn KeyStore>> {
             Key::new(bytes)
         }
     };
-    Ok(Arc::new(LocalKeyStore::open(&folder, master)?))
+    Ok(Arc::new(FileKeyStore::open(&folder, master, sharing)?))
 }

@@ -2,7 +2,7 @@
 //! test's own beside the registered ones. What a test needs no system of its own for is better tested against the binary.
 
 use std::sync::mpsc;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 
 use anyhow::Context as _;
@@ -11,14 +11,17 @@ use tol_config::Config;
 use tol_plug::Mount;
 use tol_runtime::supervision::Registered;
 
+pub use super::erase::{Erased, PurgeError};
 use super::plugs::{Error, Plugs};
-use super::{registry, start, storage};
+use super::{Node, registry, start, storage};
 use crate::http::PlugEntry;
+use tol_plug::Problem;
 
 /// A running node; dropped, it is closed.
 #[derive(Debug)]
 pub struct TestNode {
     url: String,
+    node: Weak<Node>,
     end: Option<tokio::sync::oneshot::Sender<()>>,
     thread: Option<JoinHandle<anyhow::Result<()>>>,
 }
@@ -55,12 +58,19 @@ impl TestNode {
                 "the test's end"
             };
             let system = actix::System::new();
-            let outcome = system.block_on(start::serve(config, metrics, plugs, registered, |url| drop(told.send(url.to_owned())), ended));
+            let outcome = system.block_on(start::serve(
+                config,
+                metrics,
+                plugs,
+                registered,
+                |url, node| drop(told.send((url.to_owned(), Arc::downgrade(node)))),
+                ended,
+            ));
             actix::System::current().stop();
             outcome
         })?;
         match listens.recv() {
-            Ok(url) => Ok(Self { url, end: Some(end), thread: Some(thread) }),
+            Ok((url, node)) => Ok(Self { url, node, end: Some(end), thread: Some(thread) }),
             Err(_) => match thread.join() {
                 Ok(outcome) => Err(outcome.err().unwrap_or_else(|| anyhow::anyhow!("the node ended before it listened"))),
                 Err(_) => Err(anyhow::anyhow!("the node panicked before it listened")),
@@ -71,6 +81,27 @@ impl TestNode {
     /// Where it listens.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Erases a person, as an operator's request does: see [`Erased`]. Blocking; the node must be open.
+    ///
+    /// # Errors
+    /// The problem as it is answered.
+    pub fn erase(&self, subject: &str, by: &str, reason: &str) -> Result<Erased, Problem> {
+        self.node()?.opened()?.erase(subject, by, reason)
+    }
+
+    /// Calls `purge` with each erased person, as whatever derived something of them does.
+    ///
+    /// # Errors
+    /// The node is not open yet.
+    pub fn on_erased(&self, purge: impl Fn(&str) -> Result<(), PurgeError> + Send + Sync + 'static) -> Result<(), Problem> {
+        self.node()?.opened()?.erasures.on_erased(Arc::new(purge));
+        Ok(())
+    }
+
+    fn node(&self) -> Result<Arc<Node>, Problem> {
+        self.node.upgrade().ok_or_else(|| Problem::unavailable("the node was closed", 1))
     }
 
     /// Whether its main thread runs.

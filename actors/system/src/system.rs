@@ -140,6 +140,8 @@ pub struct Draft {
     pub time: Option<EventTime>,
     /// The subject it is meant for, when that is another one: it becomes an input of that subject's owner.
     pub target: Option<String>,
+    /// The person whose key seals its personal fields, when that is not its subject.
+    pub person: Option<String>,
 }
 
 /// Collects what `decide` decided, and gives it seeded randomness.
@@ -169,7 +171,7 @@ impl Decision {
             self.error = Some(Error::Refused(format!("{event_type} does not serialise: {problem}")));
             Vec::new()
         });
-        self.drafts.push(Draft { event_type, data, time: None, target: None });
+        self.drafts.push(Draft { event_type, data, time: None, target: None, person: None });
         let last = self.drafts.len() - 1;
         &mut self.drafts[last]
     }

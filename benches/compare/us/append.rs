@@ -67,6 +67,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let store = Arc::new(RocksStore::open(&options.data.join("projections"), &StoreOptions::default())?);
     let joint = options.bootstrap.is_none();
     let admission_options = AdmissionOptions {
+        topics: vec!["facts.customer".into()],
         partitions: options.partitions,
         queue: 1_024,
         queue_events: 200_000,
@@ -131,7 +132,7 @@ fn write(options: &Options, admission: &AdmissionHandle, writer: u64, all: &Atom
             let id = format!("{writer}-{number}");
             let mut event = Event::new(id.clone(), "/shop", FACT, format!("customer/{}", (number * 31 + writer) % options.subjects)).at(now);
             event.data.clone_from(&payloads[(number * 7 + writer * 977) as usize % payloads.len()]);
-            candidates.push(Candidate::new(event, None, options.partitions, None, now));
+            candidates.push(Candidate::new(event, None, "facts.customer", options.partitions, None, now));
             ids.push(id);
             number += 1;
         }

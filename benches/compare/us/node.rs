@@ -36,7 +36,7 @@ pub fn kafka(bootstrap: &str) -> anyhow::Result<Arc<dyn EventLog>> {
 /// The topics that owners and admission touch.
 pub fn ensure_topics(log: &dyn EventLog, partitions: u32, systems: &[&'static str]) -> anyhow::Result<()> {
     let spec = |name: &str, partitions| TopicSpec { name: name.to_owned(), partitions, retention: None };
-    let mut topics: Vec<TopicSpec> = tol_events::id::FACTS_TOPICS.iter().map(|topic| spec(topic, partitions)).collect();
+    let mut topics: Vec<TopicSpec> = tol_events::kinds::topics().map(|topic| spec(topic, partitions)).collect();
     topics.extend([spec("clock", 1), spec("control", 1), spec("ownership", partitions)]);
     topics.extend(systems.iter().map(|system| spec(&format!("{system}.events"), partitions)));
     Ok(log.ensure_topics(&topics)?)
@@ -73,6 +73,7 @@ impl Running {
             log: log.clone(),
             store,
             node: "http://127.0.0.1:7700".to_owned(),
+            keys: Arc::new(tol_events::personal::MemoryKeyStore::new()),
             gate,
             outlet: Arc::new(Nowhere),
             options: Options { partitions, ..Options::default() },

@@ -87,6 +87,7 @@ pub fn rocks(folder: &std::path::Path) -> anyhow::Result<Arc<dyn Store>> {
 /// Publishes the workload through admission and waits until all is durable; how many were when, in seconds.
 pub fn admit(log: Arc<dyn EventLog>, memory: Arc<dyn Store>, workload: Workload, joint_appends: bool) -> anyhow::Result<Vec<(u64, f64)>> {
     let options = AdmissionOptions {
+        topics: vec!["facts.customer".into()],
         partitions: workload.partitions,
         queue: 64,
         queue_events: 100_000,
@@ -114,7 +115,7 @@ pub fn admit(log: Arc<dyn EventLog>, memory: Arc<dyn Store>, workload: Workload,
             let id = format!("{number:09}");
             let mut event = Event::new(id.clone(), "/shop", FACT, workload.name(amount.key)).at(began.plus_micros(number as i64 * 1_000));
             event.data = workload.json(&amount).into_bytes();
-            candidates.push(Candidate::new(event, None, workload.partitions, None, began));
+            candidates.push(Candidate::new(event, None, "facts.customer", workload.partitions, None, began));
             ids.push(id);
         }
         let permits = permits.clone();

@@ -63,7 +63,14 @@ pub enum Error {
     Failed(PathBuf),
 }
 
-/// A subject's key: 256 bits. It is never printed.
+impl Error {
+    /// Whether the event is at fault, and not the store.
+    pub fn is_of_the_event(&self) -> bool {
+        matches!(self, Error::Unreadable { .. } | Error::AlreadySealed(_) | Error::Data(_) | Error::TooLong)
+    }
+}
+
+/// A person's key: 256 bits. It is never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Key([u8; 32]);
 
@@ -150,12 +157,23 @@ pub(super) fn state_of(keys: &Keys, subject: &str) -> KeyState {
 #[derive(Debug, Default)]
 pub struct MemoryKeyStore {
     keys: Mutex<Keys>,
+    /// What keys are made of, where they are not random.
+    seed: Option<[u8; 32]>,
 }
 
 impl MemoryKeyStore {
     /// An empty store.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An empty store that makes the same keys whenever it has the same seed: for simulations, never for persons.
+    pub fn seeded(seed: [u8; 32]) -> Self {
+        Self { keys: Mutex::default(), seed: Some(seed) }
+    }
+
+    fn make(&self, subject: &str) -> Result<Key, Error> {
+        self.seed.map_or_else(Key::generate, |seed| Ok(Key(*blake3::keyed_hash(&seed, subject.as_bytes()).as_bytes())))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Keys> {
@@ -170,7 +188,7 @@ impl KeyStore for MemoryKeyStore {
             KeyState::Present(key) => Ok(key),
             KeyState::Erased => Err(Error::Erased(subject.to_owned())),
             KeyState::Absent => {
-                let key = Key::generate()?;
+                let key = self.make(subject)?;
                 keys.insert(subject.into(), Some(key.clone()));
                 Ok(key)
             }

@@ -1,13 +1,23 @@
-//! Encryption of fields marked personal: AES-256-GCM-SIV (RFC 8452), one key a subject, kept outside the log.
+//! Encryption of fields marked personal: AES-256-GCM-SIV (RFC 8452), one key a person, kept outside the log.
 //!
-//! A sealed field is `{"$personal":"<base64 of 12-byte nonce and ciphertext>"}`; what is sealed is the field's JSON, and the subject
-//! and the field's path are authenticated with it, so a sealed value cannot be moved to another person or field.
+//! A sealed field is `{"$personal":"<base64 of 12-byte nonce and ciphertext>"}`; what is sealed is the field's JSON, and the person
+//! and the field's name are authenticated with it, so a sealed value cannot be moved to another person or field.
 //!
-//! Erasing a person destroys the key. That subject never gets a key again: a late or repeated fact about it is
+//! The nonce is derived from the event's source and id and the field's name: an event that is sealed again has the same bytes, so a replay
+//! equals what it replays. Where one id is used for other content (a decision made anew by a changed version), AES-GCM-SIV stays safe: that is
+//! what it was made for.
+//!
+//! The person is the event's subject, or the one that the extension [`PERSONAL_SUBJECT`] names: what somebody says in `conversation/7` is
+//! sealed with the key of `customer/42`.
+//!
+//! Erasing a person destroys the key. That person never gets a key again: a late or repeated fact about them is
 //! admitted with its personal fields empty, instead of bringing the person back. Someone who comes back needs a new id.
+//!
+//! * `keys` — keys, [`KeyStore`], and one in memory
+//! * `file` — [`FileKeyStore`], which nodes may share
 
+mod file;
 mod keys;
-mod local;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -20,30 +30,66 @@ use rand::TryRngCore as _;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::event::{Attribute, Event};
+use crate::event::{Attribute, Event, EventView};
 use crate::registry::KnownType;
 
+pub use file::{FileKeyStore, Sharing, VALID};
 pub use keys::{Error, Key, KeyState, KeyStore, MemoryKeyStore};
-pub use local::LocalKeyStore;
+
+/// Extension that names the person whose key seals an event's personal fields, where that is not its subject: `customer/42`.
+pub const PERSONAL_SUBJECT: &str = "personalsubject";
 
 const SEALED: &str = "$personal";
 const NONCE_LEN: usize = 12;
+type NonceBytes = [u8; NONCE_LEN];
 
-/// Seals the fields that `known` marks personal, with the key of the event's subject (made if need be; [`KeyStore::ensure`] before a
-/// batch saves one fsync an event). Absent and null fields stay as they are; those of an erased subject become null.
+/// The person whose key seals an event's personal fields.
+pub fn person_of(event: &Event) -> &str {
+    event.extensions.get(PERSONAL_SUBJECT).map_or_else(|| event.get(Attribute::Subject), String::as_str)
+}
+
+/// [`person_of`] an event that is read from a batch.
+pub fn person_of_view<'a>(event: &EventView<'a>) -> &'a str {
+    event.extensions().find(|(name, _)| *name == PERSONAL_SUBJECT).map_or_else(|| event.subject(), |(_, person)| person)
+}
+
+/// What is done about a field that is sealed already.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sealed {
+    /// A sender has no sealed values: refused.
+    Refused,
+    /// A system copies what it read: kept if it opens where it stands now.
+    Kept,
+}
+
+/// Seals the fields that `known` marks personal, with the key of the event's [person](person_of) (made if need be; [`KeyStore::ensure`] before a
+/// batch saves one fsync an event). Absent and null fields stay as they are; those of an erased person become null, and `"erased":true` is added.
 ///
 /// # Errors
 /// When the data is not a JSON object, a field is sealed already, or the key store fails.
 pub fn encrypt_fields(event: &mut Event, known: &KnownType, keys: &dyn KeyStore) -> Result<(), Error> {
+    seal_fields(event, known, keys, Sealed::Refused)
+}
+
+/// [`encrypt_fields`] of a system's own event. A value that the system read sealed, and gives on under the same name and of the same person,
+/// stays as it is.
+///
+/// # Errors
+/// As [`encrypt_fields`]; [`Error::Unreadable`] for a sealed value of another person or field.
+pub fn encrypt_own_fields(event: &mut Event, known: &KnownType, keys: &dyn KeyStore) -> Result<(), Error> {
+    seal_fields(event, known, keys, Sealed::Kept)
+}
+
+fn seal_fields(event: &mut Event, known: &KnownType, keys: &dyn KeyStore, sealed: Sealed) -> Result<(), Error> {
     if known.personal.is_empty() {
         return Ok(());
     }
-    let subject = event.get(Attribute::Subject).to_owned();
+    let person = person_of(event).to_owned();
     let fields = parse(&event.data)?;
     if !fields.iter().any(|(name, raw)| known.personal.contains(&&**name) && raw.get() != "null") {
         return Ok(());
     }
-    let key = match keys.get_or_create(&subject) {
+    let key = match keys.get_or_create(&person) {
         Ok(key) => Some(key),
         Err(Error::Erased(_)) => None,
         Err(error) => return Err(error),
@@ -51,29 +97,57 @@ pub fn encrypt_fields(event: &mut Event, known: &KnownType, keys: &dyn KeyStore)
     let mut out = Writer::new(event.data.len() + 128);
     for (name, raw) in &fields {
         if !known.personal.contains(&&**name) || raw.get() == "null" {
-            out.member(name, raw.get());
+            // Erased below, whatever the sender says.
+            if key.is_some() || &**name != ERASED {
+                out.member(name, raw.get());
+            }
             continue;
         }
-        if sealed_text(raw).is_some() {
+        let already = sealed_text(raw);
+        if already.is_some() && sealed == Sealed::Refused {
             return Err(Error::AlreadySealed(name.to_string()));
         }
-        match &key {
-            Some(key) => out.member(name, &format!("{{\"{SEALED}\":\"{}\"}}", BASE64.encode(seal(key, &associated(&subject, name), raw.get().as_bytes())?))),
-            None => out.member(name, "null"),
+        match (&key, already) {
+            (None, _) => out.member(name, "null"),
+            (Some(key), Some(text)) => {
+                let unreadable = || Error::Unreadable { subject: person.clone(), field: name.to_string() };
+                let bytes = BASE64.decode(text.as_bytes()).map_err(|_| unreadable())?;
+                open(key, &associated(&person, name), &bytes).ok_or_else(unreadable)?;
+                out.member(name, raw.get());
+            }
+            (Some(key), None) => {
+                let sealed = seal(key, nonce_of(event, name), &associated(&person, name), raw.get().as_bytes())?;
+                out.member(name, &format!("{{\"{SEALED}\":\"{}\"}}", BASE64.encode(sealed)));
+            }
         }
     }
     if key.is_none() {
-        out.member("erased", "true");
+        out.member(ERASED, "true");
     }
     event.data = out.finish();
     Ok(())
 }
 
-/// The data with its sealed fields readable again. Where the subject was erased they are null and `"erased":true` is added.
+/// Member that says that a person was erased.
+const ERASED: &str = "erased";
+
+/// The nonce of a field of an event: another one for each, and the same whenever the event is sealed again.
+fn nonce_of(event: &Event, field: &str) -> NonceBytes {
+    let mut hasher = blake3::Hasher::new_derive_key("tree-of-life 2026 nonce of a personal field");
+    for part in [event.get(Attribute::Source), event.get(Attribute::Id), field] {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part.as_bytes());
+    }
+    let mut nonce = NonceBytes::default();
+    hasher.finalize_xof().fill(&mut nonce);
+    nonce
+}
+
+/// The data with its sealed fields readable again. Where the [person](person_of) was erased they are null and `"erased":true` is added.
 ///
 /// # Errors
 /// When a key is missing without having been destroyed, a sealed field was tampered with, or the key store fails.
-pub fn decrypt_data<'a>(data: &'a [u8], subject: &str, keys: &dyn KeyStore) -> Result<Cow<'a, [u8]>, Error> {
+pub fn decrypt_data<'a>(data: &'a [u8], person: &str, keys: &dyn KeyStore) -> Result<Cow<'a, [u8]>, Error> {
     if !data.windows(SEALED.len()).any(|window| window == SEALED.as_bytes()) {
         return Ok(Cow::Borrowed(data));
     }
@@ -81,10 +155,10 @@ pub fn decrypt_data<'a>(data: &'a [u8], subject: &str, keys: &dyn KeyStore) -> R
     if !fields.iter().any(|(_, raw)| sealed_text(raw).is_some()) {
         return Ok(Cow::Borrowed(data));
     }
-    let key = match keys.get(subject)? {
+    let key = match keys.get(person)? {
         KeyState::Present(key) => Some(key),
         KeyState::Erased => None,
-        KeyState::Absent => return Err(Error::NoKey(subject.to_owned())),
+        KeyState::Absent => return Err(Error::NoKey(person.to_owned())),
     };
     let mut out = Writer::new(data.len() + 16);
     for (name, raw) in &fields {
@@ -92,27 +166,26 @@ pub fn decrypt_data<'a>(data: &'a [u8], subject: &str, keys: &dyn KeyStore) -> R
             (None, _) => out.member(name, raw.get()),
             (Some(_), None) => out.member(name, "null"),
             (Some(sealed), Some(key)) => {
-                let unreadable = || Error::Unreadable { subject: subject.to_owned(), field: name.to_string() };
+                let unreadable = || Error::Unreadable { subject: person.to_owned(), field: name.to_string() };
                 let bytes = BASE64.decode(sealed.as_bytes()).map_err(|_| unreadable())?;
-                let plain = open(key, &associated(subject, name), &bytes).ok_or_else(unreadable)?;
+                let plain = open(key, &associated(person, name), &bytes).ok_or_else(unreadable)?;
                 out.member(name, std::str::from_utf8(&plain).map_err(|_| unreadable())?);
             }
         }
     }
-    if key.is_none() && !fields.iter().any(|(name, _)| name == "erased") {
-        out.member("erased", "true");
+    if key.is_none() && !fields.iter().any(|(name, _)| name == ERASED) {
+        out.member(ERASED, "true");
     }
     Ok(Cow::Owned(out.finish()))
 }
 
-/// What is authenticated beside a field; subjects hold no control characters, so the pair is unambiguous.
-fn associated(subject: &str, path: &str) -> Vec<u8> {
-    [subject.as_bytes(), b"\0", path.as_bytes()].concat()
+/// What is authenticated beside a field; persons hold no control characters, so the pair is unambiguous.
+fn associated(person: &str, field: &str) -> Vec<u8> {
+    [person.as_bytes(), b"\0", field.as_bytes()].concat()
 }
 
 /// Nonce and ciphertext.
-fn seal(key: &Key, associated: &[u8], plain: &[u8]) -> Result<Vec<u8>, Error> {
-    let nonce: [u8; NONCE_LEN] = random()?;
+fn seal(key: &Key, nonce: NonceBytes, associated: &[u8], plain: &[u8]) -> Result<Vec<u8>, Error> {
     let cipher = Aes256GcmSiv::new(key.bytes().into());
     let sealed = cipher.encrypt(Nonce::from_slice(&nonce), Payload { msg: plain, aad: associated }).map_err(|_| Error::TooLong)?;
     Ok([nonce.as_slice(), &sealed].concat())

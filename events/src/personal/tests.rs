@@ -20,7 +20,7 @@ fn sealed(id: &str, data: &str, keys: &dyn KeyStore) -> Event {
 }
 
 fn plain(event: &Event, keys: &dyn KeyStore) -> String {
-    String::from_utf8(decrypt_data(&event.data, event.get(Attribute::Subject), keys).unwrap().into_owned()).unwrap()
+    String::from_utf8(decrypt_data(&event.data, person_of(event), keys).unwrap().into_owned()).unwrap()
 }
 
 const ADA: &str = r#"{"customer_id":"7","name":"Ada Löw","email":"ada@example.com","tier": "gold","phone":null}"#;
@@ -34,7 +34,12 @@ fn personal_fields_are_sealed_and_open_again() {
     assert_eq!(plain(&event, &keys), ADA.replace("\"tier\": ", "\"tier\":"));
     let typed: crate::commerce::CustomerRegistered<'_> = serde_json::from_slice(&event.data).unwrap();
     assert_eq!(typed.name.unwrap().plain(), None, "the typed event reads in its sealed form too");
-    assert_ne!(event.data, sealed("7", ADA, &keys).data, "nonces are random");
+    assert_eq!(event.data, sealed("7", ADA, &keys).data, "sealed again, an event has the same bytes");
+    let mut other = registered("7", ADA);
+    other.set(Attribute::Id, "2");
+    encrypt_fields(&mut other, known(TYPE).unwrap(), &keys).unwrap();
+    let name = |event: &Event| serde_json::from_slice::<serde_json::Value>(&event.data).unwrap()["name"]["$personal"].clone();
+    assert_ne!(name(&event), name(&other), "what two events say of a person does not show to be the same");
 }
 
 #[test]
@@ -80,31 +85,156 @@ fn sealed_values_cannot_be_moved_or_changed() {
     assert!(matches!(encrypt_fields(&mut no_object, known(TYPE).unwrap(), &keys), Err(Error::Data(_))));
 }
 
+#[test]
+fn the_person_that_an_event_names_seals_it() {
+    let keys = MemoryKeyStore::new();
+    let mut event = registered("7", ADA);
+    event.extensions.insert(PERSONAL_SUBJECT.to_owned(), "customer/42".to_owned());
+    encrypt_fields(&mut event, known(TYPE).unwrap(), &keys).unwrap();
+    assert_eq!((keys.get("customer/7").unwrap(), person_of(&event)), (KeyState::Absent, "customer/42"));
+    assert_eq!(person_of_view(&event.encode().view()), "customer/42");
+    assert!(plain(&event, &keys).contains("Ada"));
+    keys.destroy("customer/42").unwrap();
+    assert!(!plain(&event, &keys).contains("Ada"));
+}
+
+#[test]
+fn a_system_gives_on_what_it_read_sealed_and_moves_it_nowhere() {
+    let keys = MemoryKeyStore::new();
+    let fact = sealed("7", ADA, &keys);
+    let value = |field: &str| serde_json::from_slice::<serde_json::Value>(&fact.data).unwrap()[field].clone();
+    let own = |data: serde_json::Value, customer: &str| {
+        let mut event = registered(customer, &data.to_string());
+        encrypt_own_fields(&mut event, known(TYPE).unwrap(), &keys).map(|()| event)
+    };
+    let copied = own(serde_json::json!({"customer_id": "7", "name": value("name"), "email": "new@example.com"}), "7").unwrap();
+    assert_eq!(plain(&copied, &keys), r#"{"customer_id":"7","email":"new@example.com","name":"Ada Löw"}"#);
+    for (data, customer) in [(serde_json::json!({"email": value("name")}), "7"), (serde_json::json!({"name": value("name")}), "8")] {
+        let error = own(data, customer).unwrap_err();
+        assert!(matches!(error, Error::Unreadable { .. }) && error.is_of_the_event(), "{error}");
+    }
+    keys.destroy("customer/7").unwrap();
+    let late = own(serde_json::json!({"customer_id": "7", "name": value("name"), "erased": false}), "7").unwrap();
+    assert_eq!(late.data, br#"{"customer_id":"7","name":null,"erased":true}"#);
+}
+
 fn master() -> Key {
     Key::new([7; 32])
+}
+
+fn alone(folder: &std::path::Path) -> Result<FileKeyStore, Error> {
+    FileKeyStore::open(folder, master(), Sharing::Alone)
+}
+
+fn shared(folder: &std::path::Path) -> FileKeyStore {
+    FileKeyStore::open(folder, master(), Sharing::Shared).unwrap()
+}
+
+#[test]
+fn nodes_that_share_a_folder_have_one_key_a_person() {
+    let folder = tempfile::tempdir().unwrap();
+    let nodes = [shared(folder.path()), shared(folder.path()), shared(folder.path())];
+    assert!(matches!(alone(folder.path()), Err(Error::InUse(_))));
+    let subjects: Vec<String> = (0..50).map(|number| format!("customer/{number}")).collect();
+    std::thread::scope(|scope| {
+        for (at, node) in nodes.iter().enumerate() {
+            let subjects = &subjects;
+            scope.spawn(move || subjects.iter().cycle().skip(at * 17).take(50).for_each(|subject| drop(node.get_or_create(subject).unwrap())));
+        }
+    });
+    for subject in &subjects {
+        let keys: Vec<Key> = nodes.iter().map(|node| node.get_or_create(subject).unwrap()).collect();
+        assert!(keys.windows(2).all(|pair| pair[0] == pair[1]), "{subject}");
+    }
+    assert_eq!(shared(folder.path()).get("customer/49").unwrap(), nodes[0].get("customer/49").unwrap());
+}
+
+#[test]
+fn a_key_that_one_node_destroyed_is_used_by_no_other_for_long() {
+    let folder = tempfile::tempdir().unwrap();
+    let (a, b) = (shared(folder.path()), shared(folder.path()));
+    a.ensure(&["customer/1", "customer/2"]).unwrap();
+    std::thread::sleep(VALID);
+    let second = b.get_or_create("customer/2").unwrap();
+    assert!(matches!(b.get("customer/1").unwrap(), KeyState::Present(_)));
+    assert!(a.destroy("customer/1").unwrap());
+    // Written anew twice: the second file may have the place and the length of the first.
+    assert!(!a.destroy("customer/9").unwrap());
+    std::thread::sleep(VALID);
+    assert_eq!(b.get("customer/1").unwrap(), KeyState::Erased);
+    assert!(matches!(b.get_or_create("customer/1"), Err(Error::Erased(_))));
+    assert_eq!(b.get("customer/2").unwrap(), KeyState::Present(second));
+    // Whoever writes reads first, however new what it knows is.
+    a.destroy("customer/2").unwrap();
+    b.get_or_create("customer/3").unwrap();
+    assert_eq!(b.get("customer/2").unwrap(), KeyState::Erased);
+    assert!(!b.destroy("customer/2").unwrap());
+}
+
+#[test]
+fn a_shared_file_that_cannot_be_read_gives_no_key_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = shared(folder.path());
+    keys.get_or_create("customer/1").unwrap();
+    std::fs::rename(folder.path().join("keys.log"), folder.path().join("away")).unwrap();
+    std::thread::sleep(VALID);
+    assert!(matches!(keys.get("customer/1"), Err(Error::Io { .. })));
+    std::fs::rename(folder.path().join("away"), folder.path().join("keys.log")).unwrap();
+    assert!(matches!(keys.get("customer/1").unwrap(), KeyState::Present(_)), "it is back");
+}
+
+#[test]
+fn what_a_node_tore_when_it_ended_is_cut_off_by_the_next_that_writes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (a, b) = (shared(folder.path()), shared(folder.path()));
+    a.get_or_create("customer/1").unwrap();
+    let path = folder.path().join("keys.log");
+    let mut torn = std::fs::read(&path).unwrap();
+    torn.extend_from_slice(&[200, 0, 0, 0, 1, 2, 3]);
+    std::fs::write(&path, &torn).unwrap();
+    b.get_or_create("customer/2").unwrap();
+    std::thread::sleep(VALID);
+    assert!(matches!(a.get("customer/2").unwrap(), KeyState::Present(_)));
+    drop((a, b));
+    assert_eq!(alone(folder.path()).unwrap().truncated(), 0);
+}
+
+#[test]
+fn a_destroyed_key_is_in_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = alone(folder.path()).unwrap();
+    keys.ensure(&["customer/1"]).unwrap();
+    let path = folder.path().join("keys.log");
+    let wrapped = std::fs::read(&path).unwrap().split_off(68 + 8 + 5 + "customer/1".len());
+    assert_eq!(wrapped.len(), 60);
+    keys.destroy("customer/1").unwrap();
+    for entry in std::fs::read_dir(folder.path()).unwrap() {
+        let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+        assert!(!bytes.windows(32).any(|window| wrapped.windows(32).any(|part| part == window)));
+    }
 }
 
 #[test]
 fn local_store_remembers_across_restarts() {
     let folder = tempfile::tempdir().unwrap();
     let (first, event) = {
-        let keys = LocalKeyStore::open(folder.path(), master()).unwrap();
+        let keys = alone(folder.path()).unwrap();
         keys.ensure(&["customer/1", "customer/2", "customer/1"]).unwrap();
         (keys.get_or_create("customer/1").unwrap(), sealed("7", ADA, &keys))
     };
-    let keys = LocalKeyStore::open(folder.path(), master()).unwrap();
+    let keys = alone(folder.path()).unwrap();
     assert_eq!((keys.truncated(), keys.get_or_create("customer/1").unwrap() == first), (0, true));
     assert!(plain(&event, &keys).contains("Ada"));
-    assert!(matches!(LocalKeyStore::open(folder.path(), master()), Err(Error::InUse(_))));
+    assert!(matches!(alone(folder.path()), Err(Error::InUse(_))));
     drop(keys);
-    assert!(matches!(LocalKeyStore::open(folder.path(), Key::new([8; 32])), Err(Error::MasterKey(_))));
+    assert!(matches!(FileKeyStore::open(folder.path(), Key::new([8; 32]), Sharing::Alone), Err(Error::MasterKey(_))));
 }
 
 #[test]
 fn destroyed_key_leaves_the_file_and_stays_destroyed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("keys.log");
-    let keys = LocalKeyStore::open(folder.path(), master()).unwrap();
+    let keys = alone(folder.path()).unwrap();
     keys.ensure(&["customer/1", "customer/2"]).unwrap();
     let second = keys.get_or_create("customer/2").unwrap();
     let before = std::fs::metadata(&path).unwrap().len();
@@ -113,7 +243,7 @@ fn destroyed_key_leaves_the_file_and_stays_destroyed() {
     assert!(std::fs::metadata(&path).unwrap().len() < before);
     keys.get_or_create("customer/3").unwrap();
     drop(keys);
-    let keys = LocalKeyStore::open(folder.path(), master()).unwrap();
+    let keys = alone(folder.path()).unwrap();
     for erased in ["customer/1", "customer/9"] {
         assert_eq!(keys.get(erased).unwrap(), KeyState::Erased);
         assert!(matches!(keys.get_or_create(erased), Err(Error::Erased(_))));
@@ -129,7 +259,7 @@ fn torn_end_is_cut_off_and_damage_before_it_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("keys.log");
     {
-        let keys = LocalKeyStore::open(folder.path(), master()).unwrap();
+        let keys = alone(folder.path()).unwrap();
         for subject in ["customer/1", "customer/2", "customer/3"] {
             keys.get_or_create(subject).unwrap();
         }
@@ -138,22 +268,22 @@ fn torn_end_is_cut_off_and_damage_before_it_is_refused() {
     let last_frame = 8 + 1 + 4 + "customer/3".len() + 60;
     for lost in [1, 8, last_frame - 1] {
         std::fs::write(&path, &whole[..whole.len() - lost]).unwrap();
-        let keys = LocalKeyStore::open(folder.path(), master()).unwrap();
+        let keys = alone(folder.path()).unwrap();
         assert_eq!(keys.truncated(), (last_frame - lost) as u64);
         assert_eq!(keys.get("customer/3").unwrap(), KeyState::Absent);
         assert!(matches!(keys.get("customer/2").unwrap(), KeyState::Present(_)));
         keys.get_or_create("customer/4").unwrap();
         drop(keys);
-        assert!(matches!(LocalKeyStore::open(folder.path(), master()).unwrap().get("customer/4").unwrap(), KeyState::Present(_)));
+        assert!(matches!(alone(folder.path()).unwrap().get("customer/4").unwrap(), KeyState::Present(_)));
     }
     let mut damaged = whole.clone();
     let at = whole.len() - last_frame - 20;
     damaged[at] ^= 1;
     std::fs::write(&path, &damaged).unwrap();
-    assert!(matches!(LocalKeyStore::open(folder.path(), master()), Err(Error::Corrupt { .. })));
+    assert!(matches!(alone(folder.path()), Err(Error::Corrupt { .. })));
     assert_eq!(std::fs::read(&path).unwrap(), damaged, "nothing was changed");
     std::fs::write(&path, b"something else").unwrap();
-    assert!(matches!(LocalKeyStore::open(folder.path(), master()), Err(Error::Corrupt { offset: 0, .. })));
+    assert!(matches!(alone(folder.path()), Err(Error::Corrupt { offset: 0, .. })));
 }
 
 proptest! {

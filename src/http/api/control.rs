@@ -19,6 +19,14 @@ pub enum Control {
     Restart,
 }
 
+/// A person who was erased.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Erased {
+    /// Who.
+    #[schema(example = "customer/42")]
+    pub subject: String,
+}
+
 /// Uptime against its target.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
 pub struct Uptime {
@@ -253,17 +261,6 @@ pub struct Readiness {
     pub ready: bool,
     /// The checks.
     pub checks: Vec<Check>,
-}
-
-/// One check.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Check {
-    /// What was checked: `log`, `projections`, ….
-    pub name: String,
-    /// Whether it passed.
-    pub ok: bool,
-    /// What was found.
-    pub detail: String,
 }
 
 /// What runs here.

@@ -2,28 +2,23 @@
 
 use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
-use serde::Deserialize;
-use tol_plug::{Kind, Outcome, Problem};
+use tol_plug::answer::REASON_MAX;
+use tol_plug::{Kind, Outcome, Problem, Reason, json, json_with};
 
-use super::{Asked, ask, json, json_with};
-use crate::http::api::{Control, DeadLetterQuery, RedriveFilter};
-
-/// Longest reason, characters: it is written to the log.
-const REASON_MAX: usize = 4_096;
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Reason {
-    reason: String,
-}
+use super::{Asked, ask};
+use crate::http::api::{Control, DeadLetterQuery, Erased, RedriveFilter};
 
 async fn reason(request: &Asked, payload: Payload) -> Result<String, Problem> {
-    let Reason { reason } = json_body(request, payload).await?;
-    match reason.trim() {
-        "" => Err(Problem::new(Kind::INVALID_BODY, "reason is empty; say why, it is recorded")),
-        long if long.chars().count() > REASON_MAX => Err(Problem::new(Kind::INVALID_BODY, format!("reason is longer than {REASON_MAX} characters"))),
-        text => Ok(text.to_owned()),
-    }
+    let Reason { reason } = request.small_json(payload).await?;
+    Reason::checked(&reason)
+}
+
+/// Erases a person, and answers once this node has dropped all it knew.
+pub(crate) async fn erase(request: Asked, payload: Payload) -> Outcome {
+    let reason = reason(&request, payload).await?;
+    let subject = request.path("subject");
+    request.platform().erase(subject, request.caller().name(), &reason).await?;
+    json(&Erased { subject: subject.to_owned() })
 }
 
 pub(crate) async fn systems(request: Asked) -> Outcome {

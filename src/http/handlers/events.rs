@@ -6,9 +6,10 @@ use actix_web::web::{self, Bytes};
 use tol_events::binding::http::{Decoded, decode};
 use tol_events::{Attribute, Event};
 use tol_plug::platform::{EventFilter, LOG_POSITION, SearchQuery};
-use tol_plug::{Kind, Outcome, Problem, Query};
+use tol_plug::request::Query;
+use tol_plug::{Kind, Outcome, Problem, json};
 
-use super::{Asked, ask, json};
+use super::{Asked, ask};
 
 /// Bodies from this size on are decoded on a blocking thread: 256 KB takes about a millisecond, which other requests should not wait.
 const DECODE_ELSEWHERE_BYTES: usize = 256 << 10;

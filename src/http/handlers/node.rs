@@ -4,9 +4,9 @@ use actix_web::HttpResponse;
 use actix_web::dev::Payload;
 use actix_web::http::header::LOCATION;
 use tol_events::{registry, schema as schemas};
-use tol_plug::{Kind, Outcome, Problem};
+use tol_plug::{Kind, Outcome, Problem, json};
 
-use super::{Asked, ask, json};
+use super::{Asked, ask};
 use crate::http::{openapi as document, pages};
 use crate::node::registry as plugs;
 

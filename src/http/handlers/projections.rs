@@ -3,9 +3,10 @@
 use actix_web::http::StatusCode;
 use serde::Serialize;
 use tol_plug::platform::{Folded, RowsQuery, Running};
-use tol_plug::{Kind, Outcome, Problem, Query};
+use tol_plug::request::Query;
+use tol_plug::{Kind, Outcome, Problem, json, json_with};
 
-use super::{Asked, ask, json, json_with};
+use super::{Asked, ask};
 
 pub(crate) async fn all(request: Asked) -> Outcome {
     json(&ask(&request, |node| Ok(node.projections())).await?)

@@ -8,6 +8,7 @@ use tol_events::personal::{self, KeyStore};
 use tol_events::{Attribute, Event};
 use tol_events::{Position, TopicPartition};
 use tol_projections::index::{Located, SearchQuery as IndexQuery};
+use tol_runtime::admission::{Candidate, Refusal};
 
 use crate::http::api::{Trace, TraceNode};
 use crate::node::facts::PATIENCE;
@@ -32,20 +33,38 @@ pub(super) fn publish(node: &Node, events: Vec<Event>) -> Answer<'_, Published> 
     if !open.owns(&facts) {
         return Box::pin(pass_on(open.clone(), facts));
     }
-    let prepared = prepare::prepare(facts, open.keys.as_ref(), open.partitions, chrono::Utc::now().into());
-    let (candidates, ids) = match prepared {
-        Ok(prepared) => prepared,
-        Err(problem) => return known(Err(problem)),
-    };
+    if !open.prepares_at_once(&facts) {
+        let preparing = open.clone();
+        let prepared = tokio::task::spawn_blocking(move || preparing.prepare(facts));
+        return Box::pin(async move {
+            let (candidates, ids) = prepared.await.unwrap_or_else(|_| Err(Problem::unavailable("the node is stopping", 1)))?;
+            answered(open, hand_in(open, candidates, ids), &sources).await
+        });
+    }
+    match open.prepare(facts) {
+        Ok((candidates, ids)) => {
+            let admitted = hand_in(open, candidates, ids);
+            Box::pin(async move { answered(open, admitted, &sources).await })
+        }
+        Err(problem) => known(Err(problem)),
+    }
+}
+
+type Admitted = oneshot::Receiver<Result<tol_runtime::admission::Published, Refusal>>;
+
+/// Hands candidates to admission at once.
+fn hand_in(open: &Open, candidates: Vec<Candidate>, ids: Vec<String>) -> Admitted {
     let (sender, answer) = oneshot::channel();
     open.admission.publish(candidates, ids, Box::new(move |published| drop(sender.send(published))));
-    Box::pin(async move {
-        match answer.await {
-            Ok(Ok(published)) => Ok(Published { accepted: published.accepted, duplicates: published.duplicates, positions: published.positions }),
-            Ok(Err(refusal)) => Err(open.refused(refusal, &sources)),
-            Err(_) => Err(Problem::unavailable("admission ended; GET /readyz tells why", 5)),
-        }
-    })
+    answer
+}
+
+async fn answered(open: &Open, admitted: Admitted, sources: &[String]) -> Result<Published, Problem> {
+    match admitted.await {
+        Ok(Ok(published)) => Ok(Published { accepted: published.accepted, duplicates: published.duplicates, positions: published.positions }),
+        Ok(Err(refusal)) => Err(open.refused(refusal, sources)),
+        Err(_) => Err(Problem::unavailable("admission ended; GET /readyz tells why", 5)),
+    }
 }
 
 /// Facts of which another node owns a part.
@@ -83,10 +102,10 @@ pub(super) async fn indexed(open: &Open, (at, end): &(TopicPartition, Position),
 
 /// An event for people: personal fields are readable again, unless the person was erased.
 pub(crate) fn readable(keys: &dyn KeyStore, mut event: Event, at: TopicPartition, position: Position) -> LoggedEvent {
-    match personal::decrypt_data(&event.data, event.get(Attribute::Subject), keys) {
+    match personal::decrypt_data(&event.data, personal::person_of(&event), keys) {
         Ok(std::borrow::Cow::Owned(data)) => event.data = data,
         Ok(std::borrow::Cow::Borrowed(_)) => {}
-        Err(error) => tracing::warn!(%error, subject = event.get(Attribute::Subject), "personal data cannot be read"),
+        Err(error) => tracing::warn!(%error, person = personal::person_of(&event), "personal data cannot be read"),
     }
     LoggedEvent { event, position: Some((at, position)) }
 }

@@ -85,6 +85,17 @@ impl Platform for Node {
         Ok(self.opened()?.blobs.clone())
     }
 
+    fn erase(&self, subject: &str, by: &str, reason: &str) -> Answer<'_, ()> {
+        let (subject, by, reason) = (subject.to_owned(), by.to_owned(), reason.to_owned());
+        match self.opened().cloned() {
+            Ok(open) => Box::pin(async move {
+                let erased = tokio::task::spawn_blocking(move || open.erase(&subject, &by, &reason)).await;
+                erased.unwrap_or_else(|_| Err(Problem::unavailable("the node is stopping", 1))).map(drop)
+            }),
+            Err(problem) => known(Err(problem)),
+        }
+    }
+
     fn permit(&self) -> Option<Permit> {
         self.gate.permit(self.started.elapsed().as_millis() as u64).map(Permit::holding)
     }

@@ -46,7 +46,7 @@ fn all(folder: &Path) -> Result<Vec<(PathBuf, BlobId)>, Error> {
     let mut add = |inner: &Path, prefix: &str| {
         let place = |blob: BlobId| (inner.strip_prefix(folder).unwrap_or(inner).join(&blob.to_string()[prefix.len()..]), blob);
         found.extend(names_in(inner, prefix)?.into_iter().map(place));
-        Ok(())
+        Ok::<(), Error>(())
     };
     for inner in entries(folder)?.iter().filter(|inner| file_name(inner).len() == 2) {
         add(inner, file_name(inner))?;

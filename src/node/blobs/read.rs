@@ -70,10 +70,8 @@ impl Verified {
         if is_last {
             self.verify()?;
         }
-        match &mut self.sealer {
-            Some(sealer) if !sealer.open(&mut self.chunk, is_last) => Err(Error::Damaged(self.blob)),
-            _ => Ok(()),
-        }
+        let opened = self.sealer.as_mut().is_none_or(|sealer| sealer.open(&mut self.chunk, is_last));
+        if opened { Ok(()) } else { Err(Error::Damaged(self.blob)) }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 use tol_events::{Attribute, Event, EventTime, EventView, id};
 use tol_kafka::{Position, Record, TopicPartition};
@@ -43,6 +44,8 @@ pub struct Candidate {
     pub key: SeenKey,
     /// Hash of its content.
     pub content: u64,
+    /// Its person was erased, and its content with them: it agrees with whatever was stored under its id.
+    pub erased: bool,
     /// Everything but numbering and `recordedtime`.
     pub record: Record,
     /// Whether the sender gave a time; `recordedtime` stands in otherwise.
@@ -59,9 +62,16 @@ pub struct Candidate {
 const FUTURE_MICROS: i64 = 86_400_000_000;
 
 impl Candidate {
-    /// Routes and hashes a validated event. `keyed_content` is the content hash of an event whose personal fields were encrypted.
+    /// Hashes a validated event that goes to `topic`, see [`Kinds`](super::Kinds). `keyed_content` is the content hash of an event whose personal fields were encrypted.
     /// Numbering attributes that the sender set are dropped: they are admission's to give.
-    pub fn new(mut event: Event, keyed_content: Option<u64>, partitions: u32, inbox: Option<(u32, Position)>, now: EventTime) -> Self {
+    pub fn new(
+        mut event: Event,
+        keyed_content: Option<u64>,
+        topic: impl Into<Arc<str>>,
+        partitions: u32,
+        inbox: Option<(u32, Position)>,
+        now: EventTime,
+    ) -> Self {
         for attribute in [
             Attribute::Sequence,
             Attribute::Epoch,
@@ -76,7 +86,7 @@ impl Candidate {
         event.extensions.remove(CONTENT_HASH);
         let key = SeenKey::of(event.get(Attribute::Source), event.get(Attribute::Id));
         let subject = event.get(Attribute::Subject);
-        let to = TopicPartition::new(id::facts_topic(subject), partition_of(&event, partitions));
+        let to = TopicPartition::new(topic, partition_of(&event, partitions));
         let time = event.attributes.get(&Attribute::Time).and_then(|text| EventTime::parse(text));
         let content = keyed_content.unwrap_or_else(|| hash(event.get(Attribute::Type), subject, event.get(Attribute::Time), &event.data));
         if let Some(hash) = keyed_content {
@@ -88,7 +98,20 @@ impl Candidate {
         if let Some((partition, position)) = inbox {
             event.set(Attribute::InboxPosition, format!("{partition}@{position}"));
         }
-        Self { key, content, time, record: Record::from_event(&event), to, inbox, ticket: 0 }
+        Self { key, content, erased: false, time, record: Record::from_event(&event), to, inbox, ticket: 0 }
+    }
+}
+
+impl Candidate {
+    /// A fact whose personal content is gone.
+    #[must_use]
+    pub fn erased(self) -> Self {
+        Self { erased: true, ..self }
+    }
+
+    /// Whether it says what lies in the log under its id, as far as that can be told.
+    pub(super) fn agrees_with(&self, content: u64) -> bool {
+        self.erased || self.content == content
     }
 }
 
@@ -172,6 +195,8 @@ fn hash(event_type: &str, subject: &str, time: &str, data: &[u8]) -> u64 {
 mod tests {
     use super::*;
 
+    const TOPIC: &str = "facts.customer";
+
     fn event(data: &str, time: &str) -> Event {
         let mut event = Event::new("1", "/shop", "shop.thing_done.v1", "customer/1");
         if !time.is_empty() {
@@ -182,7 +207,7 @@ mod tests {
     }
 
     fn content(data: &str, time: &str) -> u64 {
-        Candidate::new(event(data, time), None, 8, None, EventTime::from_secs(0)).content
+        Candidate::new(event(data, time), None, TOPIC, 8, None, EventTime::from_secs(0)).content
     }
 
     #[test]
@@ -195,7 +220,7 @@ mod tests {
     #[test]
     fn a_fact_in_the_log_hashes_as_the_candidate_did() {
         for time in ["", "2020-01-01T00:00:00Z"] {
-            let candidate = Candidate::new(event(r#"{"a": 1}"#, time), None, 8, None, EventTime::from_secs(0));
+            let candidate = Candidate::new(event(r#"{"a": 1}"#, time), None, TOPIC, 8, None, EventTime::from_secs(0));
             let mut fact = event(r#"{"a": 1}"#, if time.is_empty() { "2026-01-01T00:00:00Z" } else { time });
             fact.set(Attribute::RecordedTime, "2026-01-01T00:00:00Z");
             assert_eq!(content_hash_of_fact(fact.encode().view()), candidate.content);
@@ -206,7 +231,7 @@ mod tests {
     fn a_fact_recorded_at_the_very_time_it_gives_hashes_as_the_candidate_did() {
         let now = EventTime::from_secs(1_600_000_000);
         for time in ["", "2020-09-13T12:26:40Z"] {
-            let candidate = Candidate::new(event("{}", time), None, 8, None, now);
+            let candidate = Candidate::new(event("{}", time), None, TOPIC, 8, None, now);
             let batch = tol_kafka::Batch::of_records(candidate.to.clone(), 0, 0, &[candidate.numbered((1, 1), now, &now.to_string())]);
             assert_eq!(content_hash_of_fact(batch.event(0).unwrap()), candidate.content, "{time}");
         }
@@ -235,7 +260,7 @@ mod tests {
     fn numbering_of_the_sender_is_dropped_and_the_far_future_flagged() {
         let mut event = event("{}", "2099-01-01T00:00:00Z");
         event.set(Attribute::Epoch, "9");
-        let candidate = Candidate::new(event, None, 8, None, EventTime::from_secs(0));
+        let candidate = Candidate::new(event, None, TOPIC, 8, None, EventTime::from_secs(0));
         let headers: Vec<&str> = candidate.record.headers().map(|(name, _)| name.as_str()).collect();
         assert!(!headers.contains(&"ce_epoch") && headers.contains(&"ce_timeflag"));
     }

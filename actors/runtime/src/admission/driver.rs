@@ -54,6 +54,14 @@ impl<R> AdmissionDriver<R> {
         &mut self.machine
     }
 
+    /// Opens the gates of a topic of facts that has come.
+    ///
+    /// # Errors
+    /// As [`AdmissionDriver::step`].
+    pub fn open_topic(&mut self, topic: Arc<str>, moment: Moment) -> Result<(), Error> {
+        self.machine.open_topic(topic).or_else(|error| self.failed(error, moment).map(drop))
+    }
+
     /// Takes the log's answers, reads what the gates want, steps the machine and hands its appends to the log. Whether anything moved.
     ///
     /// # Errors

@@ -9,11 +9,10 @@ use std::sync::Arc;
 use tol_kafka::{Append, Appended, Batch, Position, TopicPartition};
 
 use super::gate::GateAction;
-use super::request::{AdmissionOptions, Opener, Published, Refusal, Request};
+use super::request::{AdmissionOptions, Opener, Published, Refusal, Request, Session};
 use super::waiting::{Unsettled, Waiter};
 use super::{Gate, Memory};
 use crate::owner::{Error, Moment};
-use crate::store::Store;
 use crate::writer::Sent;
 
 /// Which appends of which gates one call to the log holds.
@@ -59,8 +58,8 @@ const REOPEN_MS: u64 = 250;
 /// Admission of one node.
 pub struct Machine<R> {
     pub(super) gates: BTreeMap<TopicPartition, Gate>,
-    /// The store that the gates were opened with.
-    session: Arc<dyn Store>,
+    /// What the gates were opened with.
+    session: Session,
     pub(super) options: AdmissionOptions,
     pub(super) queue: VecDeque<Request<R>>,
     pub(super) queued_events: usize,
@@ -105,6 +104,26 @@ impl<R> Machine<R> {
             actions: Vec::new(),
             cut_at_ms: 0,
         })
+    }
+
+    /// Opens the gates of a topic of facts that has come.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn open_topic(&mut self, topic: Arc<str>) -> Result<(), Error> {
+        if self.options.topics.contains(&topic) {
+            return Ok(());
+        }
+        self.options.topics.push(topic.clone());
+        if self.broken.is_some() {
+            return Ok(()); // opened with the others
+        }
+        let mut gates = self.opener.open_topic(&topic, &self.options, &self.session)?;
+        for (partition, gate) in &mut gates {
+            gate.assign(self.assigned.as_ref().is_some_and(|own| own.contains(&partition.partition)));
+        }
+        self.gates.append(&mut gates);
+        Ok(())
     }
 
     /// Which partition numbers this node owns now.
@@ -294,7 +313,7 @@ impl<R> Machine<R> {
             self.reopen(moment)?;
             return Ok(false);
         }
-        crate::store::check_current(self.session.as_ref())?;
+        crate::store::check_current(self.session.store.as_ref())?;
         self.offer_again()?;
         let taken = self.take_requests(moment)?;
         let cut = self.step_gates(moment);

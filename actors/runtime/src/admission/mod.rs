@@ -6,6 +6,7 @@
 //! * [`gate`] — the one writer of one partition of one facts topic
 //! * [`machine`] — all gates of a node and who waits for them, without I/O
 //! * [`driver`] — runs the machine against a log
+//! * [`kinds`] — which topic the facts of a kind lie in
 //! * [`memory`] — what is remembered of facts
 //! * [`request`] — what it is asked and what it answers
 //! * `waiting` — those who wait
@@ -15,6 +16,7 @@ pub mod candidate;
 pub mod driver;
 mod filter;
 pub mod gate;
+pub mod kinds;
 mod known;
 pub mod machine;
 pub mod memory;
@@ -24,6 +26,7 @@ mod waiting;
 
 pub use candidate::{Candidate, SeenKey};
 pub use gate::Gate;
+pub use kinds::Kinds;
 
 pub use memory::{Memory, Seen};
 pub use request::{AdmissionOptions, Published, Refusal};

@@ -48,6 +48,8 @@ pub enum Refusal {
 /// Limits of admission.
 #[derive(Clone, Debug)]
 pub struct AdmissionOptions {
+    /// The topics of facts there are at first; others are opened when they come.
+    pub topics: Vec<Arc<str>>,
     /// Partitions of each facts topic.
     pub partitions: u32,
     /// Requests that may wait.
@@ -91,25 +93,39 @@ pub struct Opener {
 /// A node's gates.
 pub(super) type Gates = BTreeMap<TopicPartition, Gate>;
 
+/// What one generation of gates shares.
+pub(super) struct Session {
+    /// The store as it was when they were opened.
+    pub(super) store: Arc<dyn Store>,
+    budget: Budget,
+    /// No two claims share a nonce.
+    nonce_seed: u64,
+}
+
 impl Opener {
-    /// All gates, and the store as it is now, which they remember in.
     /// Opens all gates. `held` are those of the generation before: where somebody else took their memory over, this one ends (E10).
-    pub(super) fn open(&self, generation: u64, options: &AdmissionOptions, held: &Gates) -> Result<(Gates, Arc<dyn Store>), Error> {
+    pub(super) fn open(&self, generation: u64, options: &AdmissionOptions, held: &Gates) -> Result<(Gates, Session), Error> {
         let store = crate::store::session(&self.store)?;
-        let (mut gates, budget) = (BTreeMap::new(), Budget::default());
-        // No two claims share a nonce.
         let nonce_seed = self.nonce_seed.wrapping_add(generation.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let session = Session { store, budget: Budget::default(), nonce_seed };
         for gate in held.values() {
-            gate.check_held(store.as_ref(), &token(&self.node, nonce_seed))?;
+            gate.check_held(session.store.as_ref(), &token(&self.node, nonce_seed))?;
         }
-        for topic in tol_events::id::FACTS_TOPICS {
-            for partition in 0..options.partitions {
-                let partition = TopicPartition::new(topic, partition);
-                let known = Known::open(&partition, store.clone(), budget.clone());
-                let gate = Gate::open(partition.clone(), &self.node, &self.identity, known, nonce_seed, options.batch_events)?;
-                gates.insert(partition, gate);
-            }
+        let mut gates = Gates::new();
+        for topic in &options.topics {
+            gates.append(&mut self.open_topic(topic, options, &session)?);
         }
-        Ok((gates, store))
+        Ok((gates, session))
+    }
+
+    /// Opens the gates of one topic.
+    pub(super) fn open_topic(&self, topic: &Arc<str>, options: &AdmissionOptions, session: &Session) -> Result<Gates, Error> {
+        let open = |partition| {
+            let partition = TopicPartition::new(topic.clone(), partition);
+            let known = Known::open(&partition, session.store.clone(), session.budget.clone());
+            let gate = Gate::open(partition.clone(), &self.node, &self.identity, known, session.nonce_seed, options.batch_events)?;
+            Ok((partition, gate))
+        };
+        (0..options.partitions).map(open).collect()
     }
 }

@@ -42,6 +42,8 @@ struct Queue {
 struct Shared {
     queue: Mutex<Queue>,
     assigned: Mutex<Option<BTreeSet<u32>>>,
+    /// Topics of facts that have come.
+    topics: Mutex<Vec<Arc<str>>>,
     stop: AtomicBool,
     beat: AtomicU64,
     /// Gates this node is to own, once it was told; and those whose claim is valid.
@@ -108,6 +110,12 @@ impl AdmissionHandle {
         self.shared.wake();
     }
 
+    /// Opens a topic of facts, before the first fact for it is [published](Self::publish).
+    pub fn open_topic(&self, topic: Arc<str>) {
+        lock(&self.shared.topics).push(topic);
+        self.shared.wake();
+    }
+
     /// How many gates this node is to own (once it was told), and how many of them take facts.
     pub fn gates(&self) -> (Option<usize>, usize) {
         *lock(&self.shared.gates)
@@ -145,6 +153,7 @@ pub fn start(
     let shared = Arc::new(Shared {
         queue: Mutex::default(),
         assigned: Mutex::default(),
+        topics: Mutex::default(),
         stop: AtomicBool::default(),
         beat: AtomicU64::default(),
         gates: Mutex::default(),
@@ -217,7 +226,8 @@ impl Service {
     /// Refuses all that wait and all that come.
     fn end(&mut self, why: &str) {
         lock(&self.shared.queue).ended.get_or_insert_with(|| why.to_owned());
-        self.hand_in();
+        let arrived = self.take_arrived();
+        self.hand_in(arrived);
         self.driver.machine_mut().refuse_all(why);
         for action in self.driver.machine_mut().take_actions() {
             if let Action::Answer(respond, answer) = action {
@@ -226,10 +236,14 @@ impl Service {
         }
     }
 
-    fn hand_in(&mut self) {
-        for request in std::mem::take(&mut lock(&self.shared.queue).arrived) {
+    fn hand_in(&mut self, arrived: VecDeque<Request<Respond>>) {
+        for request in arrived {
             self.driver.machine_mut().push(request);
         }
+    }
+
+    fn take_arrived(&self) -> VecDeque<Request<Respond>> {
+        std::mem::take(&mut lock(&self.shared.queue).arrived)
     }
 
     /// One round; whether anything moved.
@@ -239,7 +253,13 @@ impl Service {
             self.driver.machine_mut().assign(assigned);
             moved = true;
         }
-        self.hand_in();
+        // The topics after the requests: one that came before a request is open when the request is looked at.
+        let arrived = self.take_arrived();
+        for topic in std::mem::take(&mut *lock(&self.shared.topics)) {
+            self.driver.open_topic(topic, moment)?;
+            moved = true;
+        }
+        self.hand_in(arrived);
         let before = self.driver.machine().queued();
         for Remembered { generation, partition, outcome } in std::mem::take(&mut *lock(&self.shared.remembered)) {
             self.driver.remembered(generation, &partition, outcome, moment)?;

@@ -35,7 +35,7 @@ impl<R> Machine<R> {
             for candidate in candidates {
                 let seen = gate.lookup(&[candidate.key])?.first().copied().flatten();
                 match seen.filter(|_| !breaks(Mutation::OfferedBlindly)) {
-                    Some(seen) if seen.content != candidate.content => contradicted.push(candidate.ticket),
+                    Some(seen) if !candidate.agrees_with(seen.content) => contradicted.push(candidate.ticket),
                     Some(seen) => {
                         actions.push(GateAction::Admitted { ticket: candidate.ticket, position: seen.position, count: 1, fresh: true });
                     }
@@ -98,7 +98,8 @@ impl<R> Machine<R> {
     fn take_request(&mut self, request: Request<R>, moment: Moment) -> Result<Option<Request<R>>, Error> {
         let known = self.lookup(&request.candidates)?;
         let on_its_way = |candidate: &Candidate| self.gates.get(&candidate.to).is_some_and(|gate| gate.recent_of(candidate.key).is_some());
-        let contradicts = |(candidate, seen): (&Candidate, &Option<Seen>)| seen.is_some_and(|seen| seen.content != candidate.content) && on_its_way(candidate);
+        let contradicts =
+            |(candidate, seen): (&Candidate, &Option<Seen>)| seen.is_some_and(|seen| !candidate.agrees_with(seen.content)) && on_its_way(candidate);
         // E7: what it contradicts may yet come to nothing.
         if request.candidates.iter().zip(&known).any(contradicts) && !breaks(Mutation::ConflictEarly) {
             return Ok(Some(request));
@@ -109,7 +110,7 @@ impl<R> Machine<R> {
             let earlier = seen.map(|seen| (seen.content, format!("{}@{}", candidate.to, seen.position)));
             let same_request = within.get(&candidate.key).map(|content| (*content, "this request".to_owned()));
             if let Some((content, at)) = earlier.or(same_request)
-                && content != candidate.content
+                && !candidate.agrees_with(content)
             {
                 let id = ids.get(index).cloned().unwrap_or_default();
                 self.actions.push(Action::Answer(reply, Err(Refusal::Conflict { index, id, at })));
@@ -217,14 +218,22 @@ mod tests {
     fn candidate_in(partition: u32) -> Candidate {
         let subjects = (0..).map(|number| format!("customer/{number}"));
         let subject = subjects.into_iter().find(|subject| tol_events::id::partition_of(subject, PARTITIONS) == partition).unwrap();
-        Candidate::new(Event::new("1", "/shop", "shop.thing_done.v1", subject), None, PARTITIONS, None, EventTime::default())
+        Candidate::new(Event::new("1", "/shop", "shop.thing_done.v1", subject), None, "facts.customer", PARTITIONS, None, EventTime::default())
     }
 
     #[test]
     fn a_request_for_another_nodes_partition_holds_up_nobody() {
         let opener = Opener { identity: "log".into(), node: "http://a".into(), store: Arc::new(MemoryStore::default()), nonce_seed: 1 };
-        let options =
-            AdmissionOptions { partitions: PARTITIONS, queue: 10, queue_events: 10, batch_events: 10, timeout_ms: 1_000, joint_appends: false, gather_ms: 0 };
+        let options = AdmissionOptions {
+            topics: vec!["facts.customer".into()],
+            partitions: PARTITIONS,
+            queue: 10,
+            queue_events: 10,
+            batch_events: 10,
+            timeout_ms: 1_000,
+            joint_appends: false,
+            gather_ms: 0,
+        };
         let mut machine: Machine<&str> = Machine::open(opener, options).unwrap();
         let moment = Moment { now_ms: 0, wall: EventTime::default(), stopped: false };
         let request = |partition, reply| Request { candidates: vec![candidate_in(partition)], ids: vec!["1".into()], reply, since_ms: 0 };

@@ -5,9 +5,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
+use tol_events::personal::{self, PERSONAL_SUBJECT};
+use tol_events::registry::KnownType;
 use tol_events::{Attribute, Event, EventTime, id, reserved};
 use tol_kafka::{Cursor, Position, Record, TopicPartition};
-use tol_system::{Decision, EffectOutcome, Evolution, Input};
+use tol_system::{Decision, Draft, EffectOutcome, Evolution, Input};
 
 use super::cache::DueTimer;
 use super::fold::{EFFECT_MARK, TIMER_MARK, apply, evolve, fold_parking, marks, panic_text, parking, write_positions};
@@ -64,13 +66,15 @@ pub(super) struct OwnDraft {
     data: Vec<u8>,
     time: Option<EventTime>,
     target: Option<String>,
+    /// Whose key seals it, where that is not its subject.
+    person: Option<String>,
 }
 
 impl OwnDraft {
     /// One of the runtime's own.
     pub(super) fn reserved<T: serde::Serialize>(event_type: &'static str, data: &T) -> Self {
         // Plain structs of strings and numbers always serialise.
-        Self { event_type, data: serde_json::to_vec(data).unwrap_or_default(), time: None, target: None }
+        Self { event_type, data: serde_json::to_vec(data).unwrap_or_default(), time: None, target: None, person: None }
     }
 }
 
@@ -290,7 +294,8 @@ impl Owner {
         if let Some(unlisted) = drafts.iter().find(|draft| !self.description.emits.contains(&draft.event_type)) {
             return Ok(Err(format!("{} is not listed among the events that {} emits", unlisted.event_type, self.description.name)));
         }
-        Ok(Ok(drafts.into_iter().map(|draft| OwnDraft { event_type: draft.event_type, data: draft.data, time: draft.time, target: draft.target }).collect()))
+        let own = |Draft { event_type, data, time, target, person }| OwnDraft { event_type, data, time, target, person };
+        Ok(Ok(drafts.into_iter().map(own).collect()))
     }
 
     /// [`Owner::emit`] of the runtime's own events, which no system can refuse.
@@ -333,10 +338,17 @@ impl Owner {
                 }
                 event.extensions.extend(cause.marks.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
             }
-            if tol_events::registry::known(draft.event_type).is_some() {
-                event.set(Attribute::DataSchema, tol_events::domain::schema_uri(draft.event_type));
-            }
             event.data = draft.data;
+            if let Some(person) = draft.person {
+                event.extensions.insert(PERSONAL_SUBJECT.to_owned(), person);
+            }
+            if let Some(known) = tol_events::registry::known(draft.event_type) {
+                event.set(Attribute::DataSchema, tol_events::domain::schema_uri(draft.event_type));
+                // Before it is folded: what is remembered of a person is sealed too.
+                if let Err(problem) = self.seal(&mut event, known)? {
+                    return Ok(Err(problem));
+                }
+            }
             let encoded = event.encode();
             let mut evolution = Evolution::default();
             if let Some(trial) = trial.as_mut().filter(|_| !draft.event_type.starts_with(reserved::PREFIX))
@@ -352,6 +364,19 @@ impl Owner {
             self.building.records.drain(group..group + self.writer.begun(count));
         }
         Ok(Ok(()))
+    }
+
+    /// Seals the personal fields of an own event as those of facts are. The inner error is the event's, the outer one the key store's.
+    fn seal(&self, event: &mut Event, known: &KnownType) -> Result<Result<(), String>, Error> {
+        if known.personal.is_empty() {
+            return Ok(Ok(()));
+        }
+        let Some(keys) = &self.keys else { return Ok(Err(format!("{} holds personal data, and there is no key store", known.event_type))) };
+        match personal::encrypt_own_fields(event, known, keys.as_ref()) {
+            Ok(()) => Ok(Ok(())),
+            Err(error) if error.is_of_the_event() => Ok(Err(error.to_string())),
+            Err(error) => Err(Error::Keys(error.to_string())),
+        }
     }
 
     fn accept_group(

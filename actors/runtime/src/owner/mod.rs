@@ -34,6 +34,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use tol_events::EventTime;
+use tol_events::personal::KeyStore;
 use tol_kafka::{Append, Batch, Cursor, Position, Reader, Record, TopicPartition};
 use tol_system::{AnySystem, Description, EffectOutcome, Parameters, QueryError};
 
@@ -45,7 +46,7 @@ pub use letters::{count_parked, read_parked};
 #[cfg(test)]
 pub(crate) use mutation::without;
 pub(crate) use mutation::{Mutation, breaks};
-pub use options::{Error, Options};
+pub use options::{Error, Options, inputs_under_other};
 pub use parking::{Parked, Recorded};
 pub use redrive::{Answered, Redrive, Redriven, Stayed};
 
@@ -172,6 +173,8 @@ pub struct Owner {
     last_problem: Option<String>,
     /// Looked at before each decision, so that a stop or a pause does not wait for the end of a batch.
     seat: Option<Seat>,
+    /// Seals the personal fields of own events.
+    keys: Option<Arc<dyn KeyStore>>,
 }
 
 impl Owner {
@@ -189,7 +192,8 @@ impl Owner {
         options: Options,
         nonce_seed: u64,
     ) -> Result<Self, Error> {
-        let description = system.describe();
+        let mut description = system.describe();
+        description.inputs.extend(inputs_under_other(&description.inputs, &options.split_topics));
         let token = format!("{node} {nonce_seed:016x}").into_bytes();
         let (mut cache, mut meta) = Cache::open(system.clone(), partition, store, token)?;
         if meta.log != log {
@@ -235,6 +239,7 @@ impl Owner {
             nonce_seed,
             last_problem: None,
             seat: None,
+            keys: None,
         })
     }
 
@@ -285,6 +290,11 @@ impl Owner {
     /// Heeds the emergency stop and pauses: before each decision, not only between two steps.
     pub fn heed(&mut self, gate: &ControlGate) {
         self.seat = Some(gate.seat(self.description.name));
+    }
+
+    /// Seals the personal fields of own events with these keys; without any, no event that has such fields is written.
+    pub fn seal_with(&mut self, keys: Arc<dyn KeyStore>) {
+        self.keys = Some(keys);
     }
 
     /// Whether it may decide nothing now.

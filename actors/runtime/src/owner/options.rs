@@ -1,6 +1,10 @@
 //! Limits of an owner, and why it ends.
 
+use std::sync::Arc;
+
+use tol_events::kinds;
 use tol_kafka::{Position, TopicPartition};
+use tol_system::InputSpec;
 
 /// Limits of one owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +28,8 @@ pub struct Options {
     /// Bytes folded from the own topic before they are written to the cache, while there is more to read: a cache that is filled from empty
     /// would write a subject's state again for each of its events otherwise.
     pub unwritten_bytes: usize,
+    /// Topics of facts some kinds of which lie under `facts.other`, so that whoever reads such a topic reads that one too.
+    pub split_topics: Vec<Arc<str>>,
 }
 
 impl Default for Options {
@@ -38,8 +44,15 @@ impl Default for Options {
             redrives: 5,
             read_bytes: 256 * 1024,
             unwritten_bytes: 16 << 20,
+            split_topics: Vec::new(),
         }
     }
+}
+
+/// What is read beside `inputs`, given the [split topics](Options::split_topics): the same types under `facts.other`.
+pub fn inputs_under_other(inputs: &[InputSpec], split_topics: &[Arc<str>]) -> Vec<InputSpec> {
+    let split = inputs.iter().filter(|input| split_topics.iter().any(|topic| **topic == *input.topic));
+    split.map(|input| InputSpec { topic: kinds::OTHER, types: input.types }).collect()
 }
 
 /// Why an owner ends.
@@ -67,6 +80,9 @@ pub enum Error {
         /// What the system said.
         problem: String,
     },
+    /// The key store failed: nothing that holds personal data can be written.
+    #[error("{0}")]
+    Keys(String),
     /// A mistake in this program.
     #[error("internal: {0}; please report it")]
     Internal(&'static str),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
-use tol_events::{Attribute, Event, EventTime, id};
+use tol_events::{Attribute, Event, EventTime, id, kinds};
 use tol_kafka::{MemoryLog, Position, TopicPartition};
 
 use super::oracle;
@@ -70,7 +70,7 @@ pub(super) struct Clients {
 
 /// Where a subject's facts go.
 fn home(subject: &str, partitions: u32) -> TopicPartition {
-    TopicPartition::new(id::facts_topic(subject), id::partition_of(subject, partitions))
+    TopicPartition::new(kinds::topic_of(subject), id::partition_of(subject, partitions))
 }
 
 impl Wish {
@@ -90,6 +90,10 @@ impl Wish {
         };
         event.data = serde_json::Value::Object(data).to_string().into_bytes();
         event
+    }
+
+    fn candidate(&self, partitions: u32, inbox: Option<(u32, Position)>, now: EventTime) -> Candidate {
+        Candidate::new(self.event(), None, kinds::topic_of(&self.subject), partitions, inbox, now)
     }
 
     fn is_in(&self, event: &oracle::Recorded) -> bool {
@@ -183,7 +187,7 @@ impl Clients {
                 wishes.push(other);
             }
         }
-        let candidates = wishes.iter().map(|at| Candidate::new(self.wishes[*at].event(), None, self.partitions, None, now)).collect();
+        let candidates = wishes.iter().map(|at| self.wishes[*at].candidate(self.partitions, None, now)).collect();
         let ids = wishes.iter().map(|at| self.wishes[*at].id.clone()).collect();
         self.tickets += 1;
         self.repeated += usize::from(wishes.iter().any(|at| self.wishes[*at].settled.is_some()));
@@ -193,7 +197,7 @@ impl Clients {
 
     /// A fact that came through `inbox`, on its way to its gate.
     pub(super) fn pass_on(&mut self, wish: usize, inbox: (u32, Position), door: u64, now: EventTime, now_ms: u64) -> Request<u64> {
-        let candidate = Candidate::new(self.wishes[wish].event(), None, self.partitions, Some(inbox), now);
+        let candidate = self.wishes[wish].candidate(self.partitions, Some(inbox), now);
         self.tickets += 1;
         self.sent.insert(self.tickets, Sent { wishes: vec![wish], door, lost: false });
         Request { candidates: vec![candidate], ids: vec![self.wishes[wish].id.clone()], reply: self.tickets, since_ms: now_ms }
@@ -289,7 +293,7 @@ impl Clients {
     /// Every fact that counts was told by a client, once; everything acknowledged counts, where it was said to lie; of two that exclude each other one.
     pub(super) fn check(&self, log: &MemoryLog) -> Result<usize, String> {
         let mut facts: BTreeMap<String, usize> = BTreeMap::new();
-        for topic in id::FACTS_TOPICS {
+        for topic in rules::FACTS_TOPICS {
             for partition in 0..self.partitions {
                 let of = TopicPartition::new(topic, partition);
                 let mut last_inbox: BTreeMap<String, u64> = BTreeMap::new();

@@ -49,6 +49,8 @@ impl Kind {
 
 /// Topic of the facts.
 pub(super) const FACTS: &str = "facts.customer";
+/// The topics that facts of a run lie in.
+pub(super) const FACTS_TOPICS: [&str; 5] = [FACTS, GUEST_FACTS, "facts.service", "facts.system", "facts.other"];
 /// Topic of the guest's facts.
 pub(super) const GUEST_FACTS: &str = "facts.flag";
 /// Facts for the counter.

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use actix::{Actor, AsyncContext, Context, Handler};
+use tol_events::personal::KeyStore;
 use tol_kafka::EventLog;
 use tol_system::{AnySystem, Description};
 
@@ -44,6 +45,8 @@ pub struct Environment {
     pub store: Arc<dyn Store>,
     /// The node's URL.
     pub node: String,
+    /// Keys of persons, for own events that hold personal data.
+    pub keys: Arc<dyn KeyStore>,
     /// The emergency stop and pauses.
     pub gate: ControlGate,
     /// Effects and copies.
@@ -97,6 +100,7 @@ impl SystemActor {
             let store = session.clone();
             let mut driver = Driver::open(system.clone(), partition, &environment.node, environment.log.clone(), store, options.clone(), nonce_seed, wake)?;
             driver.owner_mut().heed(&environment.gate);
+            driver.owner_mut().seal_with(environment.keys.clone());
             drivers.push(driver);
         }
         Ok(Self { description: system.describe(), drivers, session, environment, shared, replies: BTreeMap::new(), next_ticket: 0 })

@@ -3,7 +3,7 @@
 use tol_plug::{Access, Body, Content, Kind, Reply, Route, Scope, Spec, waiting, with_body};
 
 use super::super::parameters::*;
-use crate::http::handlers::{events, projections, stream};
+use crate::http::handlers::{control, events, projections, stream};
 use crate::http::server::Shared;
 
 const EVENTS: &str = "events";
@@ -55,6 +55,16 @@ pub(super) static ROUTES: &[Route<Shared>] = &[
         ..Spec::get("timeline", "/subjects/{subject}/timeline", EVENTS, "Shows all that happened to a subject")
     }
     .by(waiting!(events::timeline)),
+    Spec {
+        access: Access::Scope(Scope::ADMIN),
+        description: "For a person whose data must go: the key that their personal fields are sealed with is destroyed on every node, and views and blobs made of them are dropped. The log stays as it is; what was sealed cannot be read any more. It cannot be taken back.",
+        parameters: &[&SUBJECT_PATH],
+        body: Body::Json("Reason"),
+        answers: &[Reply::ok("The person is erased on this node; others follow within a second.", Content::Json("Erased"))],
+        problems: &[Kind::INVALID_EVENT, Kind::UNAVAILABLE, Kind::DISK_FULL],
+        ..Spec::post("eraseSubject", "/subjects/{subject}/erase", EVENTS, "Erases a person")
+    }
+    .by(with_body!(control::erase)),
     Spec {
         answers: &[Reply::ok("All projections.", Content::List("ProjectionStatus"))],
         ..Spec::get("projections", "/projections", PROJECTIONS, "Lists projections")

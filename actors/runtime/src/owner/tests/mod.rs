@@ -2,6 +2,7 @@
 
 mod deciding;
 mod parking;
+mod personal;
 mod protocol;
 
 use std::sync::Mutex;
@@ -18,7 +19,8 @@ use super::*;
 use crate::driver::{Driver, Output};
 use crate::store::{Change, MemoryStore, Table};
 
-/// Does what an input's data says: `{"emit": n}`, `{"fail": true}`, `{"panic": true}`, `{"unlisted": true}`, `{"timer": [id, due]}`, `{"effect": true}`.
+/// Does what an input's data says: `{"emit": n}`, `{"fail": true}`, `{"panic": true}`, `{"unlisted": true}`, `{"timer": [id, due]}`, `{"effect": true}`,
+/// `{"register": {…}, "person": …}`: tells of a customer, sealed with that person's key.
 #[derive(Default)]
 struct Puppet {
     healed: AtomicBool,
@@ -38,7 +40,7 @@ impl System for Shared {
             state_version: 1,
             about: "",
             inputs: vec![InputSpec { topic: "facts.customer", types: &["test."] }],
-            emits: &["test.done.v1", "test.timer_set.v1", "test.work_requested.v1"],
+            emits: &["commerce.customer_registered.v1", "test.done.v1", "test.timer_set.v1", "test.work_requested.v1"],
             depends_on: &[],
             uptime_target: 0.9,
         }
@@ -66,6 +68,9 @@ impl System for Shared {
         }
         if script.get("timer").is_some() {
             decision.emit("test.timer_set.v1", &json!({ "name": name, "timer": script["timer"] }));
+        }
+        if let Some(customer) = script.get("register") {
+            decision.emit("commerce.customer_registered.v1", customer).person = script["person"].as_str().map(str::to_owned);
         }
         if script.get("effect").is_some() {
             decision.emit("test.work_requested.v1", &json!({ "name": name }));

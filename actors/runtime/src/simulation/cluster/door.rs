@@ -7,7 +7,8 @@ use rand::Rng;
 use tol_events::EventTime;
 use tol_kafka::{Append, EventLog, Position, Record, TopicPartition};
 
-use super::{Cluster, Outcome};
+use super::super::rules;
+use super::{Cluster, EPOCH_MICROS, Outcome};
 use crate::admission::driver::{AdmissionDriver, Output};
 use crate::admission::request::Opener;
 use crate::admission::{AdmissionOptions, Memory, Published, Refusal};
@@ -61,6 +62,7 @@ impl Store for Disk {
 /// Limits of all doors of a run.
 pub(super) fn options(random: &mut rand_chacha::ChaCha8Rng, partitions: u32, kafka: bool) -> AdmissionOptions {
     AdmissionOptions {
+        topics: rules::FACTS_TOPICS.map(Into::into).to_vec(),
         partitions,
         queue: 1_000,
         queue_events: random.random_range(4..200),

@@ -27,6 +27,7 @@ impl Cluster {
             Err(error) => return Err(format!("open: {error}")),
         };
         let mut running = Running { driver, instance: self.instances };
+        running.driver.owner_mut().seal_with(self.keys.clone());
         running.driver.owner_mut().heed(&self.nodes[node].gate);
         running.driver.owner_mut().assign(self.nodes[node].told.contains(&key.1));
         if let Some(old) = self.nodes[node].drivers.insert(key, running) {

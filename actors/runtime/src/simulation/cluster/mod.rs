@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use tol_events::{Event, EventTime, id};
+use tol_events::personal::{KeyStore, MemoryKeyStore};
+use tol_events::{Event, EventTime};
 use tol_kafka::{EventLog, Faults, MemoryClient, MemoryLog, TopicPartition, TopicSpec};
 use tol_system::{AnySystem, EffectRequest};
 
@@ -94,6 +95,8 @@ pub(super) struct Cluster {
     pub log: MemoryLog,
     pub random: ChaCha8Rng,
     pub world: Arc<World>,
+    /// The same keys in each run, so that runs with and without faults write the same.
+    keys: Arc<dyn KeyStore>,
     pub partitions: u32,
     options: Options,
     pub nodes: Vec<Node>,
@@ -149,7 +152,7 @@ impl Cluster {
         let kinds: Arc<[Kind]> = cast.as_ref().map_or_else(|| Kind::all(guest.is_some()).into(), |cast| cast.kinds());
         let own = kinds.iter().map(|kind| format!("{}.events", kind.name()));
         let spec = |name: &str, partitions| TopicSpec { name: name.to_owned(), partitions, retention: None };
-        let mut specs: Vec<TopicSpec> = id::FACTS_TOPICS.into_iter().chain(["inbox"]).map(|name| spec(name, partitions)).collect();
+        let mut specs: Vec<TopicSpec> = rules::FACTS_TOPICS.into_iter().chain(["inbox"]).map(|name| spec(name, partitions)).collect();
         specs.extend(own.map(|name| spec(&name, partitions)));
         // Of systems that are not here nothing comes, but their topics are there.
         let read = guest.iter().flat_map(|guest| guest.system().describe().inputs).map(|input| input.topic);
@@ -173,6 +176,7 @@ impl Cluster {
             read_bytes: random.random_range(1..=4000),
             // Of its own, so that the seeds stay what they were: sometimes each batch is written, sometimes all waits for the end.
             unwritten_bytes: ChaCha8Rng::seed_from_u64(!seed).random_range(0..3_000),
+            split_topics: Vec::new(),
         };
         let feed_log: Arc<dyn EventLog> = log.client("feed");
         let feeds = (0..partitions).map(|partition| Feed::new(TopicPartition::new(rules::FACTS, partition), feed_log.clone())).collect();
@@ -210,6 +214,7 @@ impl Cluster {
             healing: false,
             log,
             world,
+            keys: Arc::new(MemoryKeyStore::seeded([7; 32])),
             partitions,
             options,
             nodes: Vec::new(),

@@ -1,0 +1,199 @@
+//! A person is erased: of ten thousand customers one, and nothing of that one is left in any byte the node keeps.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+use tol_config::Config;
+use tol_kafka::{EmbeddedLog, EmbeddedOptions, EventLog, TopicPartition};
+use tol_projections::{RocksStore, StoreOptions};
+use tol_runtime::store::{Store, Table};
+use tree_of_life::node::testing::TestNode;
+
+use common::{Http, event, wait};
+
+const CUSTOMERS: usize = 10_000;
+const ERASED: usize = 4_711;
+
+fn config(folder: &Path) -> Config {
+    let mut config = Config::default();
+    config.node.data = folder.to_path_buf();
+    config.http.listen = "127.0.0.1:0".to_owned();
+    config.log.partitions = 4;
+    config
+}
+
+fn start(folder: &Path) -> (TestNode, Http) {
+    let node = TestNode::start(config(folder), Vec::new()).unwrap();
+    let http = Http::new(node.url());
+    http.wait_until_ready();
+    (node, http)
+}
+
+/// A name, an address and a number that nobody else has.
+fn person(number: usize) -> [String; 3] {
+    [format!("Zephyrine Quillfeather-{number:05}"), format!("zq{number:05}@quillfeather.example"), format!("+49-555-{number:05}-77")]
+}
+
+fn registration(number: usize) -> Value {
+    let [name, email, phone] = person(number);
+    let data = json!({"customer_id": format!("c{number:05}"), "name": name, "email": email, "phone": phone, "tier": "gold"});
+    event(&format!("reg-{number}"), "commerce.customer_registered.v1", &format!("customer/c{number:05}"), "2026-01-05T10:00:00Z", data)
+}
+
+/// Every byte below a folder, file by file.
+fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![(path.clone(), std::fs::read(&path).unwrap())] }).collect()
+}
+
+/// Every record of every topic, as a consumer sees it: uncompressed.
+fn dump(log: &dyn EventLog) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (topic, partitions) in log.topics().unwrap() {
+        for partition in 0..partitions {
+            let of = TopicPartition::new(topic.as_str(), partition);
+            let mut position = log.bounds(&of).unwrap().earliest;
+            while let Some(batches) = Some(log.read(&of, position, 1 << 20).unwrap()).filter(|batches| !batches.is_empty()) {
+                for batch in batches {
+                    position = batch.end();
+                    for record in batch.records().unwrap() {
+                        bytes.extend(record.headers.iter().flat_map(|(name, value)| [name.as_bytes(), value]).flatten());
+                        bytes.extend_from_slice(record.value);
+                    }
+                }
+            }
+        }
+    }
+    bytes
+}
+
+/// Every row of the caches, uncompressed.
+fn rows(store: &RocksStore) -> Vec<u8> {
+    let scanned = Table::ALL.iter().flat_map(|table| store.scan(*table, b"", None, usize::MAX / 2).unwrap());
+    scanned.flat_map(|(key, value)| [key, value]).flatten().collect()
+}
+
+fn holds(bytes: &[u8], text: &str) -> bool {
+    let text = text.as_bytes();
+    let Some(first) = text.first() else { return false };
+    let mut from = 0;
+    while let Some(at) = bytes[from..].iter().position(|byte| byte == first) {
+        if bytes[from + at..].starts_with(text) {
+            return true;
+        }
+        from += at + 1;
+    }
+    false
+}
+
+/// What of a person is looked for: each value, and its base64 at each of three places a byte may have in it.
+fn traces(number: usize) -> Vec<String> {
+    use base64::Engine as _;
+    let encoded = |text: &String| {
+        (0..3).map(|skip| {
+            let whole = base64::engine::general_purpose::STANDARD.encode(&text.as_bytes()[skip..]);
+            whole[..whole.len() / 4 * 4 - 4].to_owned()
+        })
+    };
+    let plain = person(number);
+    plain.iter().cloned().chain(plain.iter().flat_map(encoded).collect::<Vec<_>>()).collect()
+}
+
+#[test]
+fn of_an_erased_person_no_byte_is_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let (node, http) = start(folder.path());
+    let everybody: Vec<Value> = (0..CUSTOMERS).map(registration).collect();
+    for batch in everybody.chunks(1_000) {
+        assert_eq!(http.publish(batch).ok()["accepted"], batch.len());
+    }
+    http.settled();
+    let read = |http: &Http, number: usize| wait("the event", || Some(http.get(&format!("/events/reg-{number}"))).filter(|answer| answer.status == 200)).ok();
+    let before = read(&http, ERASED);
+    assert_eq!(before["data"]["name"], person(ERASED)[0], "it can be read by those who may");
+    let (digest, count) = http.digest("customers");
+    assert!(count as usize >= CUSTOMERS);
+
+    let purged: Arc<Mutex<Vec<String>>> = Arc::default();
+    let told = purged.clone();
+    node.on_erased(move |subject| {
+        told.lock().unwrap().push(subject.to_owned());
+        Ok(())
+    })
+    .unwrap();
+    let subject = format!("customer/c{ERASED:05}");
+    assert!(node.erase("nobody", "ann", "asked").is_err() && node.erase(&subject, "ann", "").is_err());
+    let erased = node.erase(&subject, "ann", "asked for it").unwrap();
+    assert!(erased.key_destroyed && purged.lock().unwrap().contains(&subject));
+    assert!(!node.erase(&subject, "ann", "asked again").unwrap().key_destroyed);
+
+    let after = read(&http, ERASED);
+    assert_eq!((&after["data"]["name"], &after["data"]["email"], &after["data"]["erased"]), (&Value::Null, &Value::Null, &json!(true)));
+    assert_eq!((&after["data"]["tier"], &after["logposition"]), (&json!("gold"), &before["logposition"]), "the log stays as it is");
+    assert_eq!(read(&http, ERASED + 1)["data"]["name"], person(ERASED + 1)[0], "everybody else is there");
+    let timeline = http.events(&format!("subject={subject}"));
+    let last = timeline.iter().find(|event| event["type"] == "tree.subject_erased.v1").expect("the record is in the person's history");
+    assert_eq!((&last["data"]["by"], &last["data"]["reason"]), (&json!("ann"), &json!("asked for it")));
+
+    // A repeat is one; what comes late of the erased person comes without what is personal.
+    assert_eq!(http.publish(&[registration(ERASED)]).ok()["duplicates"], 1);
+    let mut late = registration(ERASED);
+    late["id"] = json!("late");
+    assert_eq!(http.publish(&[late]).ok()["accepted"], 1);
+    http.settled();
+    let late = wait("the late event", || Some(http.get("/events/late")).filter(|answer| answer.status == 200)).ok();
+    assert_eq!((&late["data"]["phone"], &late["data"]["erased"]), (&Value::Null, &json!(true)));
+    let (digest_after, _) = http.digest("customers");
+    assert!(http.post("/projections/customers/rebuild", &json!({})).status < 300);
+    wait("the rebuild", || (http.get("/projections/customers/rebuild").ok()["state"] == "done").then_some(()));
+    assert_eq!(http.digest("customers").0, digest_after);
+    assert_ne!(digest, "", "there was something to compare");
+    node.stop().unwrap();
+
+    // What is not personal is found, so that finding nothing says something; compressed files are read as rows and records, too.
+    let customer = format!("c{ERASED:05}");
+    let log = EmbeddedLog::open(folder.path().join("log"), EmbeddedOptions::default()).unwrap().0;
+    let store = RocksStore::open(&folder.path().join("projections"), &StoreOptions::default()).unwrap();
+    let (records, cached) = (dump(log.as_ref()), rows(&store));
+    log.close();
+    drop(store);
+    assert!(holds(&records, &customer) && holds(&cached, &customer));
+    let on_disk = files(folder.path());
+    assert!(on_disk.iter().any(|(_, bytes)| holds(bytes, &customer)));
+    for trace in traces(ERASED) {
+        assert!(!holds(&records, &trace), "{trace} is in the topics");
+        assert!(!holds(&cached, &trace), "{trace} is in the caches");
+        for (path, bytes) in &on_disk {
+            assert!(!holds(bytes, &trace), "{trace} is in {}", path.display());
+        }
+    }
+
+    // From zero, with nothing but the log: the same, and nobody comes back.
+    std::fs::remove_dir_all(folder.path().join("projections")).unwrap();
+    let (node, http) = start(folder.path());
+    assert_eq!(http.digest("customers").0, digest_after);
+    assert_eq!(read(&http, ERASED)["data"]["name"], Value::Null);
+    assert_eq!(read(&http, 1)["data"]["name"], person(1)[0]);
+    node.stop().unwrap();
+}
+
+#[test]
+fn a_key_store_restored_from_a_copy_brings_nobody_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = folder.path().join("keys/keys.log");
+    let (node, http) = start(folder.path());
+    http.publish(&[registration(1), registration(2)]).ok();
+    http.settled();
+    let copy = std::fs::read(&keys).unwrap();
+    node.erase("customer/c00001", "ann", "asked for it").unwrap();
+    node.stop().unwrap();
+    std::fs::write(&keys, copy).unwrap();
+    let (node, http) = start(folder.path());
+    let name = |id: &str| wait("the event", || Some(http.get(id)).filter(|answer| answer.status == 200)).ok()["data"]["name"].clone();
+    assert_eq!((name("/events/reg-1"), name("/events/reg-2")), (Value::Null, json!(person(2)[0])));
+    node.stop().unwrap();
+}
