@@ -280,7 +280,7 @@ fn personal_data_is_readable_for_those_who_may_ask_and_for_nobody_else() {
     let shown = wait("the event", || Some(node.http.get("/events/reg-1")).filter(|answer| answer.status == 200)).ok();
     assert_eq!(shown["data"], data);
     assert_eq!(node.http.events("subject=customer/p1&type=commerce.customer_registered.v1")[0]["data"], data);
-    // Sent again it is a duplicate, although it is encrypted with another nonce each time.
+    // Sent again it is a duplicate, although what lies in the log is sealed.
     assert_eq!(node.http.publish(&[registered]).ok()["duplicates"], 1);
     // What is not personal can be found in the files, so that finding nothing says something.
     node.http.publish(&[event("note-1", "notes.note_taken.v1", "note/1", "2026-01-05T10:00:00Z", json!({"text": "Xylophonist"}))]).ok();
