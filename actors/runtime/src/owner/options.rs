@@ -19,11 +19,20 @@ pub struct Options {
     pub checkpoint_inputs: u64,
     /// Times a parked input may be redriven in vain before a redrive has to be forced.
     pub redrives: u32,
+    /// Questions which own position covers an input that may wait at a time.
+    pub questions: usize,
     /// Bytes asked for at one read of an input.
     pub read_bytes: usize,
     /// Bytes folded from the own topic before they are written to the cache, while there is more to read: a cache that is filled from empty
     /// would write a subject's state again for each of its events otherwise.
     pub unwritten_bytes: usize,
+}
+
+impl super::Owner {
+    /// Records that a shared reader may pass before it says so: a part of a checkpoint's.
+    pub(crate) fn told_every(&self) -> u64 {
+        (self.options.checkpoint_inputs / 4).max(1)
+    }
 }
 
 impl Default for Options {
@@ -36,6 +45,7 @@ impl Default for Options {
             batch_events: 2_000,
             checkpoint_inputs: 20_000,
             redrives: 5,
+            questions: 1_024,
             read_bytes: 256 * 1024,
             unwritten_bytes: 16 << 20,
         }

@@ -40,6 +40,11 @@ pub struct Recorded {
 }
 
 impl Recorded {
+    /// Whether it was decided from the input with this id.
+    pub(super) fn is_caused_by(&self, id: &str) -> bool {
+        self.cause == id
+    }
+
     pub(super) fn field(&self, name: &str) -> Result<String, String> {
         self.data.get(name).and_then(Value::as_str).map(str::to_owned).ok_or_else(|| format!("{} has no {name}", self.id))
     }

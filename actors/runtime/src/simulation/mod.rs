@@ -84,6 +84,8 @@ pub struct Stats {
     pub stops: StopCounts,
     /// Events of the guest.
     pub of_guest: usize,
+    /// Questions which own position covers an input that were answered, and those refused.
+    pub covered: (usize, usize),
 }
 
 /// What came of the stops of a run.
@@ -133,6 +135,8 @@ impl std::ops::AddAssign for Stats {
         self.pauses.1 += other.pauses.1;
         self.stops += other.stops;
         self.of_guest += other.of_guest;
+        self.covered.0 += other.covered.0;
+        self.covered.1 += other.covered.1;
     }
 }
 
@@ -219,6 +223,7 @@ fn check(cluster: &mut Cluster) -> Result<Stats, String> {
             return Err(format!("what became of {letter} in {redrive} was answered but is not in the log"));
         }
     }
+    stats.covered = cluster.questions.check(&cluster.log)?;
     stats.events = findings.events;
     stats.parked = findings.parked;
     stats.redriven = findings.redriven;
@@ -265,8 +270,8 @@ fn check_replay(cluster: &Cluster, key: Key, memory: &BTreeMap<String, Memory>) 
             return Err(format!("{key:?}: {subject} is remembered as {found:?} instead of {expected:?}"));
         }
     }
-    for (input, cursor) in live.owner().positions() {
-        let end = cluster.log.bounds(input).map_err(|error| error.to_string())?.end;
+    for (input, cursor) in cluster.input_positions(node, key) {
+        let end = cluster.log.bounds(&input).map_err(|error| error.to_string())?.end;
         if cursor.position != end {
             return Err(format!("{key:?} rests at {cursor} of {input}, which ends at {end}"));
         }

@@ -30,6 +30,10 @@ impl Cache {
             let old_due: [u8; 8] = old.as_slice().try_into().map_err(|_| Error::Internal("a timer's row is not 8 bytes"))?;
             self.rows.insert(self.timer_key(old_due, subject, id), None);
         }
+        if let Some((due, _)) = set {
+            // Unknown stays unknown; what is cancelled may stay the bound.
+            self.first_due = self.first_due.map(|first| Some(first.map_or(due, |first| first.min(due))));
+        }
         let row = set.map(|(due, setter)| {
             let due = ordered(due);
             self.rows.insert(self.timer_key(due, subject, id), Some(setter.as_bytes().to_vec()));
@@ -51,16 +55,34 @@ impl Cache {
     ///
     /// # Errors
     /// The store failed.
-    pub fn due_timer(&self, now: EventTime) -> Result<Option<DueTimer>, Error> {
+    pub fn due_timer(&mut self, now: EventTime) -> Result<Option<DueTimer>, Error> {
+        if !self.may_be_due(now) {
+            return Ok(None);
+        }
+        let first = self.first_timer()?;
+        self.first_due = Some(first.as_ref().map(|timer| timer.due));
+        Ok(first.filter(|timer| timer.due <= now))
+    }
+
+    /// Whether a timer is due at `now`. Looks at the rows only where one may be.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn is_timer_due(&mut self, now: EventTime) -> Result<bool, Error> {
+        Ok(self.due_timer(now)?.is_some())
+    }
+
+    fn may_be_due(&self, now: EventTime) -> bool {
+        self.first_due.is_none_or(|first| first.is_some_and(|first| first <= now))
+    }
+
+    fn first_timer(&self) -> Result<Option<DueTimer>, Error> {
         let prefix = key(&self.prefix, b't', &[]);
         let Some((row, setter)) = self.rows_below(&prefix, 1)?.into_iter().next() else { return Ok(None) };
         let malformed = Error::Internal("a timer's key does not read");
         let rest = row.get(prefix.len()..).ok_or(malformed)?;
         let (due, name) = rest.split_at_checked(8).ok_or(Error::Internal("a timer's key is too short"))?;
         let due = unordered(due.try_into().map_err(|_| Error::Internal("a timer's key is too short"))?);
-        if due > now {
-            return Ok(None);
-        }
         let name = std::str::from_utf8(name).map_err(|_| Error::Internal("a timer's name is not UTF-8"))?;
         let (subject, id) = name.split_once('\0').ok_or(Error::Internal("a timer's key has no id"))?;
         let set_by = String::from_utf8(setter).map_err(|_| Error::Internal("a timer's setter is not UTF-8"))?;
