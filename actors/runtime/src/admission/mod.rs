@@ -10,6 +10,7 @@
 //! * [`request`] — what it is asked and what it answers
 //! * `waiting` — those who wait
 //! * [`service`] — threads, the bounded queue, the answers
+//! * `watch` — starts admission again when its thread panics, fails or hangs
 
 pub mod candidate;
 pub mod driver;
@@ -21,6 +22,7 @@ pub mod memory;
 pub mod request;
 pub mod service;
 mod waiting;
+mod watch;
 
 pub use candidate::{Candidate, SeenKey};
 pub use gate::Gate;
