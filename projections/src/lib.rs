@@ -19,6 +19,7 @@ mod folder;
 mod follow;
 mod generation;
 pub mod index;
+pub mod metric_definitions;
 pub mod projection;
 pub mod query;
 mod rebuild;
