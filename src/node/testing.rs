@@ -31,7 +31,7 @@ impl TestNode {
         let thread = std::thread::Builder::new().name("node".to_owned()).spawn(move || {
             std::fs::create_dir_all(&config.node.data)?;
             let _lock = storage::lock_folder(&config.node.data)?;
-            let mut registered = registry::register(&config)?;
+            let mut registered = registry::register(&config);
             registered.extend(more);
             let metrics = recorder()?;
             let ended = async move {
