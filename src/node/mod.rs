@@ -1,6 +1,6 @@
 //! A node: the log, the store, admission, the systems and the projections, wired together.
 //!
-//! * [`registry`] — the systems there are; each passes the contract suite before it may run
+//! * [`registry`] — the systems there are
 //! * [`publish`] — events to candidates: validated, encrypted, routed
 //! * [`facts`] — to the owners of their partitions, here or on another node
 //! * [`flags`] — the flags that are served, and how that stands
@@ -9,6 +9,7 @@
 //! * [`control`] — the thread of the `clock` and `control` topics
 //! * [`outlet`] — effects, dead-letter copies and observations on their way out
 //! * [`inbox`] — facts that Kafka publishers wrote
+//! * [`metric_definitions`] — names of metrics
 //! * [`kafka`] — the configuration's options of Kafka
 //! * [`start`] — opening and closing
 //! * [`storage`] — what is opened: the folder, the log and its topics, the store, the keys
@@ -21,6 +22,7 @@ mod facts;
 mod flags;
 mod inbox;
 mod kafka;
+mod metric_definitions;
 mod outlet;
 mod peers;
 mod publish;

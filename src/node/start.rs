@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -36,7 +36,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     std::fs::create_dir_all(&config.node.data)
         .with_context(|| format!("the data folder {} cannot be made; choose another with --data", config.node.data.display()))?;
     let _lock = lock_folder(&config.node.data)?;
-    let registered = registry::register(&config)?;
+    let registered = registry::register(&config);
     let metrics = metrics_recorder()?;
     let data = config.node.data.clone();
     actix::System::new().block_on(serve(config, metrics, registered, |url| println!("tol listens on {url} (data in {})", data.display()), stop_signal()))
@@ -55,6 +55,7 @@ pub(super) fn metrics_recorder() -> anyhow::Result<PrometheusHandle> {
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &seconds)?
         .install_recorder()
         .context("the metrics recorder could not be installed")
+        .inspect(|_| super::metric_definitions::describe_all())
 }
 
 /// Opens a node, tells `listens` its URL once it listens, and closes it when `ended` says why.
@@ -152,7 +153,17 @@ fn open(node: &Arc<Node>, registered: Vec<Registered>) -> anyhow::Result<Threads
         // The embedded log gathers by itself while it syncs; a broker is sent a request a partition each time.
         gather_ms: if config.log_kind() == LogKind::Embedded { 0 } else { 3 },
     };
-    let (admission, admission_thread) = admission::service::start(log.clone(), store.clone(), &url, nonce.as_u64_pair().0, admission_options)?;
+    let limits = Limits {
+        restarts: config.supervision.restart_limit as usize,
+        window_ms: config.supervision.restart_window_s * 1_000,
+        backoff_ms: config.supervision.backoff_initial_ms,
+        backoff_max_ms: config.supervision.backoff_max_ms,
+        hung_after_ms: config.supervision.hung_after_ms,
+        max_abandoned: config.supervision.max_abandoned as usize,
+        ..Limits::default()
+    };
+    let (admission, admission_thread) =
+        admission::service::start_within(limits.clone(), log.clone(), store.clone(), &url, nonce.as_u64_pair().0, admission_options)?;
 
     let mut engine = ProjectionEngine::new(
         log.clone(),
@@ -183,15 +194,6 @@ fn open(node: &Arc<Node>, registered: Vec<Registered>) -> anyhow::Result<Threads
         options: Options { partitions: config.log.partitions, ..Options::default() },
         retries,
         started: node.started,
-    };
-    let limits = Limits {
-        restarts: config.supervision.restart_limit as usize,
-        window_ms: config.supervision.restart_window_s * 1_000,
-        backoff_ms: config.supervision.backoff_initial_ms,
-        backoff_max_ms: config.supervision.backoff_max_ms,
-        hung_after_ms: config.supervision.hung_after_ms,
-        max_abandoned: config.supervision.max_abandoned as usize,
-        ..Limits::default()
     };
     let (observed, observations) = outlet::observations();
     let (name, alive) = (config.node.name.clone(), last_alive(node, &*log));
@@ -249,6 +251,8 @@ fn open(node: &Arc<Node>, registered: Vec<Registered>) -> anyhow::Result<Threads
     };
     let (observing, observed) = (node.clone(), opened.clone());
     start("observations", Box::new(move || outlet::publish_observations(&observing, &observed, &observations)))?;
+    let (measuring, measured) = (node.clone(), opened.clone());
+    start("gauges", Box::new(move || measure(&measuring, &measured)))?;
     if shared {
         let (reading, following) = (node.clone(), node.clone());
         start("inbox", Box::new(move || inbox::run(&reading, &opened)))?;
@@ -256,6 +260,21 @@ fn open(node: &Arc<Node>, registered: Vec<Registered>) -> anyhow::Result<Threads
     }
     node.say("running");
     Ok(threads)
+}
+
+/// How often gauges are measured: more often than Prometheus asks for them.
+const MEASURED_EVERY: Duration = Duration::from_secs(2);
+
+/// Measures what `/metrics` shows, until the node closes.
+fn measure(node: &Node, open: &Open) {
+    let mut next = Instant::now();
+    while !node.closing.load(Ordering::Acquire) {
+        if Instant::now() >= next {
+            super::api::measure(open);
+            next = Instant::now() + MEASURED_EVERY;
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
 }
 
 /// Requests that may be passed on to other nodes at a time, each on a thread that waits.

@@ -12,7 +12,7 @@ use tol_projections::index::{Located, SearchQuery as IndexQuery};
 use super::{Answer, ready};
 use crate::http::api::{EventPage, LoggedEvent, Published, SearchQuery, Trace, TraceNode};
 use crate::http::problem::{Kind, Problem};
-use crate::node::facts::PATIENCE;
+use crate::node::facts::{ANSWERED_WITHIN, PATIENCE};
 use crate::node::publish::Fact;
 use crate::node::{Node, Open, publish as prepare};
 
@@ -38,10 +38,10 @@ pub(super) fn publish(node: &Node, events: Vec<Event>) -> Answer<'_, Published> 
     let (sender, answer) = oneshot::channel();
     open.admission.publish(candidates, ids, Box::new(move |published| drop(sender.send(published))));
     Box::pin(async move {
-        match answer.await {
-            Ok(Ok(published)) => Ok(Published { accepted: published.accepted, duplicates: published.duplicates, positions: published.positions }),
-            Ok(Err(refusal)) => Err(open.refused(refusal, &sources)),
-            Err(_) => Err(Problem::unavailable("admission ended; GET /readyz tells why", 5)),
+        match tokio::time::timeout(ANSWERED_WITHIN, answer).await {
+            Ok(Ok(Ok(published))) => Ok(Published { accepted: published.accepted, duplicates: published.duplicates, positions: published.positions }),
+            Ok(Ok(Err(refusal))) => Err(open.refused(refusal, &sources)),
+            Ok(Err(_)) | Err(_) => Err(Problem::unavailable("admission ended or hangs; GET /readyz tells why", 5)),
         }
     })
 }

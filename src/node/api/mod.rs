@@ -10,6 +10,7 @@ mod systems;
 
 pub(crate) use events::readable;
 pub(crate) use redrive::Redrives;
+pub(crate) use systems::measure;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
