@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use tol_config::{ApiKey, Config, Scope, Secret, generate_key, hash_key};
+use tol_config::{ApiKey, Config, Secret, generate_key, hash_key, scope};
 use tree_of_life::node::testing::TestNode;
 
 use broker::Broker;
@@ -221,15 +221,10 @@ fn nodes_with_keys_take_only_the_node_key_from_each_other() {
     let behaviour = Arc::new(Behaviour::default());
     let (node_key, publisher) = (generate_key().unwrap(), generate_key().unwrap());
     let keyed = |with: Option<Secret>| {
-        let keys = [("nodes", &node_key, Scope::Node), ("shop", &publisher, Scope::Publish), ("people", &publisher, Scope::Read)];
-        let api_keys = keys.into_iter().filter(|(name, ..)| *name != "people").map(|(name, key, scope)| ApiKey {
-            name: name.into(),
-            hash: hash_key(key.expose()),
-            scopes: if scope == Scope::Publish { vec![Scope::Publish, Scope::Read] } else { vec![scope] },
-            requests_per_second: None,
-            environment: None,
-        });
-        let api_keys: Vec<ApiKey> = api_keys.collect();
+        let api_keys = vec![
+            ApiKey::new("nodes", hash_key(node_key.expose()), &[scope::NODE]),
+            ApiKey::new("shop", hash_key(publisher.expose()), &[scope::PUBLISH, scope::READ]),
+        ];
         move |config: &mut Config| {
             config.security.api_keys = api_keys;
             config.security.node_key = with;

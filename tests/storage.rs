@@ -291,9 +291,19 @@ fn a_backup_made_under_load_is_restored_elsewhere_with_the_same_digests() {
     assert!(spared > 0, "segments that get no more batches are copied once");
     // A backup of the quiet node is what the node shows.
     let digests: Vec<_> = ["customers", "revenue", "deployments"].map(|projection| node.http.digest(projection)).to_vec();
-    done(&["backup", copy_text, "--data", data_text]);
+    // A blob as the node names it: by the SHA-256 of its bytes, here of "abc".
+    let blob = Path::new("blobs/ba/7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    std::fs::create_dir_all(data.join(blob).parent().unwrap()).unwrap();
+    std::fs::write(data.join(blob), b"abc").unwrap();
+    assert_eq!(done(&["backup", copy_text, "--data", data_text])["blobs"], 1);
     let elsewhere = folder.path().join("elsewhere");
+    std::fs::write(copy.join(blob), b"abd").unwrap();
+    let damaged = run(&["restore", copy_text, "--data", elsewhere.to_str().unwrap()]);
+    assert!(String::from_utf8_lossy(&damaged.stderr).contains("blob ba7816bf"), "{}", String::from_utf8_lossy(&damaged.stderr));
+    assert!(!elsewhere.join("log").exists(), "a damaged blob of the backup changes nothing");
+    std::fs::write(copy.join(blob), b"abc").unwrap();
     done(&["restore", copy_text, "--data", elsewhere.to_str().unwrap()]);
+    assert_eq!(std::fs::read(elsewhere.join(blob)).unwrap(), b"abc");
     let restored = Node::start(&elsewhere, &arguments);
     restored.http.wait_until_ready();
     let after: Vec<_> = ["customers", "revenue", "deployments"].map(|projection| restored.http.digest(projection)).to_vec();

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 
 use crate::error::Error;
-use crate::model::{Config, LogKind, Security, SystemSettings};
+use crate::model::{Config, Effects, LogKind, Security, SystemSettings};
 
 impl Config {
     /// Which log is used.
@@ -20,11 +20,6 @@ impl Config {
         self.systems.get(name).cloned().unwrap_or_default()
     }
 
-    /// The URL other nodes reach this one at.
-    pub fn node_url(&self) -> String {
-        self.node.url.clone().unwrap_or_else(|| format!("http://{}", self.http.listen))
-    }
-
     /// Whether only this machine can reach the HTTP server.
     pub fn listens_on_loopback_only(&self) -> bool {
         let host = self.http.listen.rsplit_once(':').map_or("", |(host, _)| host);
@@ -37,6 +32,13 @@ impl SystemSettings {
     /// The uptime target in millionths (99.99 % is 999,900), so that no float reaches the ledger.
     pub fn uptime_target_ppm(&self) -> Option<u32> {
         self.uptime_target.map(|percent| (percent * 10_000.0).round() as u32)
+    }
+}
+
+impl Effects {
+    /// Whether an effect may call a URL that came in an event's data.
+    pub fn allows(&self, url: &str) -> bool {
+        self.allow.iter().any(|prefix| url.starts_with(prefix.as_str()))
     }
 }
 
@@ -76,7 +78,7 @@ fn decode_key(text: &str) -> Result<[u8; 32], Error> {
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
-    use crate::secret::Secret;
+    use tol_system::Secret;
 
     #[test]
     fn master_key_is_read_as_hex_as_base64_and_from_a_file() {
@@ -93,6 +95,12 @@ mod tests {
         let wrong = Security { master_key: Some(Secret::new("c2hvcnQ=")), ..Security::default() };
         let message = wrong.master_key_bytes().unwrap_err().to_string();
         assert!(message.contains("5 bytes") && !message.contains("c2hvcnQ"), "{message}");
+    }
+
+    #[test]
+    fn urls_of_data_are_allowed_by_prefix() {
+        let effects = Effects { allow: vec!["https://hooks.example/in/".into()] };
+        assert!(effects.allows("https://hooks.example/in/1") && !effects.allows("https://hooks.example/out") && !Effects::default().allows("https://a/"));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! What can be wrong with a configuration.
 
-use crate::layers::Origin;
+use tol_system::SettingError;
+
+use crate::origin::Origin;
 
 /// Why a configuration was refused. Every message names the key, where its value came from, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +55,14 @@ pub enum Error {
         /// What is allowed, and what to do.
         advice: String,
     },
+    /// One of a system's own settings that the system does not take; its key is the whole one.
+    #[error("{error} (from {origin})")]
+    Setting {
+        /// Where it came from.
+        origin: Origin,
+        /// The key, its value, and what to do.
+        error: SettingError,
+    },
     /// Reachable by others, and anybody could use it.
     #[error(
         "http.listen = {listen} (from {origin}) can be reached from other machines, but no API key is configured; \
@@ -68,8 +78,15 @@ pub enum Error {
     #[error("\"{0}\" is not key=value; write for example --set http.listen=127.0.0.1:7800")]
     NotKeyValue(String),
     /// Not a scope.
-    #[error("\"{0}\" is not a scope; the scopes are publish, read, operate, admin, node, evaluate and definitions")]
-    Scope(String),
+    #[error("\"{written}\" is not a scope; {nearest} The scopes are {known}")]
+    Scope {
+        /// What was written.
+        written: String,
+        /// The nearest scope there is.
+        nearest: String,
+        /// All scopes there are.
+        known: String,
+    },
     /// The operating system gives no random bytes.
     #[error("the operating system gives no random bytes: {0}")]
     Random(String),

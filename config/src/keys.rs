@@ -1,7 +1,7 @@
 //! API keys: made once, stored as a hash, compared in constant time.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -9,87 +9,89 @@ use rand::TryRngCore as _;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
+use tol_system::settings::{REDACTED, Secret};
 
 use crate::error::Error;
-use crate::secret::{REDACTED, Secret};
+use crate::scope::ADMIN;
 
 /// What begins every key, so that a leaked one is recognised by scanners.
 pub const KEY_PREFIX: &str = "tol_";
 const HASH_PREFIX: &str = "sha256:";
 
-/// What a key may be used for. A scope does not contain another, except that `admin` contains all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Scope {
-    /// `POST /events`.
-    Publish,
-    /// Every `GET` but the unauthenticated ones.
-    Read,
-    /// Pause, resume and restart systems, rebuild, redrive.
-    Operate,
-    /// Everything, and releasing the emergency stop.
-    Admin,
-    /// What nodes of one cluster ask each other (`POST /nodes/ask`).
-    Node,
-    /// Flags' answers for a context, and reports of what was counted: what an SDK in a browser or an app needs, whose key everybody can read.
-    Evaluate,
-    /// Flags with their rules: what an SDK needs that evaluates itself.
-    Definitions,
-}
-
-impl Scope {
-    /// All scopes.
-    pub const ALL: [Scope; 7] = [Scope::Publish, Scope::Read, Scope::Operate, Scope::Admin, Scope::Node, Scope::Evaluate, Scope::Definitions];
-
-    /// The scope's name in configuration.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Scope::Publish => "publish",
-            Scope::Read => "read",
-            Scope::Operate => "operate",
-            Scope::Admin => "admin",
-            Scope::Node => "node",
-            Scope::Evaluate => "evaluate",
-            Scope::Definitions => "definitions",
-        }
-    }
-}
-
-impl fmt::Display for Scope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Scope {
-    type Err = Error;
-    fn from_str(text: &str) -> Result<Self, Error> {
-        Scope::ALL.into_iter().find(|scope| scope.name() == text).ok_or_else(|| Error::Scope(text.to_owned()))
-    }
-}
-
 /// A configured key: its hash, never the key.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "Written")]
 pub struct ApiKey {
     /// Who uses it; appears in logs and audit events.
     pub name: String,
     /// `sha256:` and 64 hex digits of the key's SHA-256. A key holds 256 random bits, so a slow hash would add nothing.
     pub hash: String,
-    /// What it may be used for.
-    pub scopes: Vec<Scope>,
+    /// What it may be used for; see [`crate::scope`].
+    pub scopes: Vec<String>,
     /// Requests a second it may send; 0 is no limit. Without it, `http.requests_per_second`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub requests_per_second: Option<u32>,
-    /// The environment whose flags an SDK with this key is served; `production` without it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub environment: Option<String>,
+    /// What systems ask about a key, for example its `environment`; each system's README names the attributes it reads.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub attributes: BTreeMap<String, String>,
 }
 
+/// A key as it may stand in a configuration.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    name: String,
+    hash: String,
+    scopes: Vec<String>,
+    requests_per_second: Option<u32>,
+    #[serde(default)]
+    attributes: BTreeMap<String, String>,
+    /// The attribute of that name, which was a field of its own first.
+    environment: Option<String>,
+}
+
+impl TryFrom<Written> for ApiKey {
+    type Error = TwoEnvironments;
+    fn try_from(written: Written) -> Result<Self, TwoEnvironments> {
+        let Written { name, hash, scopes, requests_per_second, mut attributes, environment } = written;
+        if let Some(environment) = environment
+            && attributes.insert(ENVIRONMENT.to_owned(), environment.clone()).is_some_and(|other| other != environment)
+        {
+            return Err(TwoEnvironments(name));
+        }
+        Ok(Self { name, hash, scopes, requests_per_second, attributes })
+    }
+}
+
+const ENVIRONMENT: &str = "environment";
+
+/// A key whose environment is said twice.
+#[derive(Debug, thiserror::Error)]
+#[error("key \"{0}\" has the attribute environment and another environment beside it; keep the attribute")]
+struct TwoEnvironments(String);
+
 impl ApiKey {
+    /// A key that its secret text has already been taken from.
+    pub fn new(name: impl Into<String>, hash: impl Into<String>, scopes: &[&str]) -> Self {
+        let scopes = scopes.iter().map(|scope| (*scope).to_owned()).collect();
+        Self { name: name.into(), hash: hash.into(), scopes, requests_per_second: None, attributes: BTreeMap::new() }
+    }
+
+    /// The same key with an attribute.
+    #[must_use]
+    pub fn with(mut self, attribute: impl Into<String>, value: impl Into<String>) -> Self {
+        self.attributes.insert(attribute.into(), value.into());
+        self
+    }
+
+    /// The value of an attribute.
+    pub fn attribute(&self, name: &str) -> Option<&str> {
+        self.attributes.get(name).map(String::as_str)
+    }
+
     /// Whether the key may be used for `scope`.
-    pub fn allows(&self, scope: Scope) -> bool {
-        self.scopes.contains(&scope) || self.scopes.contains(&Scope::Admin)
+    pub fn allows(&self, scope: &str) -> bool {
+        self.scopes.iter().any(|own| own == scope || own == ADMIN)
     }
 }
 
@@ -100,7 +102,7 @@ impl fmt::Debug for ApiKey {
             .field("hash", &REDACTED)
             .field("scopes", &self.scopes)
             .field("requests_per_second", &self.requests_per_second)
-            .field("environment", &self.environment)
+            .field("attributes", &self.attributes)
             .finish()
     }
 }
@@ -156,6 +158,7 @@ pub fn find_key<'k>(presented: &str, keys: &'k [ApiKey]) -> Option<(usize, &'k A
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
+    use crate::scope::{PUBLISH, READ};
 
     #[test]
     fn a_new_key_is_found_by_its_hash_and_no_other() {
@@ -164,10 +167,10 @@ mod tests {
         assert_eq!(key.expose().len(), 4 + 43);
         let hash = hash_key(key.expose());
         assert!(is_hash(&hash) && verify_key(key.expose(), &hash) && !verify_key(other.expose(), &hash));
-        let keys = [ApiKey { name: "ci".into(), hash, scopes: vec![Scope::Publish], requests_per_second: None, environment: None }];
+        let keys = [ApiKey::new("ci", hash, &[PUBLISH])];
         let (place, found) = find_key(key.expose(), &keys).unwrap();
         assert_eq!(place, 0);
-        assert!(found.allows(Scope::Publish) && !found.allows(Scope::Read) && find_key("tol_x", &keys).is_none());
+        assert!(found.allows(PUBLISH) && !found.allows(READ) && find_key("tol_x", &keys).is_none());
     }
 
     #[test]
@@ -178,10 +181,25 @@ mod tests {
     }
 
     #[test]
-    fn admin_may_do_everything_and_scopes_read_back() {
-        let key = ApiKey { name: "root".into(), hash: hash_key("x"), scopes: vec![Scope::Admin], requests_per_second: None, environment: None };
-        assert!(Scope::ALL.into_iter().all(|scope| key.allows(scope) && scope.name().parse::<Scope>().unwrap() == scope));
-        assert!("root".parse::<Scope>().is_err());
+    fn admin_may_do_everything_and_a_hash_is_not_printed() {
+        let key = ApiKey::new("root", hash_key("x"), &[ADMIN]);
+        assert!(key.allows(READ) && key.allows("shop:browse"));
         assert!(!format!("{key:?}").contains("sha256"));
+    }
+
+    #[test]
+    fn an_environment_is_an_attribute() {
+        let read = |more: serde_json::Value| -> Result<ApiKey, serde_json::Error> {
+            let mut entry = serde_json::json!({"name": "sdk", "hash": hash_key("x"), "scopes": ["read"]});
+            entry.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            serde_json::from_value(entry)
+        };
+        let old = read(serde_json::json!({"environment": "staging"})).unwrap();
+        assert_eq!(old, read(serde_json::json!({"attributes": {"environment": "staging"}})).unwrap());
+        assert_eq!((old.attribute("environment"), old.attribute("team")), (Some("staging"), None));
+        assert_eq!(serde_json::to_value(&old).unwrap()["attributes"]["environment"], "staging");
+        let twice = read(serde_json::json!({"environment": "staging", "attributes": {"environment": "production"}}));
+        assert!(twice.unwrap_err().to_string().contains("key \"sdk\" has the attribute environment"));
+        assert!(read(serde_json::json!({"colour": "red"})).is_err());
     }
 }

@@ -1,77 +1,31 @@
 //! Layers: defaults, then the file, then the environment, then flags; each value remembers which one it came from.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::{Path, PathBuf};
 
-use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
-use toml::de::{DeTable, DeValue};
+use tol_system::settings::{REDACTED, nearest};
+use toml::de::DeTable;
 
 use crate::error::Error;
+use crate::key::{self, ENVIRONMENT_PREFIX, KAFKA_SETTINGS, is_secret, setting_key, system_key};
 use crate::model::{Config, SystemSettings};
-use crate::secret::REDACTED;
-use crate::{suggest, validate};
-
-/// Prefix of environment variables that set keys; `__` separates levels: `TOL__HTTP__LISTEN` is `http.listen`.
-pub const ENVIRONMENT_PREFIX: &str = "TOL__";
-/// Below it any key is passed through to librdkafka.
-const KAFKA_SETTINGS: &str = "log.kafka.settings.";
-
-/// Where a value came from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// Nobody set it.
-    Default,
-    /// The configuration file.
-    File {
-        /// The path as given.
-        path: PathBuf,
-        /// The line of the key, from 1.
-        line: usize,
-    },
-    /// An environment variable.
-    Environment(String),
-    /// A command-line flag.
-    Flag(String),
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Origin::Default => f.write_str("default"),
-            Origin::File { path, line } => write!(f, "{}:{line}", path.display()),
-            Origin::Environment(name) => write!(f, "environment {name}"),
-            Origin::Flag(name) => write!(f, "flag {name}"),
-        }
-    }
-}
-
-impl Serialize for Origin {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
+use crate::origin::{Explained, Origin};
+use crate::parse::{self, insert_at, leaves_of};
+use crate::scope;
+use crate::systems::KnownSystem;
+use crate::validate;
 
 /// A value and where it came from.
 #[derive(Clone, Debug)]
 struct Setting {
     value: Value,
+    /// The text that `value` was read from as TOML: a system's setting that must be text takes it instead.
+    text: Option<String>,
     origin: Origin,
 }
 
-/// One line of [`Loaded::explain`].
-#[derive(Clone, Debug, Serialize)]
-pub struct Explained {
-    /// The key.
-    pub key: String,
-    /// Its value; `***` for a secret that is set, null for one that is not.
-    pub value: Value,
-    /// Where it came from.
-    pub origin: Origin,
-}
-
-/// What the layers above the defaults are made from.
+/// What the layers above the defaults are made from, and what a configuration may name.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
     /// The TOML file, if one is used.
@@ -80,8 +34,10 @@ pub struct Sources {
     pub environment: Vec<(String, String)>,
     /// (key, value, flag) from the command line; the last wins.
     pub flags: Vec<(String, String, String)>,
-    /// Names of the systems that exist; empty accepts any.
-    pub known_systems: Vec<String>,
+    /// The systems that exist; empty accepts any, and their settings unread.
+    pub systems: Vec<KnownSystem>,
+    /// The scopes that systems declare, beside [`scope::CORE`].
+    pub scopes: Vec<String>,
 }
 
 impl Sources {
@@ -112,6 +68,8 @@ pub struct Loaded {
     /// The values.
     pub config: Config,
     settings: BTreeMap<String, Setting>,
+    /// The settings of the systems as their types read them, defaults among them, secrets hidden; by system.
+    read: BTreeMap<String, Value>,
 }
 
 impl Loaded {
@@ -120,30 +78,50 @@ impl Loaded {
     /// # Errors
     /// See [`Error`]: an unreadable file, an unknown key, a wrong type, a value out of range, an open port without keys.
     pub fn load(sources: &Sources) -> Result<Loaded, Error> {
-        let mut layers = Layers::new(&sources.known_systems);
+        let mut layers = Layers::new(&sources.systems);
         if let Some(path) = &sources.file {
             layers.add_file(path)?;
         }
         let mut variables: Vec<_> = sources.environment.iter().filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX)).collect();
         variables.sort();
         for (name, text) in variables {
-            layers.add_text(&key_of_variable(name), text, Origin::Environment(name.clone()))?;
+            layers.add_text(&key::of_variable(name), text, &Origin::Environment(name.clone()))?;
         }
         for (key, text, flag) in &sources.flags {
-            layers.add_text(key, text, Origin::Flag(flag.clone()))?;
+            layers.add_text(key, text, &Origin::Flag(flag.clone()))?;
         }
-        let loaded = layers.finish()?;
+        let mut loaded = layers.finish()?;
+        for key in &mut loaded.config.security.api_keys {
+            for scope in &mut key.scopes {
+                *scope = scope::resolve(scope, &sources.scopes).map_err(|error| Error::Value {
+                    key: "security.api_keys".into(),
+                    value: key.name.clone(),
+                    origin: loaded.settings.get("security.api_keys").map_or(Origin::Default, |setting| setting.origin.clone()),
+                    advice: error.to_string(),
+                })?;
+            }
+        }
         validate::validate(&loaded.config, &|key| loaded.origin(key))?;
         Ok(loaded)
     }
 
     /// Every key with its value (secrets as `***`) and origin, sorted by key.
     pub fn explain(&self) -> Vec<Explained> {
-        let line = |(key, setting): (&String, &Setting)| Explained { key: key.clone(), value: shown(key, &setting.value), origin: setting.origin.clone() };
-        self.settings.iter().map(line).collect()
+        let is_read = |key: &str| setting_key(key).is_some_and(|(system, _)| self.read.contains_key(system));
+        let set = self.settings.iter().filter(|(key, _)| !is_read(key));
+        let mut lines: Vec<Explained> =
+            set.map(|(key, setting)| Explained { key: key.clone(), value: shown(key, &setting.value), origin: setting.origin.clone() }).collect();
+        for (system, settings) in &self.read {
+            lines.extend(leaves_of(settings).into_iter().filter(|(key, _)| !key.is_empty()).map(|(key, value)| {
+                let key = key::of_setting(system, &key);
+                Explained { origin: self.origin(&key), key, value }
+            }));
+        }
+        lines.sort_by(|a, b| a.key.cmp(&b.key));
+        lines
     }
 
-    /// Where a key's value came from; of a section, where its first value that is not a default did.
+    /// Where a key's value came from.
     pub fn origin(&self, key: &str) -> Origin {
         self.settings.get(key).map_or(Origin::Default, |setting| setting.origin.clone())
     }
@@ -153,16 +131,16 @@ impl Loaded {
 struct Layers<'s> {
     settings: BTreeMap<String, Setting>,
     system_keys: BTreeMap<String, Value>,
-    known_systems: &'s [String],
+    systems: &'s [KnownSystem],
 }
 
 impl<'s> Layers<'s> {
-    fn new(known_systems: &'s [String]) -> Self {
+    fn new(systems: &'s [KnownSystem]) -> Self {
         let mut settings = BTreeMap::new();
         for (key, value) in leaves_of(&Config::default()) {
-            settings.insert(key, Setting { value, origin: Origin::Default });
+            settings.insert(key, Setting { value, text: None, origin: Origin::Default });
         }
-        Self { settings, system_keys: leaves_of(&SystemSettings::default()).into_iter().collect(), known_systems }
+        Self { settings, system_keys: leaves_of(&SystemSettings::default()).into_iter().collect(), systems }
     }
 
     fn add_file(&mut self, path: &Path) -> Result<(), Error> {
@@ -170,196 +148,142 @@ impl<'s> Layers<'s> {
         let text = std::fs::read_to_string(path).map_err(|error| Error::Read { path: shown_path.clone(), why: error.to_string() })?;
         let table = DeTable::parse(&text).map_err(|error| Error::Syntax { path: shown_path, why: error.to_string() })?;
         let mut found = Vec::new();
-        collect(table.get_ref(), "", &mut found);
+        parse::collect(table.get_ref(), "", &|key| setting_key(key).is_some(), &mut found);
         for (key, value, offset) in found {
             let line = 1 + text.as_bytes()[..offset.min(text.len())].iter().filter(|byte| **byte == b'\n').count();
-            self.add(&key, value, Origin::File { path: path.to_owned(), line })?;
+            self.add(&key, value, None, &Origin::File { path: path.to_owned(), line })?;
         }
         Ok(())
     }
 
     /// Adds a value given as text: TOML where it fits the key's type, else the text itself.
-    fn add_text(&mut self, key: &str, text: &str, origin: Origin) -> Result<(), Error> {
-        let parsed = toml::from_str::<toml::Table>(&format!("v = {text}")).ok().and_then(|mut table| table.remove("v"));
-        match parsed {
-            Some(value) => self.add(key, json_of(&value), origin.clone()).or_else(|error| match error {
-                Error::Type { .. } => self.add(key, Value::from(text), origin).map_err(|_| error),
+    fn add_text(&mut self, key: &str, text: &str, origin: &Origin) -> Result<(), Error> {
+        match parse::from_text(text) {
+            Some(value) => self.add(key, value, Some(text), origin).or_else(|error| match error {
+                Error::Type { .. } => self.add(key, Value::from(text), None, origin).map_err(|_| error),
                 other => Err(other),
             }),
-            None => self.add(key, Value::from(text), origin),
+            None => self.add(key, Value::from(text), None, origin),
         }
     }
 
-    fn add(&mut self, key: &str, value: Value, origin: Origin) -> Result<(), Error> {
-        let value = if key.starts_with(KAFKA_SETTINGS) { Value::from(plain_text(&value)) } else { value };
-        self.check_known(key, &origin)?;
+    fn add(&mut self, key: &str, value: Value, text: Option<&str>, origin: &Origin) -> Result<(), Error> {
+        if setting_key(key).is_some() {
+            return self.add_setting(key, value, text, origin);
+        }
+        let value = if key.starts_with(KAFKA_SETTINGS) { Value::from(parse::plain_text(&value)) } else { value };
+        self.check_known(key, origin)?;
         if let Some((name, _)) = system_key(key) {
             self.add_defaults_of_system(name);
         }
-        let before = self.settings.insert(key.to_owned(), Setting { value, origin: origin.clone() });
+        let before = self.settings.insert(key.to_owned(), Setting { value, text: None, origin: origin.clone() });
         if let Err(error) = self.to_config() {
             let why = if is_secret(key) { "expected text".to_owned() } else { error.to_string() };
             match before {
                 Some(setting) => self.settings.insert(key.to_owned(), setting),
                 None => self.settings.remove(key),
             };
-            return Err(Error::Type { key: key.to_owned(), origin, why });
+            return Err(Error::Type { key: key.to_owned(), origin: origin.clone(), why });
         }
         Ok(())
     }
 
+    /// Adds one of a system's own settings, or each value of a table of them. Its type is known at the end alone, when all layers are there.
+    fn add_setting(&mut self, key: &str, value: Value, text: Option<&str>, origin: &Origin) -> Result<(), Error> {
+        if let Value::Object(table) = value {
+            let quoted = |name: &str| tol_system::settings::key::join(key, name);
+            return table.into_iter().try_for_each(|(name, inner)| self.add_setting(&quoted(&name), inner, None, origin));
+        }
+        self.check_known(key, origin)?;
+        // A value stands in the way of values below it, and they in its.
+        let below = format!("{key}.");
+        self.settings.retain(|other, _| !other.starts_with(&below) && !key.strip_prefix(other.as_str()).is_some_and(|rest| rest.starts_with('.')));
+        self.settings.insert(key.to_owned(), Setting { value, text: text.map(str::to_owned), origin: origin.clone() });
+        Ok(())
+    }
+
     fn check_known(&self, key: &str, origin: &Origin) -> Result<(), Error> {
-        let unknown = |advice: String| Err(Error::UnknownKey { key: key.to_owned(), origin: origin.clone(), advice });
+        let unknown = |wrong: &str, known: &mut dyn Iterator<Item = &str>| {
+            let advice = nearest::find(wrong, known).map_or_else(|| "`tol config check` lists all keys".to_owned(), |nearest| nearest.advice("key"));
+            let advice = if advice.ends_with('?') { advice } else { format!("{advice}; `tol config check` lists all") };
+            Err(Error::UnknownKey { key: key.to_owned(), origin: origin.clone(), advice })
+        };
         if let Some((name, rest)) = system_key(key) {
-            if !self.known_systems.is_empty() && !self.known_systems.iter().any(|known| known == name) {
-                return unknown(suggest::advice(name, self.known_systems.iter().map(String::as_str)));
+            if !self.systems.is_empty() && !self.systems.iter().any(|known| known.name == name) {
+                return unknown(name, &mut self.systems.iter().map(|known| known.name.as_str()));
             }
-            if self.system_keys.contains_key(rest) || rest.starts_with("settings.") {
+            if self.system_keys.contains_key(rest) || setting_key(key).is_some_and(|(_, setting)| !setting.is_empty()) {
                 return Ok(());
             }
             let siblings: Vec<String> = self.system_keys.keys().map(|leaf| format!("systems.{name}.{leaf}")).collect();
-            return unknown(suggest::advice(key, siblings.iter().map(String::as_str)));
+            return unknown(key, &mut siblings.iter().map(String::as_str));
         }
         if self.settings.contains_key(key) || (key.starts_with(KAFKA_SETTINGS) && key.len() > KAFKA_SETTINGS.len()) {
             return Ok(());
         }
-        unknown(suggest::advice(key, self.settings.keys().map(String::as_str)))
+        unknown(key, &mut self.settings.keys().map(String::as_str))
     }
 
     fn add_defaults_of_system(&mut self, name: &str) {
         for (leaf, value) in &self.system_keys {
-            self.settings.entry(format!("systems.{name}.{leaf}")).or_insert_with(|| Setting { value: value.clone(), origin: Origin::Default });
+            let default = || Setting { value: value.clone(), text: None, origin: Origin::Default };
+            self.settings.entry(format!("systems.{name}.{leaf}")).or_insert_with(default);
         }
     }
 
     fn to_config(&self) -> Result<Config, serde_json::Error> {
-        let mut root = Map::new();
-        for (key, setting) in &self.settings {
-            insert_at(&mut root, &segments(key), setting.value.clone());
-        }
-        serde_json::from_value(Value::Object(root))
+        serde_json::from_value(Value::Object(self.tree(|_| true)))
     }
 
-    fn finish(self) -> Result<Loaded, Error> {
+    /// The settings whose keys are wanted, as nested tables.
+    fn tree(&self, wants: impl Fn(&str) -> bool) -> Map<String, Value> {
+        let mut root = Map::new();
+        for (key, setting) in self.settings.iter().filter(|(key, _)| wants(key)) {
+            insert_at(&mut root, &key::segments(key), setting.value.clone());
+        }
+        root
+    }
+
+    /// Reads the settings of a system as its type.
+    fn read_settings(&mut self, system: &KnownSystem) -> Result<Value, Error> {
+        let is_its = |key: &str| setting_key(key).is_some_and(|(name, _)| name == system.name);
+        loop {
+            let mut tree = Value::Object(self.tree(is_its));
+            let error = match (system.read)(&tree["systems"][&system.name]["settings"].take()) {
+                Ok(read) => return Ok(read),
+                Err(error) => error,
+            };
+            let key = key::of_setting(&system.name, &error.key);
+            // `42` of an environment variable is a number, until a setting wants text.
+            if let Some(setting) = self.settings.get_mut(&key)
+                && let Some(text) = setting.text.take()
+                && setting.value != Value::from(text.as_str())
+            {
+                setting.value = Value::from(text);
+                continue;
+            }
+            return Err(Error::Setting { origin: self.origin_near(&key), error: tol_system::SettingError { key, ..error } });
+        }
+    }
+
+    /// The origin of a key, of the first below it, or of the one it lies below.
+    fn origin_near(&self, key: &str) -> Origin {
+        let exact = self.settings.get(key);
+        let below = || self.settings.iter().find(|(other, _)| other.strip_prefix(key).is_some_and(|rest| rest.starts_with('.'))).map(|(_, setting)| setting);
+        let above = || {
+            self.settings.iter().rev().find(|(other, _)| key.strip_prefix(other.as_str()).is_some_and(|rest| rest.starts_with('.'))).map(|(_, setting)| setting)
+        };
+        exact.or_else(below).or_else(above).map_or(Origin::Default, |setting| setting.origin.clone())
+    }
+
+    fn finish(mut self) -> Result<Loaded, Error> {
+        let mut read = BTreeMap::new();
+        for system in self.systems {
+            read.insert(system.name.clone(), self.read_settings(system)?);
+        }
         // Each value was tried when it was added, so this fails only where defaults themselves do.
         let config = self.to_config().map_err(|error| Error::Type { key: "configuration".into(), origin: Origin::Default, why: error.to_string() })?;
-        Ok(Loaded { config, settings: self.settings })
-    }
-}
-
-/// (system's name, key below it) of `systems.<name>.<key>`.
-fn system_key(key: &str) -> Option<(&str, &str)> {
-    key.strip_prefix("systems.")?.split_once('.')
-}
-
-/// The levels of a key; what lies below a table that passes keys through is one level, dots and all.
-fn segments(key: &str) -> Vec<&str> {
-    if let Some(setting) = key.strip_prefix(KAFKA_SETTINGS) {
-        return vec!["log", "kafka", "settings", setting];
-    }
-    if let Some((name, rest)) = system_key(key) {
-        return match rest.strip_prefix("settings.") {
-            Some(setting) => vec!["systems", name, "settings", setting],
-            None => vec!["systems", name, rest],
-        };
-    }
-    key.split('.').collect()
-}
-
-fn insert_at(table: &mut Map<String, Value>, path: &[&str], value: Value) {
-    match path {
-        [] => {}
-        [leaf] => {
-            table.insert((*leaf).to_owned(), value);
-        }
-        [section, rest @ ..] => {
-            let inner = table.entry(*section).or_insert_with(|| Value::Object(Map::new()));
-            if let Value::Object(inner) = inner {
-                insert_at(inner, rest, value);
-            }
-        }
-    }
-}
-
-/// `TOL__SYSTEMS__REVENUE_AGENT_SYSTEM__ENABLED` is `systems.revenue-agent-system.enabled`: names of systems have dashes,
-/// librdkafka's settings have dots, everything else has underscores.
-fn key_of_variable(name: &str) -> String {
-    let lower = name[ENVIRONMENT_PREFIX.len()..].to_lowercase();
-    let mut levels: Vec<String> = lower.split("__").map(str::to_owned).collect();
-    if levels.len() > 2 && levels[0] == "systems" {
-        levels[1] = levels[1].replace('_', "-");
-    }
-    if levels.len() > 3 && levels[..3] == ["log", "kafka", "settings"] {
-        levels[3] = levels[3].replace('_', ".");
-    }
-    levels.join(".")
-}
-
-/// The leaves of a default as (dotted key, value).
-fn leaves_of<T: Serialize>(value: &T) -> Vec<(String, Value)> {
-    fn walk(prefix: &str, value: &Value, found: &mut Vec<(String, Value)>) {
-        match value {
-            Value::Object(table) => table.iter().for_each(|(key, inner)| walk(&join(prefix, key), inner, found)),
-            leaf => found.push((prefix.to_owned(), leaf.clone())),
-        }
-    }
-    let mut found = Vec::new();
-    walk("", &serde_json::to_value(value).unwrap_or_default(), &mut found);
-    found
-}
-
-fn join(prefix: &str, key: &str) -> String {
-    if prefix.is_empty() { key.to_owned() } else { format!("{prefix}.{key}") }
-}
-
-/// The values of a TOML table as (key, value, offset of the key in the file).
-fn collect(table: &DeTable<'_>, prefix: &str, found: &mut Vec<(String, Value, usize)>) {
-    for (name, value) in table {
-        let key = join(prefix, name.get_ref());
-        // A system's own settings may be tables; they are one value.
-        let is_system_setting = system_key(&key).is_some_and(|(_, rest)| rest.starts_with("settings."));
-        match value.get_ref() {
-            DeValue::Table(inner) if !is_system_setting => collect(inner, &key, found),
-            _ => found.push((key, json_of_spanned(value.get_ref()), name.span().start)),
-        }
-    }
-}
-
-fn json_of_spanned(value: &DeValue<'_>) -> Value {
-    match value {
-        DeValue::String(text) => Value::from(text.as_ref()),
-        DeValue::Boolean(flag) => Value::from(*flag),
-        DeValue::Datetime(time) => Value::from(time.to_string()),
-        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).map_or_else(|_| Value::from(number.as_str()), Value::from),
-        DeValue::Float(number) => number.as_str().parse::<f64>().map_or_else(|_| Value::from(number.as_str()), Value::from),
-        DeValue::Array(items) => items.iter().map(|item| json_of_spanned(item.get_ref())).collect(),
-        DeValue::Table(table) => Value::Object(table.iter().map(|(key, inner)| (key.get_ref().to_string(), json_of_spanned(inner.get_ref()))).collect()),
-    }
-}
-
-fn json_of(value: &toml::Value) -> Value {
-    match value {
-        toml::Value::String(text) => Value::from(text.as_str()),
-        toml::Value::Integer(number) => Value::from(*number),
-        toml::Value::Float(number) => Value::from(*number),
-        toml::Value::Boolean(flag) => Value::from(*flag),
-        toml::Value::Datetime(time) => Value::from(time.to_string()),
-        toml::Value::Array(items) => items.iter().map(json_of).collect(),
-        toml::Value::Table(table) => Value::Object(table.iter().map(|(key, inner)| (key.clone(), json_of(inner))).collect()),
-    }
-}
-
-fn plain_text(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-}
-
-/// Whether a key's value must not be shown.
-fn is_secret(key: &str) -> bool {
-    let hides = |name: &str| ["password", "secret", "token", "key", "credential", "config", "pem"].iter().any(|word| name.contains(word));
-    match key.strip_prefix(KAFKA_SETTINGS) {
-        Some(setting) => hides(setting),
-        None if key == "security.master_key" || key == "security.node_key" => true,
-        None => system_key(key).and_then(|(_, rest)| rest.strip_prefix("settings.")).is_some_and(hides),
+        Ok(Loaded { config, settings: self.settings, read })
     }
 }
 

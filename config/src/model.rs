@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use tol_system::Secret;
 
 use crate::keys::ApiKey;
-use crate::secret::Secret;
+use crate::systems::SettingsTable;
 
 /// Everything a node can be told.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -26,6 +27,10 @@ pub struct Config {
     pub projections: Projections,
     /// Keys and secrets.
     pub security: Security,
+    /// Content beside the log.
+    pub blobs: Blobs,
+    /// What effects may touch.
+    pub effects: Effects,
     /// The `clock` topic.
     pub clock: Clock,
     /// The emergency stop.
@@ -147,12 +152,12 @@ pub struct SystemSettings {
     /// Wait before the first retry, milliseconds; doubles.
     pub retry_backoff_initial_ms: u64,
     /// The system's own settings, described in its README.
-    pub settings: BTreeMap<String, serde_json::Value>,
+    pub settings: SettingsTable,
 }
 
 impl Default for SystemSettings {
     fn default() -> Self {
-        Self { enabled: true, uptime_target: None, retry_attempts: 5, retry_backoff_initial_ms: 50, settings: BTreeMap::new() }
+        Self { enabled: true, uptime_target: None, retry_attempts: 5, retry_backoff_initial_ms: 50, settings: SettingsTable::default() }
     }
 }
 
@@ -208,6 +213,28 @@ pub struct Security {
     pub master_key_file: Option<PathBuf>,
     /// The API key this node presents to the other nodes of its cluster; they have it among their `api_keys` with the scope `node`.
     pub node_key: Option<Secret>,
+}
+
+/// Content beside the log: files that events name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Blobs {
+    /// Largest content, bytes.
+    pub max_bytes: u64,
+}
+
+impl Default for Blobs {
+    fn default() -> Self {
+        Self { max_bytes: 1 << 30 }
+    }
+}
+
+/// What effects may touch.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Effects {
+    /// Prefixes of the URLs that effects may call where the URL comes in an event's data; URLs in settings need no leave. Empty: none.
+    pub allow: Vec<String>,
 }
 
 /// The `clock` topic.

@@ -4,8 +4,8 @@ use std::fmt::Display;
 
 use crate::error::Error;
 use crate::keys::is_hash;
-use crate::layers::Origin;
 use crate::model::Config;
+use crate::origin::Origin;
 
 /// Checks what types alone cannot.
 ///
@@ -15,7 +15,7 @@ pub(crate) fn validate(config: &Config, origin_of: &dyn Fn(&str) -> Origin) -> R
     let refuse = |key: &str, value: &dyn Display, advice: &str| {
         Err(Error::Value { key: key.to_owned(), value: value.to_string(), origin: origin_of(key), advice: advice.to_owned() })
     };
-    let ranges: [(&str, u64, u64, u64); 21] = [
+    let ranges: [(&str, u64, u64, u64); 22] = [
         ("http.body_limit_bytes", config.http.body_limit_bytes, 1_000, 1 << 30),
         ("http.workers", config.http.workers.into(), 1, 256),
         ("http.requests_per_second", config.http.requests_per_second.into(), 0, 1_000_000),
@@ -34,6 +34,7 @@ pub(crate) fn validate(config: &Config, origin_of: &dyn Fn(&str) -> Origin) -> R
         ("supervision.max_abandoned", config.supervision.max_abandoned.into(), 1, 100),
         ("projections.cache_bytes", config.projections.cache_bytes, 1 << 20, 1 << 40),
         ("projections.rebuild_memory_bytes", config.projections.rebuild_memory_bytes, 1 << 20, 1 << 40),
+        ("blobs.max_bytes", config.blobs.max_bytes, 1_000, 1 << 40),
         ("clock.tick_ms", config.clock.tick_ms, 10, 3_600_000),
         ("stop.lease_ms", config.stop.lease_ms, 50, 10_000),
         ("node.name", config.node.name.len() as u64, 1, 255),
@@ -53,6 +54,12 @@ pub(crate) fn validate(config: &Config, origin_of: &dyn Fn(&str) -> Origin) -> R
     }
     if config.log.kafka.bootstrap.as_deref().is_some_and(|bootstrap| bootstrap.split(',').any(|server| !server.contains(':'))) {
         return refuse("log.kafka.bootstrap", &config.log.kafka.bootstrap.as_deref().unwrap_or_default(), "must be host:port, or several separated by commas");
+    }
+    // With the host's name alone, `https://a.example` would let `https://a.example.org` pass.
+    let names_host =
+        |url: &str| ["http://", "https://"].iter().any(|scheme| url.strip_prefix(scheme).is_some_and(|rest| rest.find('/').is_some_and(|at| at > 0)));
+    if let Some(prefix) = config.effects.allow.iter().find(|prefix| !names_host(prefix)) {
+        return refuse("effects.allow", prefix, "must begin with http:// or https://, a host and a slash, for example https://hooks.example/");
     }
     validate_systems(config, origin_of)?;
     validate_security(config, origin_of)
@@ -84,7 +91,7 @@ fn validate_security(config: &Config, origin_of: &dyn Fn(&str) -> Origin) -> Res
             return refuse(&key.name, "its hash is not sha256: and 64 hex digits; `tol keys new` prints an entry to paste");
         }
         if key.name.is_empty() || key.scopes.is_empty() {
-            return refuse(&key.name, "every key needs a name and at least one of the scopes publish, read, operate, admin, node, evaluate, definitions");
+            return refuse(&key.name, "every key needs a name and at least one scope");
         }
         if let Some(limit) = key.requests_per_second.filter(|limit| *limit > 1_000_000) {
             return refuse(&key.name, &format!("its requests_per_second is {limit}; it must lie between 0, which is no limit, and 1000000"));

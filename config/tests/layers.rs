@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use tol_config::{Config, Error, Loaded, LogKind, Origin, Sources, hash_key};
+use tol_config::{Config, Error, KnownSystem, Loaded, LogKind, Origin, Sources, hash_key};
 
 fn from_file(text: &str) -> (tempfile::TempDir, Sources) {
     let folder = tempfile::tempdir().unwrap();
@@ -71,7 +71,7 @@ fn unknown_keys_are_named_with_origin_and_nearest_key() {
     let sources = Sources { environment: vec![variable("TOL__STOP__LEASE", "5")], ..Sources::default() };
     let message = message_of(&sources);
     assert!(message.contains("TOL__STOP__LEASE") && message.contains("stop.lease_ms"), "{message}");
-    let mut sources = Sources { known_systems: vec!["revenue-agent-system".into()], ..Sources::default() };
+    let mut sources = Sources { systems: vec![KnownSystem::new::<()>("revenue-agent-system")], ..Sources::default() };
     sources.set("systems.revenue-agent.enabled", "false", "--set");
     assert!(message_of(&sources).contains("revenue-agent-system"));
     let mut sources = Sources::default();

@@ -4,6 +4,8 @@
 //! * [`binding`] — CloudEvents on the wire: HTTP (binary, structured, batch) and Kafka (binary, structured)
 //! * [`time`] — [`EventTime`], microseconds UTC
 //! * [`money`] — [`Money`], integer minor units with an ISO 4217 currency
+//! * [`blob`] — [`BlobRef`], how an event names content that is too large for it
+//! * [`position`] — where a record lies in the log: [`TopicPartition`], [`Position`]
 //! * [`id`] — deterministic event ids and the partition of a subject
 //! * [`domain`] — what every typed event has; the types themselves: [`commerce`], [`billing`], [`delivery`], [`flags`], [`usage`], [`revenue`], [`tree`], [`supervision`]
 //! * [`registry`] — the table of known types and the check at admission
@@ -14,6 +16,7 @@
 
 pub mod billing;
 pub mod binding;
+pub mod blob;
 pub mod commerce;
 pub mod delivery;
 pub mod domain;
@@ -22,6 +25,7 @@ pub mod flags;
 pub mod id;
 pub mod money;
 pub mod personal;
+pub mod position;
 pub mod registry;
 pub mod reserved;
 pub mod revenue;
@@ -32,7 +36,9 @@ pub mod tree;
 pub mod upcast;
 pub mod usage;
 
+pub use blob::{BlobId, BlobRef};
 pub use domain::{DomainEvent, FieldError, PersonalText};
 pub use event::{Attribute, EncodedEvent, Event, EventMeta, EventView, Span};
 pub use money::{Currency, Money};
+pub use position::{InvalidTopicPartition, Position, TopicPartition};
 pub use time::EventTime;

@@ -1,62 +1,13 @@
 //! The [`EventLog`] trait: append to topic partitions and learn the durable positions, read from a position, create topics.
 
 use std::collections::BTreeSet;
-use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::Serialize;
 use tol_events::EventTime;
+pub use tol_events::{Position, TopicPartition};
 
 use crate::record::{Batch, Record};
-
-/// Place of a record in a topic partition, from 0, dense.
-pub type Position = u64;
-
-/// One partition of a topic, written `topic/partition`. Cloning is cheap.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TopicPartition {
-    /// The topic's name.
-    pub topic: Arc<str>,
-    /// The partition's number, from 0.
-    pub partition: u32,
-}
-
-impl TopicPartition {
-    /// Partition `partition` of `topic`.
-    pub fn new(topic: impl Into<Arc<str>>, partition: u32) -> Self {
-        Self { topic: topic.into(), partition }
-    }
-}
-
-impl fmt::Display for TopicPartition {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.topic, self.partition)
-    }
-}
-
-impl FromStr for TopicPartition {
-    type Err = Error;
-    fn from_str(text: &str) -> Result<Self, Error> {
-        let parsed = text.rsplit_once('/').and_then(|(topic, partition)| Some((topic, partition.parse().ok()?)));
-        match parsed {
-            Some((topic, partition)) if !topic.is_empty() => Ok(Self::new(topic, partition)),
-            _ => Err(Error::Invalid(format!("\"{text}\" is not a topic partition; write topic/partition, for example facts.customer/3"))),
-        }
-    }
-}
-
-impl Serialize for TopicPartition {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for TopicPartition {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-    }
-}
 
 /// A topic that must exist, with its number of partitions.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use smallvec::SmallVec;
 use tol_events::commerce::{OrderPlaced, OrderRefunded};
-use tol_events::{Currency, DomainEvent, EventTime, EventView, Money, commerce::CustomerRegistered};
+use tol_events::{Currency, DomainEvent, Event, EventTime, EventView, Money, commerce::CustomerRegistered};
+use tol_system::projection::{Error, Projection, Rows, refuse_other_version};
 
-use crate::projection::{Projection, Rows, refuse_other_version};
+use crate::examples::example;
 
 /// Amounts by currency, sorted; nearly always one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,10 +33,10 @@ impl Amounts {
     ///
     /// # Errors
     /// When the sum does not fit 64 bits.
-    pub fn add(&mut self, amount: Money) -> Result<(), String> {
+    pub fn add(&mut self, amount: Money) -> Result<(), Error> {
         let mut code = [0; 3];
         code.copy_from_slice(amount.currency.as_str().as_bytes());
-        self.add_code(code, amount.minor).ok_or_else(|| format!("the sum of amounts in {} does not fit in 64 bits", amount.currency))
+        self.add_code(code, amount.minor).ok_or_else(|| Error::TooLarge(format!("the sum of amounts in {}", amount.currency)))
     }
 
     fn add_code(&mut self, code: [u8; 3], minor: i64) -> Option<()> {
@@ -85,7 +86,8 @@ fn written(micros: Option<i64>) -> Option<String> {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Customers;
 
-const KNOWN: [&str; 3] = [OrderPlaced::TYPE, OrderRefunded::TYPE, CustomerRegistered::TYPE];
+/// The event types that the fold reads.
+pub(crate) const KNOWN: [&str; 3] = [OrderPlaced::TYPE, OrderRefunded::TYPE, CustomerRegistered::TYPE];
 
 impl Projection for Customers {
     type Row = Customer;
@@ -94,12 +96,11 @@ impl Projection for Customers {
     const ROWS_SINCE: u32 = 1;
     const TOPIC: &'static str = "facts.customer";
 
-    fn fold(&self, event: EventView<'_>, rows: &mut Rows<'_, Customer>) -> Result<(), String> {
-        let read = |problem: serde_json::Error| format!("its data does not read: {problem}");
+    fn fold(&self, event: EventView<'_>, rows: &mut Rows<'_, Customer>) -> Result<(), Error> {
         let time = || event.time().or_else(|| event.recorded_time()).map(EventTime::as_micros);
         match event.event_type() {
             OrderPlaced::TYPE => {
-                let order: Ordered = event.data_as().map_err(read)?;
+                let order: Ordered = event.data_as()?;
                 let row = rows.get_mut(event.subject_id())?;
                 let at = time();
                 row.orders += 1;
@@ -108,7 +109,7 @@ impl Projection for Customers {
                 row.last_order_at = row.last_order_at.max(at);
             }
             OrderRefunded::TYPE => {
-                let refund: OrderRefunded<'_> = event.data_as().map_err(read)?;
+                let refund: OrderRefunded<'_> = event.data_as()?;
                 rows.get_mut(event.subject_id())?.refunded.add(refund.amount)?;
             }
             CustomerRegistered::TYPE => {
@@ -148,6 +149,19 @@ impl Projection for Customers {
 
     fn subject_of(key: &str) -> Option<String> {
         Some(format!("customer/{key}"))
+    }
+
+    fn examples(&self) -> Vec<Event> {
+        let money = |minor: i64, currency: &str| json!({"minor": minor, "currency": currency});
+        let order = |order: &str, customer: &str, total: serde_json::Value| json!({"order_id": order, "customer_id": customer, "total": total});
+        let refund = json!({"order_id": "o1", "customer_id": "42", "refund_id": "r1", "amount": money(177, "USD")});
+        vec![
+            example(CustomerRegistered::TYPE, "e1", "customer/42", 0, &json!({"customer_id": "42"})),
+            example(OrderPlaced::TYPE, "e2", "customer/42", 1, &order("o1", "42", money(1_177, "USD"))),
+            example(OrderPlaced::TYPE, "e3", "customer/42", 2, &order("o2", "42", money(900, "EUR"))),
+            example(OrderRefunded::TYPE, "e4", "customer/42", 3, &refund),
+            example(OrderPlaced::TYPE, "e5", "customer/43", 4, &order("o3", "43", money(500, "JPY"))),
+        ]
     }
 }
 

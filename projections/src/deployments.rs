@@ -6,9 +6,10 @@
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tol_events::delivery::{DeploymentFinished, DeploymentRolledBack, DeploymentStarted, IncidentOpened, IncidentResolved, Outcome};
-use tol_events::{DomainEvent, EventTime, EventView};
+use tol_events::{DomainEvent, Event, EventTime, EventView};
+use tol_system::projection::{Error, Projection, Rows, refuse_other_version};
 
-use crate::projection::{Projection, Rows, refuse_other_version};
+use crate::examples::example;
 
 /// How many past values a row remembers of each kind.
 pub const KEPT: usize = 200;
@@ -130,7 +131,9 @@ impl Deployments {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ServiceDeployments;
 
-const KNOWN: [&str; 5] = [DeploymentStarted::TYPE, DeploymentFinished::TYPE, DeploymentRolledBack::TYPE, IncidentOpened::TYPE, IncidentResolved::TYPE];
+/// The event types that the fold reads.
+pub(crate) const KNOWN: [&str; 5] =
+    [DeploymentStarted::TYPE, DeploymentFinished::TYPE, DeploymentRolledBack::TYPE, IncidentOpened::TYPE, IncidentResolved::TYPE];
 
 impl Projection for ServiceDeployments {
     type Row = Deployments;
@@ -140,33 +143,32 @@ impl Projection for ServiceDeployments {
     const TOPIC: &'static str = "facts.service";
     const ROW_BYTES: usize = 16 << 10;
 
-    fn fold(&self, event: EventView<'_>, rows: &mut Rows<'_, Deployments>) -> Result<(), String> {
-        let read = |problem: serde_json::Error| format!("its data does not read: {problem}");
+    fn fold(&self, event: EventView<'_>, rows: &mut Rows<'_, Deployments>) -> Result<(), Error> {
         let service = event.subject_id();
         match event.event_type() {
             DeploymentStarted::TYPE => {
-                let started: DeploymentStarted<'_> = event.data_as().map_err(read)?;
+                let started: DeploymentStarted<'_> = event.data_as()?;
                 let row = rows.get_mut(&format!("{service}/{}", started.environment))?;
                 if let Some(committed) = started.committed_at {
                     keep(&mut row.commits, (started.deployment_id.to_string(), committed.as_micros()));
                 }
             }
             DeploymentFinished::TYPE => {
-                let finished: DeploymentFinished<'_> = event.data_as().map_err(read)?;
+                let finished: DeploymentFinished<'_> = event.data_as()?;
                 rows.get_mut(&format!("{service}/{}", finished.environment))?.finish(&finished);
             }
             DeploymentRolledBack::TYPE => {
-                let rolled_back: DeploymentRolledBack<'_> = event.data_as().map_err(read)?;
+                let rolled_back: DeploymentRolledBack<'_> = event.data_as()?;
                 let row = rows.get_mut(&format!("{service}/{}", rolled_back.environment))?;
                 row.rolled_back += 1;
                 row.blame(|finished| finished.id == rolled_back.deployment_id);
             }
             IncidentOpened::TYPE => {
-                let opened: IncidentOpened<'_> = event.data_as().map_err(read)?;
+                let opened: IncidentOpened<'_> = event.data_as()?;
                 rows.get_mut(&format!("{service}/{}", opened.environment))?.open_incident(&opened);
             }
             IncidentResolved::TYPE => {
-                let resolved: IncidentResolved<'_> = event.data_as().map_err(read)?;
+                let resolved: IncidentResolved<'_> = event.data_as()?;
                 let row = rows.get_mut(&format!("{service}/{}", resolved.environment))?;
                 if let Some(opened) = take(&mut row.open, &resolved.incident_id) {
                     keep(&mut row.restore_times, resolved.resolved_at.as_micros().saturating_sub(opened).max(0));
@@ -229,5 +231,28 @@ impl Projection for ServiceDeployments {
 
     fn subject_of(key: &str) -> Option<String> {
         key.rsplit_once('/').map(|(service, _)| format!("service/{service}"))
+    }
+
+    fn examples(&self) -> Vec<Event> {
+        const NOON: &str = "2026-01-01T12:00:00Z";
+        const ONE: &str = "2026-01-01T13:00:00Z";
+        let fact = |event_type: &str, id: &str, hour: i64, more: serde_json::Value| {
+            let mut data = json!({"service": "web", "environment": "production"});
+            if let (Some(data), serde_json::Value::Object(more)) = (data.as_object_mut(), more) {
+                data.extend(more);
+            }
+            example(event_type, id, "service/web", hour, &data)
+        };
+        let started = json!({"deployment_id": "d1", "version": "v1", "started_at": NOON, "committed_at": "2026-01-01T11:00:00Z"});
+        let finished =
+            |id: &str, outcome: &str| json!({"deployment_id": id, "version": format!("v-{id}"), "outcome": outcome, "started_at": NOON, "finished_at": ONE});
+        vec![
+            fact(DeploymentStarted::TYPE, "e1", 12, started),
+            fact(DeploymentFinished::TYPE, "e2", 13, finished("d1", "succeeded")),
+            fact(IncidentOpened::TYPE, "e3", 13, json!({"incident_id": "i1", "opened_at": "2026-01-01T13:10:00Z", "severity": "major"})),
+            fact(DeploymentRolledBack::TYPE, "e4", 14, json!({"deployment_id": "d1", "version": "v0", "rolled_back_at": "2026-01-01T14:00:00Z"})),
+            fact(IncidentResolved::TYPE, "e5", 15, json!({"incident_id": "i1", "resolved_at": "2026-01-01T15:00:00Z"})),
+            fact(DeploymentFinished::TYPE, "e6", 16, finished("d2", "failed")),
+        ]
     }
 }

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tol_kafka::{EventLog, Position, TopicPartition};
+use tol_system::projection::{AnyProjection, Projection, erase};
 
 use crate::asof::AsOfJobs;
 use crate::error::Error;
 use crate::folder::{Folder, Limits, Step};
 use crate::generation::{self, Purpose};
-use crate::projection::{Projection, erase};
 use crate::rebuild::Pace;
 use crate::rebuilds::Rebuilds;
 use crate::shared::{CutOff, ProjectionStatus, RebuildState, RebuildStatus, Shared};
@@ -72,7 +72,12 @@ impl ProjectionEngine {
 
     /// Adds a projection; before [`ProjectionEngine::start`].
     pub fn register<P: Projection>(&mut self, projection: P) {
-        let shared = Shared::new(erase(projection));
+        self.register_erased(erase(projection));
+    }
+
+    /// Adds a projection whose row's type is not known here; before [`ProjectionEngine::start`].
+    pub fn register_erased(&mut self, projection: Arc<dyn AnyProjection>) {
+        let shared = Shared::new(projection);
         let limits =
             Limits { read_bytes: self.options.read_bytes, keep_bytes: self.options.keep_bytes, hold_bytes: 8 << 20, hold_time: Duration::from_millis(250) };
         self.folders.lock().push(Folder::new(self.log.clone(), self.store.clone(), shared.clone(), self.rebuilds.clone(), limits));

@@ -23,6 +23,9 @@ pub enum Error {
     /// The owner's protocol does not hold in a topic (E3), or the fold refused an event.
     #[error("{0}")]
     Stopped(String),
+    /// A row of a projection does not read or write.
+    #[error(transparent)]
+    Row(#[from] tol_system::projection::Error),
     /// Nobody registered that name.
     #[error("there is no projection {0}; GET /projections lists them")]
     Unknown(String),

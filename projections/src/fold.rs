@@ -8,11 +8,10 @@ use tol_events::{EventTime, EventView, reserved};
 use tol_kafka::reader::{Cursor, Delivery, Reader, Stop};
 use tol_kafka::{Batch, TopicPartition};
 use tol_runtime::store::Table;
+use tol_system::projection::{self, AnyOverlay, AnyProjection, ChangedRows, RowSource};
 
 use crate::error::Error;
-use crate::follow::ChangedRows;
 use crate::generation::{self, StoredCursor, row_prefix};
-use crate::projection::{AnyOverlay, AnyProjection, RowSource};
 use crate::store::Session;
 
 /// Up to when events count, when the past is folded.
@@ -44,14 +43,14 @@ struct StoredRows {
 }
 
 impl RowSource for StoredRows {
-    fn load(&self, key: &str) -> Result<Option<Vec<u8>>, String> {
+    fn load(&self, key: &str) -> Result<Option<Vec<u8>>, projection::Error> {
         if self.empty {
             return Ok(None);
         }
         let mut full = smallvec::SmallVec::<[u8; 64]>::from_slice(&self.prefix);
         full.extend_from_slice(key.as_bytes());
         let found = self.session.get().and_then(|store| store.with_row(Table::Rows, &full, <[u8]>::to_vec));
-        found.map_err(|problem| problem.to_string())
+        found.map_err(|problem| projection::Error::Store(problem.to_string()))
     }
 }
 
@@ -148,7 +147,7 @@ impl PartitionFold {
                 None => batch.delete_cf(family, &full),
             }
         });
-        drained.map_err(Error::Stopped)?;
+        drained?;
         // The fingerprint is that of the record before the cursor only where nothing is held back.
         let last = if cursor.position == self.reader.next() { self.last } else { 0 };
         generation::put_meta(&store, batch, &generation::cursor_key(self.generation, self.at().partition), &StoredCursor { cursor, last })

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use rocksdb::WriteBatch;
 use tol_kafka::EventLog;
+use tol_system::{ChangedRows, Followed};
 
 use crate::error::Error;
 use crate::fold::PartitionFold;
-use crate::follow::{ChangedRows, Followed};
 use crate::generation::{self, GenerationRecord, Purpose};
 use crate::query::View;
 use crate::rebuild::RebuildJob;
@@ -220,7 +220,7 @@ impl Folder {
             let store = self.session.get()?;
             let view = View { store: &store, projection: &*self.shared.projection, generation, partitions };
             let caught_up = places.iter().all(|place| place.next >= place.end);
-            self.shared.follow.tell(Followed { anew: true, rows: view.stored()?, caught_up });
+            self.shared.follow.tell(Followed { anew: true, rows: view.stored()?, caught_up, last_known: false });
         }
         *self.shared.places.lock() = places;
         self.shared.announce();
@@ -284,7 +284,7 @@ impl Folder {
         // Told first: whoever waits for a position finds the follower there.
         if let Some(rows) = followed {
             let caught_up = self.shared.places.lock().iter().zip(&self.folds).all(|(place, fold)| fold.stored().position >= place.end);
-            self.shared.follow.tell(Followed { anew: false, rows, caught_up });
+            self.shared.follow.tell(Followed { anew: false, rows, caught_up, last_known: false });
         }
         for (place, fold) in self.shared.places.lock().iter_mut().zip(&self.folds) {
             place.next = fold.stored().position;

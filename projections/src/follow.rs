@@ -3,31 +3,17 @@
 
 use std::sync::OnceLock;
 
+use tol_system::projection::followed::read_rows;
+use tol_system::projection::{AnyProjection, ChangedRows, Followed, Projection, erase};
+
 use crate::engine::ProjectionEngine;
 use crate::error::Error;
 use crate::generation;
-use crate::projection::{Projection, erase};
 use crate::query::View;
 use crate::store::RocksStore;
 
-/// Rows that changed, by key; `None` where a row was removed.
-pub type ChangedRows<R> = Vec<(String, Option<R>)>;
-
-/// What a follower is told, in order, from the thread that folds, before anybody who waits for a position is told that it is visible.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Followed<R> {
-    /// Whether these are all rows there are: another generation serves now.
-    pub anew: bool,
-    /// The rows. A key that lies in several partitions comes once for each: following is for projections where none does.
-    pub rows: ChangedRows<R>,
-    /// Whether that is all the log had when it was last looked at.
-    pub caught_up: bool,
-}
-
-/// The same with rows as they are stored.
-pub(crate) type FollowedBytes = Followed<Vec<u8>>;
-/// Takes what is followed.
-type Follower = Box<dyn Fn(FollowedBytes) + Send + Sync>;
+/// Takes rows as they are stored; [`Followed::read`] reads them.
+pub type Follower = Box<dyn Fn(Followed<Vec<u8>>) + Send + Sync>;
 
 /// The follower of a projection, if there is one.
 #[derive(Default)]
@@ -38,25 +24,11 @@ impl Follow {
         self.0.get().is_some()
     }
 
-    pub(crate) fn tell(&self, followed: FollowedBytes) {
+    pub(crate) fn tell(&self, followed: Followed<Vec<u8>>) {
         if let Some(follower) = self.0.get() {
             follower(followed);
         }
     }
-}
-
-/// Reads rows; one that does not read is left out, which its own projection's queries tell as well.
-fn read<P: Projection>(rows: ChangedRows<Vec<u8>>) -> ChangedRows<P::Row> {
-    let read = |key: &str, bytes: &[u8]| {
-        let row = postcard::from_bytes(bytes);
-        row.inspect_err(|problem| tracing::error!(projection = P::NAME, key, %problem, "a stored row does not read; rebuild the projection")).ok()
-    };
-    rows.into_iter()
-        .filter_map(|(key, bytes)| match bytes {
-            Some(bytes) => read(&key, &bytes).map(|row| (key, Some(row))),
-            None => Some((key, None)),
-        })
-        .collect()
 }
 
 impl ProjectionEngine {
@@ -65,10 +37,15 @@ impl ProjectionEngine {
     /// # Errors
     /// [`Error::Unknown`], or [`Error::Busy`] where somebody follows it already.
     pub fn follow<P: Projection>(&self, follower: impl Fn(Followed<P::Row>) + Send + Sync + 'static) -> Result<(), Error> {
-        let told = Box::new(move |followed: FollowedBytes| {
-            follower(Followed { anew: followed.anew, rows: read::<P>(followed.rows), caught_up: followed.caught_up });
-        });
-        self.find(P::NAME)?.follow.0.set(told).map_err(|_| Error::Busy(format!("projection {} is followed already", P::NAME)))
+        self.follow_stored(P::NAME, Box::new(move |followed| follower(followed.read::<P>())))
+    }
+
+    /// As [`ProjectionEngine::follow`], with rows as they are stored.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn follow_stored(&self, projection: &str, follower: Follower) -> Result<(), Error> {
+        self.find(projection)?.follow.0.set(follower).map_err(|_| Error::Busy(format!("projection {projection} is followed already")))
     }
 
     /// The rows that the store holds of a projection, as they were when it was last open: for a node whose log is not there yet.
@@ -76,14 +53,20 @@ impl ProjectionEngine {
     /// # Errors
     /// The store failed.
     pub fn last_known<P: Projection + Default>(store: &RocksStore) -> Result<ChangedRows<P::Row>, Error> {
-        let projection = erase(P::default());
+        Ok(read_rows::<P>(Self::last_stored(store, &*erase(P::default()))?))
+    }
+
+    /// As [`ProjectionEngine::last_known`], with rows as they are stored.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn last_stored(store: &RocksStore, projection: &dyn AnyProjection) -> Result<ChangedRows<Vec<u8>>, Error> {
         let store = store.database()?;
-        let Some(generation) = generation::serving(&store, P::NAME)? else { return Ok(Vec::new()) };
+        let Some(generation) = generation::serving(&store, projection.name())? else { return Ok(Vec::new()) };
         let Some(record) = generation::record(&store, generation)? else { return Ok(Vec::new()) };
-        if record.topic != P::TOPIC || !projection.reads_rows_of(record.version) {
+        if record.topic != projection.topic() || !projection.reads_rows_of(record.version) {
             return Ok(Vec::new());
         }
-        let view = View { store: &store, projection: &*projection, generation, partitions: record.partitions };
-        Ok(read::<P>(view.stored()?))
+        View { store: &store, projection, generation, partitions: record.partitions }.stored()
     }
 }

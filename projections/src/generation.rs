@@ -17,9 +17,9 @@ use serde::{Deserialize, Serialize};
 use tol_kafka::reader::Cursor;
 use tol_kafka::{EventLog, TopicPartition};
 use tol_runtime::store::Table;
+use tol_system::AnyProjection;
 
 use crate::error::Error;
-use crate::projection::AnyProjection;
 use crate::store::Database;
 
 /// Bytes of generation and partition in front of a row's key.

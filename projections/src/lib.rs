@@ -1,26 +1,24 @@
-//! RocksDB store and read models folded from the log.
+//! RocksDB store and read models folded from the log; what a read model is, [`tol_system::projection`] says.
 //!
 //! * [`store`] — [`RocksStore`], the node's one RocksDB, a cache of the log
-//! * [`projection`] — the [`Projection`] trait: a topic, a version and a pure fold
 //! * [`engine`] — [`ProjectionEngine`]: threads, status, rebuilds; [`query`] — rows, pages, digests; [`asof`] — the past
 //! * [`index`] — [`EventIndex`]: events by id, subject, type and correlation; timelines and traces
-//! * [`customers`], [`revenue`], [`deployments`], [`flags`] — the read models
+//! * [`customers`], [`revenue`], [`deployments`] — the read models that are served whatever system is disabled
 //!
-//! Inside: `generation` (how rows are keyed and generations kept), `fold` (one partition), `folder` (live), `follow` (who is told of changes), `rebuild` (beside), `rebuilds` (their threads), `shared` (what threads share).
+//! Inside: `examples` (events for the contract suite), `generation` (how rows are keyed and generations kept), `fold` (one partition), `folder` (live), `follow` (who is told of changes), `rebuild` (beside), `rebuilds` (their threads), `shared` (what threads share).
 
 pub mod asof;
 pub mod customers;
 pub mod deployments;
 pub mod engine;
 mod error;
-pub mod flags;
+mod examples;
 mod fold;
 mod folder;
 mod follow;
 mod generation;
 pub mod index;
 pub mod metric_definitions;
-pub mod projection;
 pub mod query;
 mod rebuild;
 mod rebuilds;
@@ -33,9 +31,8 @@ pub use engine::{EngineOptions, ProjectionEngine};
 pub use error::Error;
 pub use fold::AsOf;
 pub use folder::Step;
-pub use follow::{ChangedRows, Followed};
+pub use follow::Follower;
 pub use index::{EventIndex, IndexStatus, Located, SearchPage, SearchQuery};
-pub use projection::{Projection, Rows};
 pub use query::{Digest, Item, Page};
 pub use shared::{ProjectionStatus, RebuildState, RebuildStatus};
 pub use store::{Opened, RocksStore, StoreOptions};

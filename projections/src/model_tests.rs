@@ -7,18 +7,18 @@ use serde_json::{Value, json};
 use tol_events::delivery::{DeploymentFinished, DeploymentRolledBack, IncidentOpened, IncidentResolved, Outcome};
 use tol_events::revenue::{MrrClass, MrrMoved, Recognized, Refunded, RevenueSource};
 use tol_events::{Attribute, DomainEvent, Event, EventTime, Money};
+use tol_system::projection::{AnyOverlay, Error, NoRows, Projection, RowSource, erase};
 
 use crate::customers::Customers;
 use crate::deployments::ServiceDeployments;
-use crate::projection::{Nothing, Projection, erase};
 use crate::revenue::RevenueByMonth;
 use crate::testing::business;
 
 /// Folds events dealt to `partitions` by subject, letting all rows go through storage at each of `cuts`.
 fn fold<P: Projection>(make: impl Fn() -> P, events: &[Event], partitions: u32, cuts: &[usize]) -> BTreeMap<String, Value> {
     struct Stored(BTreeMap<String, Vec<u8>>);
-    impl crate::projection::RowSource for Stored {
-        fn load(&self, key: &str) -> Result<Option<Vec<u8>>, String> {
+    impl RowSource for Stored {
+        fn load(&self, key: &str) -> Result<Option<Vec<u8>>, Error> {
             Ok(self.0.get(key).cloned())
         }
     }
@@ -26,7 +26,7 @@ fn fold<P: Projection>(make: impl Fn() -> P, events: &[Event], partitions: u32, 
     let projection = erase(make());
     for partition in 0..partitions {
         let (mut overlay, mut stored) = (projection.overlay(), Stored(BTreeMap::new()));
-        let flush = |overlay: &mut Box<dyn crate::projection::AnyOverlay>, stored: &mut Stored| {
+        let flush = |overlay: &mut Box<dyn AnyOverlay>, stored: &mut Stored| {
             let mut put = |key: &str, row: Option<&[u8]>| drop(stored.0.insert(key.to_owned(), row.unwrap().to_vec()));
             overlay.drain(&mut put).unwrap();
             overlay.clear();
@@ -219,5 +219,25 @@ fn a_projection_that_nothing_is_known_of_has_no_value() {
     assert_eq!(projection.value("1", &[]).unwrap(), None);
     let mut overlay = projection.overlay();
     let unknown = Event::new("1", "/s", "commerce.order_placed.v2", "customer/1");
-    assert!(overlay.fold(unknown.encode().view(), &Nothing).unwrap_err().contains("v2"));
+    assert!(overlay.fold(unknown.encode().view(), &NoRows).unwrap_err().to_string().contains("v2"));
+}
+
+/// Checks that the examples are valid events that fold, and that there is one of each type that the fold reads.
+fn check_examples<P: Projection>(make: impl Fn() -> P, known: &[&str]) {
+    let examples = make().examples();
+    for example in &examples {
+        let id = example.get(Attribute::Id);
+        assert!(matches!(tol_events::registry::validate(&example.encode().view()), Ok(tol_events::registry::Validity::Known)), "{id}");
+        assert!(!fold(&make, std::slice::from_ref(example), 1, &[]).is_empty(), "{} {id} leads to no row", P::NAME);
+    }
+    let types: std::collections::BTreeSet<&str> = examples.iter().map(|example| example.get(Attribute::Type)).collect();
+    assert_eq!(types, known.iter().copied().collect(), "{}", P::NAME);
+    assert_eq!(fold(&make, &examples, 1, &[]), fold(&make, &examples, 4, &[2, 4]), "{}", P::NAME);
+}
+
+#[test]
+fn examples_are_valid_and_cover_what_each_fold_reads() {
+    check_examples(|| Customers, &crate::customers::KNOWN);
+    check_examples(|| RevenueByMonth, &crate::revenue::KNOWN);
+    check_examples(|| ServiceDeployments, &crate::deployments::KNOWN);
 }

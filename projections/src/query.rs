@@ -7,12 +7,11 @@ use serde::Serialize;
 use tol_events::id::partition_of;
 use tol_kafka::Position;
 use tol_runtime::store::{Store, Table};
+use tol_system::{AnyProjection, ChangedRows};
 
 use crate::engine::ProjectionEngine;
 use crate::error::Error;
-use crate::follow::ChangedRows;
 use crate::generation::{self, ROW_PREFIX, row_key, row_prefix};
-use crate::projection::AnyProjection;
 use crate::store::Database;
 
 /// One row as people see it.
@@ -58,13 +57,13 @@ impl View<'_> {
         if let Some(subject) = self.projection.subject_of(key) {
             let full = row_key(self.generation, partition_of(&subject, self.partitions), key);
             if let Some(row) = self.store.get(Table::Rows, &full)? {
-                return self.projection.value(key, &[row]).map_err(Error::Store);
+                return Ok(self.projection.value(key, &[row])?);
             }
         }
         let keys: Vec<Vec<u8>> = (0..self.partitions).map(|partition| row_key(self.generation, partition, key)).collect();
         let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
         let rows: Vec<Vec<u8>> = self.store.multi_get(Table::Rows, &keys)?.into_iter().flatten().collect();
-        self.projection.value(key, &rows).map_err(Error::Store)
+        Ok(self.projection.value(key, &rows)?)
     }
 
     pub(crate) fn list(&self, limit: usize, cursor: Option<&str>) -> Result<Page, Error> {
@@ -75,7 +74,7 @@ impl View<'_> {
             if items.len() == limit {
                 return Ok(Page { next_cursor: items.last().map(|item| item.key.clone()), items });
             }
-            if let Some(value) = self.projection.value(&key, &rows).map_err(Error::Store)? {
+            if let Some(value) = self.projection.value(&key, &rows)? {
                 items.push(Item { key, value });
             }
         }
@@ -105,7 +104,7 @@ impl View<'_> {
         let (mut sum, mut rows) = (0u128, 0);
         let mut json = Vec::new();
         while let Some((key, stored)) = merged.next()? {
-            let Some(value) = self.projection.value(&key, &stored).map_err(Error::Store)? else { continue };
+            let Some(value) = self.projection.value(&key, &stored)? else { continue };
             json.clear();
             serde_json::to_writer(&mut json, &value).map_err(|problem| Error::Store(problem.to_string()))?;
             let mut hasher = blake3::Hasher::new();

@@ -10,10 +10,10 @@ use std::time::Instant;
 
 use rocksdb::WriteBatch;
 use tol_kafka::EventLog;
+use tol_system::AnyProjection;
 
 use crate::error::Error;
 use crate::fold::{AsOf, PartitionFold};
-use crate::projection::AnyProjection;
 use crate::shared::{RebuildState, RebuildStatus};
 use crate::store::Session;
 use crate::store::parking::Mutex;

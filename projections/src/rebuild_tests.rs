@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use tol_events::EventView;
 use tol_kafka::TopicPartition;
+use tol_system::projection::{self, Projection, Rows};
 
 use crate::store::{RocksStore, Trouble};
 use crate::testing::{Owned, business, order, settle, store};
-use crate::{EngineOptions, Projection, ProjectionEngine, RebuildState, Rows, generation};
+
+use crate::{EngineOptions, ProjectionEngine, RebuildState, generation};
 
 const TOPIC: &str = "facts.customer";
 const LONG: Duration = Duration::from_secs(30);
@@ -23,9 +25,9 @@ impl<const V: u32> Projection for Counts<V> {
     const ROWS_SINCE: u32 = if V == 3 { 3 } else { 1 };
     const TOPIC: &'static str = TOPIC;
 
-    fn fold(&self, event: EventView<'_>, rows: &mut Rows<'_, u64>) -> Result<(), String> {
+    fn fold(&self, event: EventView<'_>, rows: &mut Rows<'_, u64>) -> Result<(), projection::Error> {
         if V == 4 {
-            return Err("not known to version 4".to_owned());
+            return Err(projection::Error::Malformed("not known to version 4".to_owned()));
         }
         if event.event_type() == "commerce.order_placed.v1" {
             *rows.get_mut(event.subject())? += if V == 2 { 10 } else { 1 };
@@ -39,6 +41,10 @@ impl<const V: u32> Projection for Counts<V> {
 
     fn value(row: &u64, _: &str) -> serde_json::Value {
         (*row).into()
+    }
+
+    fn examples(&self) -> Vec<tol_events::Event> {
+        vec![order(1, 7, 3, 77, "USD")]
     }
 }
 

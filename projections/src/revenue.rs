@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tol_events::revenue::{MrrClass, MrrMoved, Recognized, Refunded};
-use tol_events::{DomainEvent, EventTime, EventView};
+use tol_events::{DomainEvent, Event, EventTime, EventView};
+use tol_system::projection::{Error, Projection, Rows, refuse_other_version};
 
-use crate::projection::{Projection, Rows, refuse_other_version};
+use crate::examples::example;
 
 /// Sums of one month, or of all months in the row of `current`; minor units.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,7 +31,8 @@ pub struct Revenue {
 pub struct RevenueByMonth;
 
 const CLASSES: [&str; 5] = ["new", "expansion", "contraction", "churn", "reactivation"];
-const KNOWN: [&str; 3] = [MrrMoved::TYPE, Recognized::TYPE, Refunded::TYPE];
+/// The event types that the fold reads.
+pub(crate) const KNOWN: [&str; 3] = [MrrMoved::TYPE, Recognized::TYPE, Refunded::TYPE];
 
 fn class_index(class: MrrClass) -> usize {
     match class {
@@ -42,8 +44,8 @@ fn class_index(class: MrrClass) -> usize {
     }
 }
 
-fn add(sum: &mut i64, amount: i64) -> Result<(), String> {
-    *sum = sum.checked_add(amount).ok_or("a sum of revenue does not fit in 64 bits")?;
+fn add(sum: &mut i64, amount: i64) -> Result<(), Error> {
+    *sum = sum.checked_add(amount).ok_or_else(|| Error::TooLarge("a sum of revenue".to_owned()))?;
     Ok(())
 }
 
@@ -61,12 +63,11 @@ impl Projection for RevenueByMonth {
     const ROWS_SINCE: u32 = 1;
     const TOPIC: &'static str = "revenue-agent-system.events";
 
-    fn fold(&self, event: EventView<'_>, rows: &mut Rows<'_, Revenue>) -> Result<(), String> {
-        let read = |problem: serde_json::Error| format!("its data does not read: {problem}");
+    fn fold(&self, event: EventView<'_>, rows: &mut Rows<'_, Revenue>) -> Result<(), Error> {
         let month = event.time().or_else(|| event.recorded_time()).map(EventTime::month).unwrap_or_else(|| "unknown".to_owned());
         match event.event_type() {
             MrrMoved::TYPE => {
-                let movement: MrrMoved<'_> = event.data_as().map_err(read)?;
+                let movement: MrrMoved<'_> = event.data_as()?;
                 let (currency, amount) = (movement.amount.currency, movement.amount.minor);
                 let class = class_index(movement.class);
                 add(&mut rows.get_mut(&format!("{month}/{currency}"))?.moved[class], amount)?;
@@ -75,13 +76,13 @@ impl Projection for RevenueByMonth {
                 add(current.months.entry(month).or_default(), amount)?;
             }
             Recognized::TYPE => {
-                let recognized: Recognized<'_> = event.data_as().map_err(read)?;
+                let recognized: Recognized<'_> = event.data_as()?;
                 let (currency, amount) = (recognized.amount.currency, recognized.amount.minor);
                 add(&mut rows.get_mut(&format!("{month}/{currency}"))?.recognized, amount)?;
                 add(&mut rows.get_mut(&format!("current/{currency}"))?.recognized, amount)?;
             }
             Refunded::TYPE => {
-                let refunded: Refunded<'_> = event.data_as().map_err(read)?;
+                let refunded: Refunded<'_> = event.data_as()?;
                 let (currency, amount) = (refunded.amount.currency, refunded.amount.minor);
                 add(&mut rows.get_mut(&format!("{month}/{currency}"))?.refunded, amount)?;
                 add(&mut rows.get_mut(&format!("current/{currency}"))?.refunded, amount)?;
@@ -130,5 +131,24 @@ impl Projection for RevenueByMonth {
             value["month"] = period.into();
         }
         value
+    }
+
+    fn examples(&self) -> Vec<Event> {
+        let money = |minor: i64, currency: &str| json!({"minor": minor, "currency": currency});
+        let moved = |id: &str, hour: i64, class: &str, amount: i64, after: i64| {
+            let data = json!({"subscription_id": "s1", "customer_id": "42", "class": class, "amount": money(amount, "USD"), "mrr_after": money(after, "USD")});
+            example(MrrMoved::TYPE, id, "customer/42", hour, &data)
+        };
+        let recognized = json!({"customer_id": "43", "amount": money(900, "EUR"), "source": "order", "reference": "o2", "order_id": "o2"});
+        let refunded = json!({"customer_id": "43", "amount": money(177, "EUR"), "reference": "r1"});
+        vec![
+            moved("e1", 0, "new", 5_000, 5_000),
+            moved("e2", 24, "expansion", 1_000, 6_000),
+            moved("e3", 800, "contraction", -500, 5_500),
+            moved("e4", 1_600, "churn", -5_500, 0),
+            moved("e5", 1_700, "reactivation", 3_000, 3_000),
+            example(Recognized::TYPE, "e6", "customer/43", 1, &recognized),
+            example(Refunded::TYPE, "e7", "customer/43", 2, &refunded),
+        ]
     }
 }

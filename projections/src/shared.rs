@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use tokio::sync::watch;
 use tol_kafka::{Position, TopicPartition};
+use tol_system::AnyProjection;
 
 use crate::follow::Follow;
-use crate::projection::AnyProjection;
 use crate::rebuild::RebuildJob;
 use crate::store::Session;
 use crate::store::parking::{Mutex, RwLock};

@@ -41,6 +41,7 @@ impl MigrateArgs {
     /// A node runs on the folder, Kafka does not answer, or positions would differ: nothing is appended then.
     pub fn run(&self, format: Format) -> Result<(), Error> {
         let mut sources = Sources::of_process(self.config.clone());
+        crate::node::registry::describe_to(&mut sources);
         for pair in &self.set {
             sources.set_pair(pair)?;
         }

@@ -1,4 +1,4 @@
-//! `tol restore`: puts a backup of the embedded log into a data folder.
+//! `tol restore`: puts a backup of the embedded log and its blobs into a data folder.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -9,6 +9,7 @@ use crate::cli::backup::{failed, log_folder, summary};
 use crate::cli::error::Error;
 use crate::cli::output::{self, Format};
 use crate::cli::run::ConfigArgs;
+use crate::node::blobs;
 
 /// Arguments of `tol restore`.
 #[derive(Debug, clap::Args)]
@@ -33,6 +34,8 @@ impl RestoreArgs {
         let data = &config.node.data;
         std::fs::create_dir_all(data).map_err(|error| Error::Failed(format!("{} cannot be made: {error}", data.display())))?;
         let _alone = lock(data)?;
+        let (kept_blobs, blobs) = (self.source.join("blobs"), data.join("blobs"));
+        blobs::backup::verify(&kept_blobs)?;
         let bar = output::progress_bar(0, "restoring {bar:30} segment {pos} of {len}");
         let mut progress = |done: u32, total: u32| {
             bar.set_length(total.into());
@@ -40,6 +43,8 @@ impl RestoreArgs {
         };
         let restored = embedded::restore(&self.source.join("log"), &log_folder(&config)?, self.replace, &mut progress).map_err(failed)?;
         bar.finish_and_clear();
+        // Blobs that are there stay: each is what its name says.
+        let copied_blobs = blobs::backup::copy(&kept_blobs, &blobs, false)?;
         if let Some(aside) = &restored.moved_aside {
             output::note(&format!("the log that was there is now in {}", aside.display()));
         }
@@ -50,7 +55,7 @@ impl RestoreArgs {
             ));
         }
         output::note("caches that are ahead of the restored log are noticed at the next start and folded again");
-        output::print(format, &summary(&restored.copied), &[])
+        output::print(format, &summary(&restored.copied, &copied_blobs), &[])
     }
 }
 

@@ -33,6 +33,7 @@ impl ConfigArgs {
     /// What `tol-config` refuses.
     pub fn load(&self) -> Result<Loaded, Error> {
         let mut sources = Sources::of_process(self.config.clone());
+        crate::node::registry::describe_to(&mut sources);
         for pair in &self.set {
             sources.set_pair(pair)?;
         }

@@ -1,7 +1,6 @@
 //! The outermost layer, around every request: its id, the headers that every answer has, and bodies that nobody reads.
 //!
-//! What SDKs ask for ([`compat`]) goes from here to its handler. The router of everything else tries a regular expression for each path with a
-//! parameter, and its services, a box each: more than the answer to an SDK takes altogether.
+//! What clients of foreign protocols ask for ([`protocols`]) goes from here to its handler, past actix-web's router.
 
 use std::future::{Ready, ready};
 
@@ -12,8 +11,8 @@ use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::web::Bytes;
 use futures_util::future::{Either, LocalBoxFuture};
 
-use super::compat::{self, Answer};
-use super::handlers::State;
+use super::protocols::{self, Answer};
+use super::server::State;
 use super::unread::Held;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -62,7 +61,7 @@ where
 
     fn call(&self, mut request: ServiceRequest) -> Self::Future {
         let after = After::of(&mut request, &self.state);
-        match compat::answer(&self.state, request) {
+        match protocols::answer(&self.state, request) {
             Answer::Now(response) => Either::Left(ready(Ok(after.finish(response)))),
             Answer::Later(response) => Either::Right(Box::pin(async move { Ok(after.finish(response.await)) })),
             Answer::Elsewhere(request) => {
@@ -74,19 +73,19 @@ where
 }
 
 /// What is known of a request when it comes, for its answer.
-struct After {
+pub(super) struct After {
     held: Option<Held>,
     request_id: HeaderValue,
     documentation: bool,
 }
 
 impl After {
-    fn of(request: &mut ServiceRequest, state: &State) -> Self {
+    pub(super) fn of(request: &mut ServiceRequest, state: &State) -> Self {
         let held = Held::of(request);
         Self { held, request_id: request_id(request, state), documentation: request.path().starts_with("/docs") }
     }
 
-    fn finish(self, mut response: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
+    pub(super) fn finish(self, mut response: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
         let headers = response.headers_mut();
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));

@@ -1,25 +1,22 @@
-//! One function a route.
+//! One function a route of the node itself.
 
 pub(crate) mod control;
 pub(crate) mod events;
-pub(crate) mod flags;
 pub(crate) mod node;
 pub(crate) mod projections;
 pub(crate) mod stream;
 
+use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
-use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, web};
 use serde::Serialize;
+use tol_plug::request::run_blocking;
+use tol_plug::{Outcome, Problem, Request};
 
 use super::api::NodeApi;
-use super::guard::Caller;
-use super::problem::Problem;
 use super::server::Shared;
 
-/// What a handler answers.
-pub(crate) type Outcome = Result<HttpResponse, Problem>;
-/// What all handlers share.
-pub(crate) type State = web::Data<Shared>;
+/// A request of one of the node's own routes.
+pub(crate) type Asked = Request<Shared>;
 
 /// 200 with JSON.
 fn json(value: &impl Serialize) -> Outcome {
@@ -32,15 +29,7 @@ fn json_with(status: StatusCode, value: &impl Serialize) -> Outcome {
 }
 
 /// Asks the node on a thread that may block.
-async fn ask<T: Send + 'static>(state: &State, question: impl FnOnce(&dyn NodeApi) -> Result<T, Problem> + Send + 'static) -> Result<T, Problem> {
-    let api = state.api.clone();
-    match web::block(move || question(&*api)).await {
-        Ok(answer) => answer,
-        Err(_) => Err(Problem::unavailable("the node is stopping, or too busy for this query", 1)),
-    }
-}
-
-/// Who sent the request.
-fn caller(request: &HttpRequest) -> String {
-    request.extensions().get::<Caller>().map_or_else(|| "unknown".to_owned(), |caller| caller.0.clone())
+async fn ask<T: Send + 'static>(request: &Asked, question: impl FnOnce(&dyn NodeApi) -> Result<T, Problem> + Send + 'static) -> Result<T, Problem> {
+    let api = request.serving.api.clone();
+    run_blocking(move || question(&*api)).await
 }

@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn keys_have_limits_of_their_own_and_0_is_none() {
-        let key = |limit| ApiKey { name: "k".into(), hash: String::new(), scopes: vec![], requests_per_second: limit, environment: None };
+        let key = |limit| ApiKey { name: "k".into(), hash: String::new(), scopes: vec![], requests_per_second: limit, attributes: Default::default() };
         let limits = RateLimits::new(&[key(None), key(Some(1)), key(Some(0))], 2);
         assert_eq!([0, 1, 2, 3].map(|index| limits.limit(index)), [2, 1, 0, 2]);
         assert!(limits.take(1).is_ok() && limits.take(1).is_err() && limits.take(0).is_ok(), "one key's requests are not another's");

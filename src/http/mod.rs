@@ -1,35 +1,39 @@
 //! The HTTP interface (actix-web).
 //!
 //! * [`api`] — what it needs of a node: [`NodeApi`](api::NodeApi), its questions and answers
-//! * `routes` — the table of routes: path, method, scope, parameters, answers, problems
-//! * `server` — [`serve`]: listening, and the routes mapped to their handlers
-//! * `front` — the layer around all requests: their ids, every answer's headers, and the way to `compat`
-//! * `guard` — what happens to a request of the table: API key, origin, method, parameters, measuring
-//! * `compat` — what SDKs of others speak
+//! * `routes` — the node's own routes, as rows of the type that systems use too ([`tol_plug::Route`])
+//! * `plugs` — the systems' tables
+//! * `server` — [`serve`]: listening
+//! * `front` — the layer around all requests: their ids, every answer's headers, and the way to `protocols`
+//! * `protocols` — foreign protocols of systems, below `/compat/<name>` or at the root of a port of their own
+//! * `listeners` — ports of systems
+//! * `dispatch` — all other routes, from actix-web's router to their handlers
+//! * `guard` — who is let in: API key, scope, rate, origin
 //! * `limits` — requests a second by key, connections in all
+//! * `meters` — counts a row
 //! * `unread` — closing connections whose body nobody reads
-//! * `handlers` — one function a route
-//! * `parameters` — reading query parameters and bodies
-//! * [`problem`] — errors as problem+json (RFC 9457)
-//! * [`openapi`] — the OpenAPI document, made from the table
+//! * `handlers` — one function a route of the node itself
+//! * [`openapi`] — the OpenAPI document, made from the rows
 //! * `pages` — problem pages and the browsable documentation
 //! * [`metric_definitions`] — the metrics of this module
 
 pub mod api;
-mod compat;
+mod dispatch;
 mod front;
 mod guard;
 mod handlers;
 mod limits;
+pub(crate) mod listeners;
+mod meters;
 pub mod metric_definitions;
 pub mod openapi;
 mod pages;
-mod parameters;
-pub mod problem;
+mod plugs;
+mod protocols;
 mod routes;
 mod server;
 mod unread;
 
 pub use api::NodeApi;
-pub use problem::{Kind, Problem};
-pub use server::{HttpOptions, serve};
+pub use plugs::PlugEntry;
+pub use server::{HttpOptions, Listening, serve};

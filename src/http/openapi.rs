@@ -5,29 +5,34 @@ use std::sync::OnceLock;
 use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 
-use super::api;
-use super::problem::{Kind, PROBLEM_JSON};
-use super::routes::{Body, Content, Operation, Parameter, Place, Reply, Route, Shape, routes};
 use tol_events::binding::{BATCH, STRUCTURED};
+use tol_plug::platform::{Check, EventPage, Item, Published, Row, RowPage, Running};
+use tol_plug::problem::PROBLEM_JSON;
+use tol_plug::{Access, Body, Content, Parameter, Place, Reply, Shape, Spec};
+
+use super::api;
+use super::routes::routes;
+use crate::node::registry;
 
 /// The types of the answers and bodies.
 #[derive(OpenApi)]
 #[openapi(components(schemas(
     api::CloudEvent,
-    api::Published,
-    api::EventPage,
+    Published,
+    EventPage,
     api::Trace,
     api::TraceNode,
     api::ProjectionStatus,
     api::RebuildStatus,
     api::RebuildState,
-    api::Row,
-    api::Item,
-    api::RowPage,
+    Row,
+    Item,
+    RowPage,
     api::Digest,
-    api::Running,
+    Running,
     api::SystemStatus,
     api::SystemDetail,
+    api::SystemDigest,
     api::Uptime,
     api::DeadLetter,
     api::DeadLetterPage,
@@ -35,33 +40,20 @@ use tol_events::binding::{BATCH, STRUCTURED};
     api::Redriven,
     api::StayedDeadLetter,
     api::StopState,
-    api::FlagPage,
-    api::FlagInShort,
-    api::Flag,
-    api::FlagHistoryEntry,
-    api::ChangeFlag,
-    api::InEnvironment,
-    api::ScheduleFlag,
-    api::ScheduledChange,
-    api::StartRollout,
-    api::StartExperiment,
-    api::FlagExperiment,
-    api::FlagExperimentPage,
-    api::RecordExposures,
-    api::ExposureSeen,
-    api::ExposuresRecorded,
-    api::FlagsPending,
-    api::FlagsImported,
-    api::FlagProblem,
-    api::EvaluateFlags,
-    api::FlagEnvironment,
-    api::ChangeShared,
     api::Readiness,
-    api::Check,
+    Check,
     api::Version,
     api::Topic,
 )))]
 struct Components;
+
+/// The route of which each system's queries have a path of their own.
+const SYSTEM_QUERY: &str = "systemQuery";
+
+/// All routes but those of protocols: the node's own, then those of each system.
+pub(crate) fn specs() -> impl Iterator<Item = Spec> {
+    routes().map(|route| route.spec).chain(registry::descriptions().iter().flat_map(|plug| plug.routes.iter().copied()))
+}
 
 /// The document as JSON text; made once.
 pub fn text() -> &'static str {
@@ -72,11 +64,11 @@ pub fn text() -> &'static str {
 /// The document.
 pub fn document() -> Value {
     let mut paths = Map::new();
-    for route in routes() {
-        let path = paths.entry(route.path).or_insert_with(|| json!({}));
-        path[route.method.to_ascii_lowercase()] = operation(route);
-        if route.operation == Operation::SystemQuery {
-            queries(route, &mut paths);
+    for spec in specs() {
+        let path = paths.entry(spec.path).or_insert_with(|| json!({}));
+        path[spec.method.to_ascii_lowercase()] = operation(&spec);
+        if spec.operation == SYSTEM_QUERY {
+            queries(&spec, &mut paths);
         }
     }
     json!({
@@ -100,14 +92,14 @@ pub fn document() -> Value {
 }
 
 /// Each query of each system, with its own parameters.
-fn queries(route: &Route, paths: &mut Map<String, Value>) {
-    for (system, specs) in crate::node::registry::queries() {
-        for spec in specs {
-            let mut described = operation(route);
+fn queries(spec: &Spec, paths: &mut Map<String, Value>) {
+    for (system, queries) in registry::queries() {
+        for query in queries {
+            let mut described = operation(spec);
             let parameter = |name: &str, about: &str, example: &str, required: bool| json!({"name": name, "in": "query", "required": required, "schema": {"type": "string"}, "description": about, "examples": {"one": {"value": example}}});
-            let mut subject = parameter("subject", "The subject it is asked about.", spec.subject, true);
+            let mut subject = parameter("subject", "The subject it is asked about.", query.subject, true);
             subject["schema"]["minLength"] = 1.into();
-            let more = spec.parameters.iter().map(|one| {
+            let more = query.parameters.iter().map(|one| {
                 let mut described = parameter(one.name, one.about, one.example, false);
                 if !one.pattern.is_empty() {
                     described["schema"]["pattern"] = one.pattern.into();
@@ -115,10 +107,10 @@ fn queries(route: &Route, paths: &mut Map<String, Value>) {
                 described
             });
             described["parameters"] = std::iter::once(subject).chain(more).collect();
-            described["operationId"] = format!("{system}.{}", spec.name).into();
-            described["summary"] = format!("Asks {system} for {}", spec.name).into();
-            described["description"] = format!("{} {}", spec.about, description(&Route { description: "", ..*route })).into();
-            paths.insert(format!("/systems/{system}/queries/{}", spec.name), json!({ "get": described }));
+            described["operationId"] = format!("{system}.{}", query.name).into();
+            described["summary"] = format!("Asks {system} for {}", query.name).into();
+            described["description"] = format!("{} {}", query.about, description(&Spec { description: "", ..*spec })).into();
+            paths.insert(format!("/systems/{system}/queries/{}", query.name), json!({ "get": described }));
         }
     }
 }
@@ -126,7 +118,12 @@ fn queries(route: &Route, paths: &mut Map<String, Value>) {
 fn schemas() -> Value {
     let components = serde_json::to_value(Components::openapi().components).unwrap_or_default();
     let mut schemas = components["schemas"].as_object().cloned().unwrap_or_default();
-    let kinds: Vec<String> = Kind::ALL.iter().map(|kind| kind.uri()).collect();
+    for plug in registry::descriptions() {
+        if let Value::Object(own) = (plug.components)() {
+            schemas.extend(own);
+        }
+    }
+    let kinds: Vec<String> = registry::problems().map(tol_plug::Kind::uri).collect();
     schemas.insert(
         "Problem".into(),
         json!({
@@ -178,34 +175,34 @@ fn new_event() -> Value {
     })
 }
 
-fn operation(route: &Route) -> Value {
+fn operation(route: &Spec) -> Value {
     let mut operation = json!({
-        "operationId": operation_id(route),
+        "operationId": route.operation,
         "tags": [route.tag],
         "summary": route.summary,
         "description": description(route),
         "parameters": route.parameters.iter().map(|parameter| describe(parameter)).collect::<Vec<_>>(),
         "responses": responses(route),
-        "security": match route.scope {
-            None => json!([]),
-            Some(_) => json!([{"bearer": []}, {"header": []}]),
+        "security": match route.access {
+            Access::Open | Access::Signed => json!([]),
+            Access::Scope(_) => json!([{"bearer": []}, {"header": []}]),
         },
     });
-    if let Some(scope) = route.scope {
-        operation["x-scope"] = scope.name().into();
+    if let Some(scope) = route.access.scope() {
+        operation["x-scope"] = scope.0.into();
     }
     match route.body {
         Body::None => {}
         Body::Events => operation["requestBody"] = events_body(),
-        Body::Reason => operation["requestBody"] = json!({"required": true, "content": {"application/json": {"schema": reference("Reason")}}}),
-        Body::RedriveFilter => operation["requestBody"] = json!({"required": false, "content": {"application/json": {"schema": reference("RedriveFilter")}}}),
         Body::Json(name) => operation["requestBody"] = json!({"required": true, "content": {"application/json": {"schema": reference(name)}}}),
-        Body::Definitions => {
-            operation["requestBody"] =
-                json!({"required": true, "content": {"application/json": {"schema": {"type": "object"}, "example": {"version": 2, "features": []}}}})
+        Body::OptionalJson(name) => operation["requestBody"] = json!({"required": false, "content": {"application/json": {"schema": reference(name)}}}),
+        Body::AnyJson(example) => {
+            let example: Value = serde_json::from_str(example).unwrap_or_default();
+            operation["requestBody"] = json!({"required": true, "content": {"application/json": {"schema": {"type": "object"}, "example": example}}});
         }
-        Body::AnyJson => {
-            operation["requestBody"] = json!({"required": true, "content": {"application/json": {"schema": {"const": {"facts": []}, "description": "A question of another node; this one asks nothing."}}}})
+        Body::Other(media_types) => {
+            let content: Map<String, Value> = media_types.iter().map(|one| ((*one).to_owned(), json!({"schema": {"type": "string"}}))).collect();
+            operation["requestBody"] = json!({"required": true, "content": content});
         }
     }
     if route.body == Body::Events {
@@ -217,17 +214,11 @@ fn operation(route: &Route) -> Value {
     operation
 }
 
-/// `searchEvents` of `SearchEvents`.
-fn operation_id(route: &Route) -> String {
-    let name = format!("{:?}", route.operation);
-    let (first, rest) = name.split_at(1);
-    format!("{}{rest}", first.to_ascii_lowercase())
-}
-
-fn description(route: &Route) -> String {
-    let access = match route.scope {
-        Some(scope) => format!("Scope: {scope}."),
-        None => "Needs no key.".to_owned(),
+fn description(route: &Spec) -> String {
+    let access = match route.access {
+        Access::Scope(scope) => format!("Scope: {scope}."),
+        Access::Open => "Needs no key.".to_owned(),
+        Access::Signed => "Each request is signed by its sender; needs no key.".to_owned(),
     };
     if route.description.is_empty() { access } else { format!("{} {access}", route.description) }
 }
@@ -286,7 +277,7 @@ fn content(content: Content) -> Option<Value> {
     })
 }
 
-fn responses(route: &Route) -> Value {
+fn responses(route: &Spec) -> Value {
     let mut responses = Map::new();
     for Reply { status, description, content: body } in route.answers {
         let mut response = json!({"description": description});
@@ -296,10 +287,10 @@ fn responses(route: &Route) -> Value {
         responses.insert(status.to_string(), response);
     }
     for kind in route.all_problems() {
-        let line = format!("[{}]({}): {}.", kind.slug(), kind.uri(), kind.title());
-        let response = responses.entry(kind.status().to_string()).or_insert_with(|| {
+        let line = format!("[{}]({}): {}.", kind.slug, kind.uri(), kind.title);
+        let response = responses.entry(kind.status.to_string()).or_insert_with(|| {
             let mut response = json!({"description": "", "content": {PROBLEM_JSON: {"schema": reference("Problem")}}});
-            if matches!(kind.status(), 429 | 503 | 504) {
+            if matches!(kind.status, 429 | 503 | 504) {
                 response["headers"] = json!({"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds after which a retry makes sense."}});
             }
             response
@@ -313,8 +304,11 @@ fn responses(route: &Route) -> Value {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
-    use super::*;
     use std::collections::BTreeSet;
+
+    use tol_plug::Kind;
+
+    use super::*;
 
     fn references(value: &Value, found: &mut BTreeSet<String>) {
         match value {
@@ -348,9 +342,10 @@ mod tests {
             assert!(found.contains(&format!("#/components/schemas/{name}")), "{name} is used nowhere");
         }
         // These belong to no route: an unknown path, and a method a path does not have.
-        let everywhere = [Kind::NotFound, Kind::MethodNotAllowed];
-        for kind in Kind::ALL.iter().filter(|kind| !everywhere.contains(kind)) {
-            assert!(routes().any(|route| route.all_problems().contains(kind)), "no route answers {}", kind.slug());
+        let everywhere = [Kind::NOT_FOUND, Kind::METHOD_NOT_ALLOWED, Kind::SYSTEM_DISABLED];
+        let of_protocols = || registry::descriptions().iter().flat_map(|plug| &plug.protocols).flat_map(|protocol| protocol.routes.iter().copied());
+        for kind in registry::problems().filter(|kind| !everywhere.contains(kind)) {
+            assert!(specs().chain(of_protocols()).any(|spec| spec.all_problems().contains(&kind)), "no route answers {}", kind.slug);
         }
     }
 
@@ -369,8 +364,8 @@ mod tests {
     #[test]
     fn operations_have_unique_ids_answers_and_summaries() {
         let mut ids = BTreeSet::new();
-        for route in routes() {
-            assert!(ids.insert(operation_id(route)), "{}", operation_id(route));
+        for route in specs() {
+            assert!(ids.insert(route.operation), "{}", route.operation);
             assert!(!route.answers.is_empty() && !route.summary.is_empty(), "{} {}", route.method, route.path);
         }
     }

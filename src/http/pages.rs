@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use utoipa_swagger_ui::Config;
 
-use super::problem::Problem;
+use tol_plug::Problem;
 
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:44rem;margin:2rem auto;padding:0 1rem}pre,code{background:#f3f3f3;border-radius:4px}\
 pre{padding:.75rem;overflow:auto}code{padding:0 .25rem}pre code{padding:0}@media(prefers-color-scheme:dark){body{background:#111;color:#ddd}pre,code{background:#222}a{color:#8bf}}";

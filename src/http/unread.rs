@@ -17,10 +17,7 @@ use actix_web::http::ConnectionType;
 use actix_web::http::header::TRANSFER_ENCODING;
 use actix_web::web::Bytes;
 use futures_util::Stream;
-
-/// Marks a request whose body was read to its end.
-#[derive(Clone, Copy)]
-pub(super) struct BodyRead;
+use tol_plug::request::body::BodyRead;
 
 /// The body of a request, shared by its handler and whoever holds it.
 #[derive(Clone)]

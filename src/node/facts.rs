@@ -17,8 +17,8 @@ use super::peers::{Ask, PassedOn};
 use super::publish::{self, Fact};
 use super::routing::Owner;
 use super::{Node, Open};
-use crate::http::api::Published;
-use crate::http::problem::{Kind, Problem};
+use tol_plug::platform::Published;
+use tol_plug::{Kind, Problem};
 
 /// How long a client's facts are tried.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -77,7 +77,7 @@ impl Open {
                     Outcome::Again(part, problem) => {
                         again.extend(part);
                         // That two nodes disagree about the owner is no client's business.
-                        why = if problem.kind == Kind::NotOwner { moving() } else { problem };
+                        why = if problem.kind == Kind::NOT_OWNER { moving() } else { problem };
                     }
                     Outcome::Refused(problem) => refusal = refusal.or(Some(problem)),
                 }
@@ -119,7 +119,7 @@ impl Open {
         };
         match answer {
             Ok(published) => Outcome::Stored(published),
-            Err(problem) if matches!(problem.kind, Kind::NotOwner | Kind::NotReady | Kind::Unavailable) => Outcome::Again(part, problem),
+            Err(problem) if matches!(problem.kind, Kind::NOT_OWNER | Kind::NOT_READY | Kind::UNAVAILABLE) => Outcome::Again(part, problem),
             Err(problem) => Outcome::Refused(at_their_places(problem, &part)),
         }
     }
@@ -142,10 +142,10 @@ impl Open {
         match refusal {
             Refusal::Conflict { index, id, at } => Problem::id_conflict(index, sources.get(index).map_or("", String::as_str), &id).with("at", at),
             Refusal::Busy(_) => Problem::unavailable(refusal.to_string(), 1),
-            Refusal::Unavailable(why) if why.contains("No space left") => Problem::new(Kind::DiskFull, why),
+            Refusal::Unavailable(why) if why.contains("No space left") => Problem::new(Kind::DISK_FULL, why),
             Refusal::Unavailable(_) => {
                 let detail = self.log.health().detail;
-                if detail.contains("full") { Problem::new(Kind::DiskFull, detail) } else { Problem::unavailable(refusal.to_string(), 1) }
+                if detail.contains("full") { Problem::new(Kind::DISK_FULL, detail) } else { Problem::unavailable(refusal.to_string(), 1) }
             }
         }
     }
@@ -186,7 +186,7 @@ impl Node {
     pub(crate) fn take_passed_on(&self, passed: Vec<PassedOn>) -> Result<Vec<Fact>, Problem> {
         let open = self.opened()?;
         let read = |passed: PassedOn| {
-            let event = binding::json::decode(passed.event.get().as_bytes()).map_err(|error| Problem::new(Kind::InvalidEvent, error.to_string()))?;
+            let event = binding::json::decode(passed.event.get().as_bytes()).map_err(|error| Problem::new(Kind::INVALID_EVENT, error.to_string()))?;
             Ok(Fact { event, inbox: passed.inbox, own: passed.own })
         };
         let facts = passed.into_iter().map(read).collect::<Result<Vec<Fact>, Problem>>()?;
@@ -195,7 +195,7 @@ impl Node {
 }
 
 pub(crate) fn not_owner() -> Problem {
-    Problem::new(Kind::NotOwner, "a partition of this belongs to another node now; look at the claims again")
+    Problem::new(Kind::NOT_OWNER, "a partition of this belongs to another node now; look at the claims again")
 }
 
 #[cfg(test)]

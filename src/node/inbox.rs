@@ -12,7 +12,7 @@ use tol_runtime::store::{Change, Store, Table};
 
 use super::publish::Fact;
 use super::{Node, Open, publish};
-use crate::http::problem::{Kind, Problem};
+use tol_plug::{Kind, Problem};
 
 const READ_BYTES: usize = 1 << 20;
 
@@ -131,7 +131,7 @@ fn take_batch(open: &Open, batch: &Batch, from: Position, cluster: &str) -> Resu
 
 /// Whether trying again changes nothing.
 fn is_final(problem: &Problem) -> bool {
-    matches!(problem.kind, Kind::IdConflict | Kind::InvalidEvent | Kind::InvalidData | Kind::UnknownVersion)
+    matches!(problem.kind, Kind::ID_CONFLICT | Kind::INVALID_EVENT | Kind::INVALID_DATA | Kind::UNKNOWN_VERSION)
 }
 
 /// A record that is no valid event goes to the hub's dead letters, with the reason, before the position moves.

@@ -3,10 +3,12 @@
 //! * [`registry`] — the systems there are
 //! * [`publish`] — events to candidates: validated, encrypted, routed
 //! * [`facts`] — to the owners of their partitions, here or on another node
-//! * [`flags`] — the flags that are served, and how that stands
+//! * [`plugs`] — the systems as this node holds them
+//! * [`standing`] — whether what is served from memory is what the log holds
 //! * [`routing`] — who owns a partition
 //! * [`peers`] — what nodes ask each other
 //! * [`control`] — the thread of the `clock` and `control` topics
+//! * [`effects`] — who runs effects, and where their results go
 //! * [`outlet`] — effects, dead-letter copies and observations on their way out
 //! * [`inbox`] — facts that Kafka publishers wrote
 //! * [`metric_definitions`] — names of metrics
@@ -14,20 +16,24 @@
 //! * [`start`] — opening and closing
 //! * [`storage`] — what is opened: the folder, the log and its topics, the store, the keys
 //! * [`testing`] — a node in a test's process, with systems of the test's own
+//! * [`blobs`] — content that is too large for an event
 //! * [`api`] — what HTTP asks for
 
 mod api;
+pub mod blobs;
 mod control;
+mod effects;
 mod facts;
-mod flags;
 mod inbox;
 mod kafka;
 mod metric_definitions;
 mod outlet;
 mod peers;
+mod plugs;
 mod publish;
 pub mod registry;
 mod routing;
+mod standing;
 mod start;
 mod storage;
 mod stream;
@@ -35,21 +41,20 @@ pub mod testing;
 
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Instant;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use tol_config::Config;
 use tol_events::personal::KeyStore;
 use tol_kafka::EventLog;
+use tol_plug::Platform;
 use tol_projections::index::EventIndex;
 use tol_projections::{ProjectionEngine, RocksStore};
 use tol_runtime::admission::AdmissionHandle;
 use tol_runtime::control::ControlGate;
-use tol_runtime::effects::Pool;
+use tol_runtime::effects::Effects;
 use tol_runtime::supervision::RootHandle;
-
-use crate::flags::FlagServer;
 
 pub(crate) use kafka::kafka_options;
 pub use start::run;
@@ -66,8 +71,9 @@ pub struct Node {
     started: Instant,
     gate: ControlGate,
     stops: control::Stops,
-    /// Serves from before the log is there until after it is gone.
-    flags: Arc<FlagServer>,
+    /// The systems: what answers from memory does so from before the log is there until after it is gone.
+    plugs: plugs::Plugs,
+    standing: standing::StandingCell,
 }
 
 /// The parts of a node once it is open.
@@ -78,20 +84,24 @@ pub(crate) struct Open {
     pub(crate) index: Arc<EventIndex>,
     pub(crate) admission: AdmissionHandle,
     pub(crate) root: RootHandle,
-    pub(crate) pool: Pool,
+    pub(crate) effects: Effects,
     pub(crate) keys: Arc<dyn KeyStore>,
+    pub(crate) blobs: Arc<blobs::FileBlobs>,
     pub(crate) control: Arc<control::ControlLine>,
     pub(crate) redrives: api::Redrives,
     pub(crate) partitions: u32,
     pub(crate) routing: Arc<routing::Routing>,
     pub(crate) peers: peers::Peers,
+    /// The node, as systems use it.
+    pub(crate) platform: Weak<dyn Platform>,
     /// A permit for each request that other nodes may be asked for at a time.
     pub(crate) passing: Arc<tokio::sync::Semaphore>,
 }
 
 impl Node {
     /// A node that is not open yet.
-    fn new(config: Config, metrics: PrometheusHandle) -> Self {
+    fn new(config: Config, metrics: PrometheusHandle, plugs: plugs::Plugs) -> Self {
+        let gate = ControlGate::default();
         Self {
             config,
             url: OnceLock::new(),
@@ -100,9 +110,10 @@ impl Node {
             open: OnceLock::new(),
             closing: AtomicBool::new(false),
             started: Instant::now(),
-            gate: ControlGate::default(),
+            standing: standing::StandingCell::new(&gate),
+            gate,
             stops: control::Stops::default(),
-            flags: Arc::default(),
+            plugs,
         }
     }
 

@@ -1,13 +1,13 @@
-//! What leaves the systems: effects to the pool, parked inputs to the dead-letter topics, observations to the hub.
+//! What leaves the systems: effects to their lanes, parked inputs to the dead-letter topics, observations to the hub.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tol_events::{Attribute, DomainEvent, Event, EventTime, supervision};
 use tol_kafka::{Append, EventLog, Record, TopicPartition};
-use tol_runtime::effects::Pool;
+use tol_runtime::effects::{Effects, Job};
 use tol_runtime::owner::{Parked, PendingEffect};
 use tol_runtime::supervision::Observation;
 use tol_runtime::supervision::actor::Outlet;
@@ -18,16 +18,17 @@ use super::{Node, Open};
 /// The node's outlet.
 pub(crate) struct NodeOutlet {
     pub(crate) log: Arc<dyn EventLog>,
-    /// Set once the pool runs.
-    pub(crate) pool: OnceLock<Pool>,
+    pub(crate) effects: Effects,
     pub(crate) partitions: u32,
 }
 
 impl Outlet for NodeOutlet {
     fn start_effect(&self, system: &str, partition: u32, request_id: String, effect: PendingEffect) {
-        if let Some(pool) = self.pool.get() {
-            pool.submit((system.to_owned(), partition, request_id, effect));
-        }
+        self.effects.submit(Job { system: system.to_owned(), partition, key: request_id, effect });
+    }
+
+    fn effect_settled(&self, request_id: &str) {
+        self.effects.settled(request_id);
     }
 
     fn dead_letter(&self, parked: &Parked) {

@@ -8,10 +8,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tol_config::Secret;
-use tol_kafka::{Position, TopicPartition};
+use tol_events::{Position, TopicPartition};
 use tol_runtime::control::Stop;
 
-use crate::http::problem::{Kind, Problem};
+use tol_plug::{Kind, Problem};
 
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(1);
@@ -22,7 +22,7 @@ const ANSWER_BYTES: u64 = 64 << 20;
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Ask {
-    /// Admit these; answers [`crate::http::api::Published`].
+    /// Admit these; answers [`tol_plug::platform::Published`].
     Facts(Vec<PassedOn>),
     /// Redrive the subject of this dead letter; answers [`crate::http::api::Redriven`].
     Redrive {
@@ -62,6 +62,15 @@ pub(crate) enum Ask {
         control: crate::http::api::Control,
         /// Who asked for it.
         by: String,
+    },
+    /// A question of a system to the owner of a subject; answers what the system answers.
+    Question {
+        /// Its name.
+        question: String,
+        /// The subject it is about.
+        subject: String,
+        /// Whatever it needs.
+        body: serde_json::Value,
     },
     /// The own position of a system that covers this input; answers an optional position, none when it is not covered in time.
     Covering {
@@ -131,9 +140,9 @@ impl Peers {
         if status == 200 {
             return serde_json::from_str(&text).map_err(|error| Problem::internal(format!("the node at {url} answered what does not read: {error}")));
         }
-        let problem = Problem::of_answer(status, retry_after, &text);
+        let problem = Problem::of_answer(super::registry::problems(), status, retry_after, &text);
         Err(match problem.kind {
-            Kind::MissingKey | Kind::InvalidKey | Kind::MissingScope | Kind::ForbiddenOrigin => {
+            Kind::MISSING_KEY | Kind::INVALID_KEY | Kind::MISSING_SCOPE | Kind::FORBIDDEN_ORIGIN => {
                 let detail = format!(
                     "the node at {url} does not take this node's key: {}; set security.node_key, and its hash with the scope node there",
                     problem.detail

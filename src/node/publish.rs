@@ -7,7 +7,7 @@ use tol_kafka::Position;
 use tol_runtime::admission::Candidate;
 use tol_runtime::admission::candidate::keyed_content_hash;
 
-use crate::http::problem::{Kind, Problem};
+use tol_plug::{Kind, Problem};
 
 /// A fact before admission.
 #[derive(Clone, Debug)]
@@ -79,12 +79,12 @@ fn check_event(index: usize, event: &Event) -> Result<Option<&'static registry::
     let subject = event.get(Attribute::Subject);
     if subject.is_empty() || subject.contains('\0') {
         let detail = format!("event {index}: it has no usable subject; say which entity it is about as kind/id, for example customer/42");
-        return Err(Problem::new(Kind::InvalidEvent, detail).with("index", index));
+        return Err(Problem::new(Kind::INVALID_EVENT, detail).with("index", index));
     }
     let event_type = event.get(Attribute::Type);
     if event_type.starts_with(tol_events::reserved::PREFIX) || event.get(Attribute::Source).starts_with("/systems/") {
         let detail = format!("event {index}: types that begin with tol. and sources below /systems/ are the platform's own; choose another");
-        return Err(Problem::new(Kind::InvalidEvent, detail).with("index", index));
+        return Err(Problem::new(Kind::INVALID_EVENT, detail).with("index", index));
     }
     let encoded = event.encode();
     match registry::validate(&encoded.view()) {

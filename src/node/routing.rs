@@ -32,6 +32,8 @@ pub(crate) enum Owner {
 pub(crate) struct Routing {
     partitions: u32,
     url: String,
+    /// Hash of the hub's configuration on this node, which names the systems it runs.
+    hub_hash: String,
     state: Mutex<State>,
 }
 
@@ -41,12 +43,21 @@ struct State {
     /// What is owned is only what this node owned last, until the group has spoken.
     provisional: bool,
     claims: BTreeMap<u32, String>,
+    /// Hash of the hub's configuration in the last claim of each partition.
+    hashes: BTreeMap<u32, String>,
 }
 
 impl Routing {
-    /// Of a node at `url` that owns nothing yet.
-    pub(crate) fn new(partitions: u32, url: String) -> Self {
-        Self { partitions, url, state: Mutex::default() }
+    /// Of a node at `url` that owns nothing yet; `hub_hash` stands in the claims of its hub.
+    pub(crate) fn new(partitions: u32, url: String, hub_hash: String) -> Self {
+        Self { partitions, url, hub_hash, state: Mutex::default() }
+    }
+
+    /// A node that owns partitions and runs other systems, or the same with other targets, as far as its claims tell.
+    pub(crate) fn disagreeing(&self) -> Option<String> {
+        let state = self.state();
+        let theirs = state.claims.iter().filter(|(partition, url)| !state.own.contains(partition) && **url != self.url);
+        theirs.filter(|(partition, _)| state.hashes.get(partition).is_some_and(|hash| *hash != self.hub_hash)).map(|(_, url)| url.clone()).next()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -100,8 +111,9 @@ impl Routing {
     }
 
     /// Takes note of a claim. If it ends what was only taken up, the rest of that.
-    fn claimed(&self, partition: u32, url: String) -> Option<BTreeSet<u32>> {
+    fn claimed(&self, partition: u32, url: String, hub_hash: String) -> Option<BTreeSet<u32>> {
         let mut state = self.state();
+        state.hashes.insert(partition, hub_hash);
         let ended = state.provisional && url != self.url && state.own.remove(&partition);
         state.claims.insert(partition, url);
         ended.then(|| state.own.clone())
@@ -133,7 +145,7 @@ impl Follower {
                 for batch in batches {
                     let read = reader.read(&batch, &mut |delivery| {
                         if let Delivery::Claim { claim, .. } = delivery
-                            && let Some(left) = routing.claimed(at.partition, claim.node)
+                            && let Some(left) = routing.claimed(at.partition, claim.node, claim.config_hash)
                         {
                             lost(left);
                         }
@@ -187,9 +199,9 @@ mod tests {
     use super::*;
 
     fn routing() -> Routing {
-        let routing = Routing::new(4, "http://a".into());
+        let routing = Routing::new(4, "http://a".into(), "h".into());
         for (partition, url) in [(0, "http://a"), (1, "http://b"), (2, "http://a")] {
-            routing.claimed(partition, url.into());
+            routing.claimed(partition, url.into(), "h".into());
         }
         routing
     }
@@ -209,11 +221,21 @@ mod tests {
     fn what_was_taken_up_ends_with_a_claim_of_another_until_the_group_has_spoken() {
         let routing = routing();
         assert_eq!(routing.take_up(), BTreeSet::from([0, 2]));
-        assert_eq!(routing.claimed(0, "http://a".into()), None);
-        assert_eq!(routing.claimed(2, "http://b".into()), Some(BTreeSet::from([0])));
+        assert_eq!(routing.claimed(0, "http://a".into(), "h".into()), None);
+        assert_eq!(routing.claimed(2, "http://b".into(), "h".into()), Some(BTreeSet::from([0])));
         assert_eq!(routing.owner(2), Owner::There("http://b".into()));
         routing.assign(BTreeSet::from([0, 1]));
-        assert_eq!(routing.claimed(0, "http://b".into()), None);
+        assert_eq!(routing.claimed(0, "http://b".into(), "h".into()), None);
         assert_eq!(routing.owner(0), Owner::Here);
+    }
+
+    #[test]
+    fn a_node_that_runs_other_systems_is_named_while_it_owns_something() {
+        let routing = routing();
+        assert_eq!(routing.disagreeing(), None);
+        routing.claimed(1, "http://b".into(), "other".into());
+        assert_eq!(routing.disagreeing().as_deref(), Some("http://b"));
+        routing.assign(BTreeSet::from([0, 1, 2, 3]));
+        assert_eq!(routing.disagreeing(), None, "its partitions are this node's now");
     }
 }

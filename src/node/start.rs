@@ -1,6 +1,6 @@
 //! Opening and closing a node.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -11,21 +11,24 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tol_config::{Config, LogKind};
 use tol_events::EventTime;
 use tol_kafka::EventLog;
+use tol_plug::Platform;
 use tol_projections::index::EventIndex;
 use tol_projections::{EngineOptions, ProjectionEngine, StoreOptions};
 use tol_runtime::admission::{self, AdmissionOptions};
 use tol_runtime::clock::{Ticker, last_tick};
-use tol_runtime::effects::{HttpRunner, Pool, Runner};
+use tol_runtime::effects::Effects;
 use tol_runtime::owner::Options;
 use tol_runtime::supervision::actor::Environment;
-use tol_runtime::supervision::{Command, Limits, Observation, Registered, Root, RootOptions, State};
+use tol_runtime::supervision::{Limits, Observation, Registered, Root, RootOptions, State};
 
+use super::blobs::FileBlobs;
 use super::outlet::{self, NodeOutlet};
 use super::peers::Peers;
+use super::plugs::Plugs;
 use super::publish::Fact;
 use super::routing::{Follower, Routing};
 use super::storage::{ensure_topics, lock_folder, open_keys, open_log, open_store};
-use super::{Node, Open, control, flags, inbox, registry};
+use super::{Node, Open, control, effects, inbox, registry, standing};
 
 /// Runs a node until it is told to stop (SIGINT or SIGTERM).
 ///
@@ -36,10 +39,11 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     std::fs::create_dir_all(&config.node.data)
         .with_context(|| format!("the data folder {} cannot be made; choose another with --data", config.node.data.display()))?;
     let _lock = lock_folder(&config.node.data)?;
-    let registered = registry::register(&config);
+    let registered = registry::register(&config, &[])?;
+    let plugs = Plugs::start(&config, &[])?;
     let metrics = metrics_recorder()?;
     let data = config.node.data.clone();
-    actix::System::new().block_on(serve(config, metrics, registered, |url| println!("tol listens on {url} (data in {})", data.display()), stop_signal()))
+    actix::System::new().block_on(serve(config, metrics, plugs, registered, |url| println!("tol listens on {url} (data in {})", data.display()), stop_signal()))
 }
 
 /// Log lines go to standard error; `RUST_LOG` chooses which (default: `info`).
@@ -62,13 +66,16 @@ pub(super) fn metrics_recorder() -> anyhow::Result<PrometheusHandle> {
 pub(super) async fn serve(
     config: Config,
     metrics: PrometheusHandle,
+    plugs: Plugs,
     registered: Vec<Registered>,
     listens: impl FnOnce(&str),
     ended: impl Future<Output = &'static str>,
 ) -> anyhow::Result<()> {
-    let node = Arc::new(Node::new(config.clone(), metrics));
+    let node = Arc::new(Node::new(config.clone(), metrics, plugs));
     let options = crate::http::HttpOptions::from(&config);
-    let (server, address) = crate::http::serve(options, node.clone()).await.with_context(|| format!("cannot listen on {}", config.http.listen))?;
+    let listening = crate::http::serve(&options, node.clone(), node.plugs.entries()).with_context(|| format!("cannot listen on {}", config.http.listen))?;
+    let ports = crate::http::listeners::open(&listening, &options, &node.plugs.ports()?)?;
+    let (server, address) = (listening.server, listening.address);
     let url = config.node.url.clone().unwrap_or_else(|| url_of(address));
     let _ = node.url.set(url.clone());
     let handle = server.handle();
@@ -97,8 +104,9 @@ pub(super) async fn serve(
         Some(error) = failure.recv() => Err(error),
     };
     node.say("stopping");
-    // Streams of flags have no end of their own.
-    node.flags.close();
+    // Streams have no end of their own.
+    node.plugs.closing();
+    ports.close();
     handle.stop(true).await;
     let _ = server.await;
     // Closing waits for threads, which an async thread must not.
@@ -129,18 +137,19 @@ type Threads = Vec<std::thread::JoinHandle<()>>;
 
 fn open(node: &Arc<Node>, registered: Vec<Registered>) -> anyhow::Result<Threads> {
     let config = &node.config;
-    // The store first: the flags last known are served while the log is away.
+    // The store first: what was last known is served while the log is away.
     node.say("opening the store");
     let store_options = StoreOptions { cache_bytes: config.projections.cache_bytes as usize, ..StoreOptions::default() };
     let store = open_store(node, &store_options)?;
-    flags::preload(node, &store);
+    node.plugs.preload(&store);
     let looking = node.clone();
-    let flags_thread = std::thread::Builder::new().name("flags".to_owned()).spawn(move || flags::look_after(&looking))?;
+    let standing_thread = std::thread::Builder::new().name("standing".to_owned()).spawn(move || standing::look_after(&looking))?;
     node.say("opening the log");
     let log = open_log(node)?;
     ensure_topics(node, log.as_ref(), &registered)?;
     store.keep();
     let keys = open_keys(node)?;
+    let blobs = Arc::new(FileBlobs::open(&node.data().join("blobs"), keys.clone(), config.blobs.max_bytes)?);
     let url = node.url.get().cloned().unwrap_or_default();
     let nonce = uuid::Uuid::new_v4();
     let admission_options = AdmissionOptions {
@@ -170,16 +179,18 @@ fn open(node: &Arc<Node>, registered: Vec<Registered>) -> anyhow::Result<Threads
         store.clone(),
         EngineOptions { rebuild_bytes: config.projections.rebuild_memory_bytes as usize, ..EngineOptions::default() },
     )?;
-    engine.register(tol_projections::customers::Customers);
-    engine.register(tol_projections::revenue::RevenueByMonth);
-    engine.register(tol_projections::deployments::ServiceDeployments);
-    engine.register(tol_projections::flags::Flags);
-    flags::follow(node, &engine)?;
+    for projection in registry::shared_projections() {
+        engine.register_erased(projection);
+    }
+    node.plugs.register(&mut engine)?;
     engine.start();
     let index = EventIndex::open(log.clone(), store.clone())?;
     index.start();
 
-    let outlet = Arc::new(NodeOutlet { log: log.clone(), pool: OnceLock::new(), partitions: config.log.partitions });
+    let hub_hash = registry::hub_hash(config)?;
+    let owners = Arc::new(OnceLock::new());
+    let effects = effects::start(node, owners.clone());
+    let outlet = Arc::new(NodeOutlet { log: log.clone(), effects: effects.clone(), partitions: config.log.partitions });
     let retries = registered.iter().map(|system| {
         let settings = config.system(system.description.name);
         (system.description.name.to_owned(), (settings.retry_attempts.max(1), settings.retry_backoff_initial_ms))
@@ -199,8 +210,7 @@ fn open(node: &Arc<Node>, registered: Vec<Registered>) -> anyhow::Result<Threads
     let (name, alive) = (config.node.name.clone(), last_alive(node, &*log));
     let observer = Arc::new(move |system: &str, observation| outlet::observe(&observed, outlet::observed(&name, system, observation, alive)));
     let (root, _root_arbiter) = Root::start(registered, environment, RootOptions { limits, observer });
-    let pool = start_effects(node, &root);
-    let _ = outlet.pool.set(pool.clone());
+    let _ = owners.set(root.clone());
 
     let line = Arc::new(control::ControlLine::new(log.clone(), node.gate.clone(), config.node.name.clone()));
     node.stops.open(&line);
@@ -212,14 +222,15 @@ fn open(node: &Arc<Node>, registered: Vec<Registered>) -> anyhow::Result<Threads
 
     let waker = root.clone();
     log.watch(Arc::new(move |partition| waker.wake_readers_of(partition)));
-    let routing = Arc::new(Routing::new(config.log.partitions, url));
-    let assign = assigner(routing.clone(), &admission, &root, &line);
-    let mut threads = vec![admission_thread, control_thread, flags_thread];
+    let routing = Arc::new(Routing::new(config.log.partitions, url, hub_hash));
+    let assign = assigner(node.clone(), routing.clone(), &admission, &effects, &root, &line);
+    let mut threads = vec![admission_thread, control_thread, standing_thread];
     let shared = config.log_kind() == LogKind::Kafka;
     let mut follower = Follower::new(config.log.partitions);
     if shared {
         take_up(node, log.as_ref(), &routing, &mut follower, assign.as_ref());
     }
+    let platform: Arc<dyn Platform> = node.clone();
     let opened = Arc::new(Open {
         log: log.clone(),
         store,
@@ -227,16 +238,20 @@ fn open(node: &Arc<Node>, registered: Vec<Registered>) -> anyhow::Result<Threads
         index,
         admission,
         root,
-        pool,
+        effects,
         keys,
+        blobs,
         control: line,
         redrives: super::api::Redrives::default(),
         partitions: config.log.partitions,
         routing: routing.clone(),
         peers: Peers::new(config.security.node_key.clone()),
         passing: Arc::new(tokio::sync::Semaphore::new(PASSING)),
+        platform: Arc::downgrade(&platform),
     });
     let _ = node.open.set(opened.clone());
+    standing::look(node);
+    node.plugs.opened(&platform);
     let (by_group, grouped) = (assign.clone(), routing.clone());
     log.join(
         config.log.partitions,
@@ -284,12 +299,14 @@ type Assign = Arc<dyn Fn(BTreeSet<u32>) + Send + Sync>;
 
 /// Tells everybody which partitions are this node's.
 fn assigner(
+    node: Arc<Node>,
     routing: Arc<Routing>,
     admission: &admission::AdmissionHandle,
+    effects: &Effects,
     root: &tol_runtime::supervision::RootHandle,
     line: &Arc<control::ControlLine>,
 ) -> Assign {
-    let (admission, root, line) = (admission.clone(), root.clone(), line.clone());
+    let (admission, effects, root, line) = (admission.clone(), effects.clone(), root.clone(), line.clone());
     let one_at_a_time = Mutex::new(());
     Arc::new(move |partitions| {
         let _turn = one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
@@ -297,7 +314,10 @@ fn assigner(
         let now = routing.own();
         tracing::info!(partitions = ?now, said = ?partitions, "assigned");
         line.owns_clock.store(now.contains(&0), Ordering::Release);
+        node.plugs.owns(&now);
         admission.assign(now.clone());
+        // Before the owners learn of it: what an owner that is about to lose its partition still asks for is not taken.
+        effects.assign(now.clone());
         root.assign(now);
     })
 }
@@ -323,17 +343,8 @@ fn last_alive(node: &Node, log: &dyn EventLog) -> Option<EventTime> {
     last_tick(log).filter(|tick| EventTime::from(chrono::Utc::now()).micros_since(*tick) > silence as i64 * 1_000)
 }
 
-fn start_effects(node: &Node, root: &tol_runtime::supervision::RootHandle) -> Pool {
-    let runners: BTreeMap<String, Arc<dyn Runner>> = BTreeMap::from([("http".to_owned(), Arc::new(HttpRunner) as Arc<dyn Runner>)]);
-    let ended_to = root.clone();
-    let ended = Arc::new(move |system: &str, partition: u32, id: String, outcome| {
-        let at = chrono::Utc::now().into();
-        if !ended_to.command(system, Command::EffectEnded(partition, id, outcome, at)) {
-            tracing::warn!(system, partition, "an effect's result found its system away; the effect runs again with the same key");
-        }
-    });
-    Pool::start(4, runners, node.gate.clone(), node.started, ended)
-}
+/// How long the end of a node waits for effects that run.
+const EFFECTS_END: Duration = Duration::from_secs(2);
 
 /// Records that what runs ends as planned, so that the time until the next start counts as such. On Kafka other nodes go on with it.
 fn observe_stops(node: &Node, open: &Open) {
@@ -349,7 +360,7 @@ fn observe_stops(node: &Node, open: &Open) {
 fn close(node: &Node, opening: std::thread::JoinHandle<Threads>) {
     node.closing.store(true, Ordering::Release);
     let Some(open) = node.open.get() else { return };
-    open.pool.close();
+    open.effects.close(EFFECTS_END);
     if node.config.log_kind() == LogKind::Embedded {
         observe_stops(node, open);
     }

@@ -11,8 +11,8 @@ use tol_kafka::{Cursor, Delivery, Position, Reader, TopicPartition};
 
 use super::Open;
 use super::api::readable;
-use crate::http::api::{EventFilter, StreamedEvent, Subscription};
-use crate::http::problem::{Kind, Problem};
+use tol_plug::platform::{EventFilter, StreamedEvent, Subscription};
+use tol_plug::{Kind, Problem};
 
 /// Events that wait for the client.
 const CHANNEL: usize = 256;
@@ -136,7 +136,7 @@ fn parse_token(text: &str) -> Result<BTreeMap<TopicPartition, Position>, Problem
     text.split(',')
         .map(part)
         .collect::<Option<_>>()
-        .ok_or_else(|| Problem::new(Kind::InvalidCursor, "Last-Event-ID is not one that this stream gave; leave it out to follow from now on"))
+        .ok_or_else(|| Problem::new(Kind::INVALID_CURSOR, "Last-Event-ID is not one that this stream gave; leave it out to follow from now on"))
 }
 
 #[cfg(test)]
@@ -150,7 +150,7 @@ mod tests {
         assert_eq!(parse_token(&token(&delivered)).unwrap(), delivered);
         assert!(parse_token(&token(&BTreeMap::from([(TopicPartition::new("control", 0), 0)]))).unwrap().is_empty());
         for wrong in ["", "x", "facts.customer/3", "facts.customer/3:-1", "a/1:1,", "start,a/1:1"] {
-            assert_eq!(parse_token(wrong).unwrap_err().kind, Kind::InvalidCursor, "{wrong}");
+            assert_eq!(parse_token(wrong).unwrap_err().kind, Kind::INVALID_CURSOR, "{wrong}");
         }
     }
 }

@@ -8,9 +8,12 @@ use std::thread::JoinHandle;
 use anyhow::Context as _;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tol_config::Config;
+use tol_plug::Mount;
 use tol_runtime::supervision::Registered;
 
+use super::plugs::{Error, Plugs};
 use super::{registry, start, storage};
+use crate::http::PlugEntry;
 
 /// A running node; dropped, it is closed.
 #[derive(Debug)]
@@ -26,20 +29,33 @@ impl TestNode {
     /// # Errors
     /// What kept it from listening.
     pub fn start(config: Config, more: Vec<Registered>) -> anyhow::Result<Self> {
+        Self::launch(config, Vec::new(), more)
+    }
+
+    /// The same with whole systems of the test's own, mounted as those of the registry are.
+    ///
+    /// # Errors
+    /// What kept it from listening.
+    pub fn with_plugs(config: Config, plugs: Vec<Mount>) -> anyhow::Result<Self> {
+        Self::launch(config, plugs, Vec::new())
+    }
+
+    fn launch(config: Config, mounts: Vec<Mount>, more: Vec<Registered>) -> anyhow::Result<Self> {
         let (told, listens) = mpsc::channel();
         let (end, ended) = tokio::sync::oneshot::channel();
         let thread = std::thread::Builder::new().name("node".to_owned()).spawn(move || {
             std::fs::create_dir_all(&config.node.data)?;
             let _lock = storage::lock_folder(&config.node.data)?;
-            let mut registered = registry::register(&config);
+            let mut registered = registry::register(&config, &mounts)?;
             registered.extend(more);
+            let plugs = Plugs::start(&config, &mounts)?;
             let metrics = recorder()?;
             let ended = async move {
                 let _ = ended.await;
                 "the test's end"
             };
             let system = actix::System::new();
-            let outcome = system.block_on(start::serve(config, metrics, registered, |url| drop(told.send(url.to_owned())), ended));
+            let outcome = system.block_on(start::serve(config, metrics, plugs, registered, |url| drop(told.send(url.to_owned())), ended));
             actix::System::current().stop();
             outcome
         })?;
@@ -81,6 +97,14 @@ impl Drop for TestNode {
     fn drop(&mut self) {
         let _ = self.close();
     }
+}
+
+/// The tables of the registry's systems and of `more`, as a server takes them, for tests of the HTTP interface without a node.
+///
+/// # Errors
+/// A setting that is wrong, or a system that cannot start.
+pub fn plug_entries(config: &Config, more: &[Mount]) -> Result<Vec<PlugEntry>, Error> {
+    Plugs::start(config, more).map(Plugs::into_entries)
 }
 
 /// A process has one recorder, however many nodes a test starts.

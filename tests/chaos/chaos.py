@@ -11,7 +11,7 @@ sys.dont_write_bytecode = True
 from cluster import PROJECTIONS, Cluster, check, eventually  # noqa: E402
 from load import Load, Probe, found  # noqa: E402
 from report import Kills, Progress, Table  # noqa: E402
-from rows import EMBEDDED, KAFKA, OWN_NODE, QUICK, Skipped, mount_tmpfs  # noqa: E402
+from rows import EMBEDDED, KAFKA, LAST, OWN_NODE, QUICK, Skipped, mount_tmpfs  # noqa: E402
 from support import Failure, Workspace  # noqa: E402
 
 
@@ -56,7 +56,8 @@ class Row:
 
 
 def digests_agree(cluster, patience_s=30):
-    """Between the nodes, each of which hears of the last facts in its own time; of a single one, between what it serves and what it folds anew."""
+    """Of projections and of systems' states. Between the nodes, each of which hears of the last facts in its own time; of a single one, between the
+    projections that it serves and those that it folds anew (its systems' states are folded from zero in a row of its own)."""
     until = time.monotonic() + patience_s
     before = cluster.digests()
     while any(len(digests) > 1 for digests in before.values()) and time.monotonic() < until:
@@ -65,8 +66,8 @@ def digests_agree(cluster, patience_s=30):
     if len(cluster.nodes) == 1:
         for projection in PROJECTIONS:
             cluster.nodes[0].rebuild(projection)
-        for projection, digests in cluster.digests().items():
-            before[projection] |= digests
+        for path, digests in cluster.digests().items():
+            before.setdefault(path, set()).update(digests)
     return "equal" if all(len(digests) == 1 for digests in before.values()) else f"DIFFER {before}"
 
 
@@ -233,6 +234,8 @@ def main():
     for number, kafka in enumerate(logs):
         names = [name for name in arguments.chosen if name in (KAFKA if kafka else EMBEDDED)]
         order.shuffle(names)
+        # What all the others led to is folded from zero.
+        names.sort(key=lambda name: name in LAST)
         kills = (arguments.kills + number) // len(logs)
         if names or kills:
             plans.append((kafka, names, kills))

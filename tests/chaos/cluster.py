@@ -175,13 +175,21 @@ class Cluster:
         eventually(lambda: f"everything decided and folded ({last})", lambda: settled() and settled(), patience_s)
 
     def digests(self):
-        """By projection, the set of the nodes' digests: one, if they agree."""
-        found = {projection: set() for projection in PROJECTIONS}
+        """By projection and by system, the set of the nodes' digests: one, if they agree."""
+        found = {}
         for node in self.alive():
-            for projection in PROJECTIONS:
-                status, answer = node.send("GET", f"/projections/{projection}/digest", timeout=60)
-                found[projection].add(answer["digest"] if status == 200 else f"{node.name}: {status} {answer}")
+            paths = [f"/projections/{projection}" for projection in PROJECTIONS] + [f"/systems/{system}" for system in systems_of(node)]
+            for path in paths:
+                status, answer = node.send("GET", f"{path}/digest", timeout=60)
+                found.setdefault(path, set()).add(answer["digest"] if status == 200 else f"{node.name}: {status} {answer}")
         return found
+
+
+def systems_of(node):
+    """Names of all its systems."""
+    status, answer = node.send("GET", "/systems", timeout=30)
+    check(status == 200 and answer, f"{node.name} does not say which systems it has: {status} {answer}")
+    return [system["name"] for system in answer]
 
 
 __all__ = ["Cluster", "Member", "PARTITIONS", "PROJECTIONS", "check", "eventually"]

@@ -19,7 +19,8 @@ Written by `scripts/chaos --kills 100 --report docs/reliability.md`, which does 
 
 - A publisher sends a batch again, to any node, with the same ids, until it is acknowledged. **Recovery** is the time from the fault until every partition acknowledges a fact again.
 - **Found**, **lost** and **twice** count the row's facts in the log after everything has settled, by id.
-- **Digests** are those of the customers, revenue and flags projections: on all nodes of a cluster; on a single node, as served and after a rebuild from the log.
+- **Digests** are those of the customers, revenue and flags projections and of every system's states: on all nodes of a cluster, one of which folds everything from zero in the last row; on a single
+  node the projections' as served and after a rebuild from the log, and the systems' before and after all is folded from zero.
 - **Flags**: a writer changes and kills flags, a reader asks every node for all of them by OFREP. A process that has served flags once must not refuse while it runs, also while the broker is away
   (then it says that they are the last known), and never serves an older value after a newer one. After all has settled every node serves the last change that was acknowledged, and each request was answered by one event.
 - **Queries refused** count those to a node that was down or starting, too: nobody chose another node for them."""

@@ -159,6 +159,26 @@ def cache_deleted(run):
     return took, "refolded from the log"
 
 
+def cache_deleted_embedded(run):
+    """kill -9 at rest, and the cache folder deleted: all states and rows are folded from zero"""
+    run.quiet()
+    run.cluster.settle()
+    node = run.cluster.nodes[0]
+    before = run.cluster.digests()
+    started = time.monotonic()
+    node.kill()
+    shutil.rmtree(node.data / "projections")
+    node.start()
+    run.cluster.wait_whole()
+    run.cluster.settle()
+    took, after = time.monotonic() - started, run.cluster.digests()
+    # The hub keeps a ledger of starts, to which this one was added.
+    same = {path: digests for path, digests in after.items() if path != "/systems/tree-of-life-system"}
+    differ = {path: (before.get(path), digests) for path, digests in same.items() if before.get(path) != digests}
+    check(before.keys() == after.keys() and not differ, f"folded from zero it is otherwise: {differ}")
+    return took, f"until all is folded; {len(same)} digests as before"
+
+
 def clock_jumps(run):
     """the clock of a node jumps an hour ahead, an hour back, and home"""
     node = run.source.choice(run.cluster.nodes)
@@ -378,6 +398,7 @@ KAFKA = {
 }
 EMBEDDED = {
     "killed": killed,
+    "cache-deleted-embedded": cache_deleted_embedded,
     "tail-torn": tail_torn,
     "clock-jumps-embedded": clock_jumps,
     "disk-full": disk_full,
@@ -387,4 +408,6 @@ EMBEDDED = {
 }
 # Each leaves its node damaged, or needs a disk of its own: it gets a node of its own.
 OWN_NODE = {"disk-full", "sst-flipped", "tail-truncated", "segment-flipped"}
-QUICK = ["node-killed", "node-returns", "third-takes-over", "broker-killed", "zombie", "killed", "tail-torn", "disk-full", "sst-flipped", "segment-flipped"]
+# These fold anew what the rows before them led to.
+LAST = {"cache-deleted", "cache-deleted-embedded"}
+QUICK = ["node-killed", "node-returns", "third-takes-over", "broker-killed", "zombie", "killed", "cache-deleted-embedded", "cache-deleted", "tail-torn", "disk-full", "sst-flipped", "segment-flipped"]

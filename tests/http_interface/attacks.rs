@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use tol_config::{ApiKey, Scope, generate_key, hash_key};
+use tol_config::{ApiKey, generate_key, hash_key, scope};
 use tree_of_life::http::HttpOptions;
 
 use crate::client::Server;
@@ -208,13 +208,7 @@ fn slow_senders_are_sent_away_and_others_are_served_meanwhile() {
 #[test]
 fn a_key_over_its_limit_is_told_when_to_come_again_and_may_always_stop_the_business() {
     let secret = generate_key().unwrap();
-    let key = |name: &str, secret: &str, limit| ApiKey {
-        name: name.into(),
-        hash: hash_key(secret),
-        scopes: vec![Scope::Admin],
-        requests_per_second: limit,
-        environment: None,
-    };
+    let key = |name: &str, secret: &str, limit| ApiKey { requests_per_second: limit, ..ApiKey::new(name, hash_key(secret), &[scope::ADMIN]) };
     let keys = vec![key("free", "tol_free", None), key("limited", secret.expose(), Some(1))];
     let server = Server::with(HttpOptions { keys, ..HttpOptions::default() });
     let send = |method: &str, path: &str, key: &str| server.send(method, path, &[("x-api-key", key), ("content-type", "application/json")], b"");

@@ -173,6 +173,7 @@ fn what_does_not_exist_is_404_of_its_kind() {
         ("/events/missing", "event-not-found"),
         ("/trace/missing", "event-not-found"),
         ("/systems/missing", "unknown-system"),
+        ("/systems/missing/digest", "unknown-system"),
         ("/docs/problems/nothing", "not-found"),
         ("/docs/nothing.js", "not-found"),
         ("/schemas/a.b.v1.json", "not-found"),

@@ -1,5 +1,6 @@
 //! A server on a free port, and a client that sends exactly what it is told.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, mpsc};
@@ -7,6 +8,9 @@ use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use serde_json::Value;
+use tol_plug::Platform;
+use tol_plug::mounted::Follower;
+use tol_system::Followed;
 use tree_of_life::http::{HttpOptions, serve};
 
 use crate::fake::{FakeNode, node};
@@ -16,6 +20,8 @@ pub struct Server {
     pub address: SocketAddr,
     pub node: Arc<FakeNode>,
     handle: ServerHandle,
+    /// What keeps the rows of systems' projections in memory, by projection.
+    followers: BTreeMap<&'static str, Follower>,
 }
 
 /// An answer.
@@ -64,13 +70,22 @@ impl Server {
         let (sender, receiver) = mpsc::channel();
         std::thread::spawn(move || {
             actix_web::rt::System::new().block_on(async move {
-                let (server, address) = serve(options, api).await.unwrap();
-                sender.send((address, server.handle())).unwrap();
-                server.await.unwrap();
+                let plugs = tree_of_life::node::testing::plug_entries(&tol_config::Config::default(), &[]).unwrap();
+                let platform: Arc<dyn Platform> = api.clone();
+                let mounted = plugs.iter().filter_map(|plug| plug.mounted.as_ref()).inspect(|mounted| mounted.opened(&platform));
+                let followers = mounted.flat_map(|mounted| mounted.projections()).filter_map(|one| Some((one.projection.name(), one.follower?))).collect();
+                let listening = serve(&options, api, &plugs).unwrap();
+                sender.send((listening.address, listening.server.handle(), followers)).unwrap();
+                listening.server.await.unwrap();
             });
         });
-        let (address, handle) = receiver.recv().unwrap();
-        Self { address, node, handle }
+        let (address, handle, followers) = receiver.recv().unwrap();
+        Self { address, node, handle, followers }
+    }
+
+    /// Tells the follower of a system's projection of rows, as that projection's fold does.
+    pub fn follow(&self, projection: &str, rows: Followed<Vec<u8>>) {
+        self.followers[projection](rows);
     }
 
     pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {

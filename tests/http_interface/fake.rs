@@ -5,42 +5,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
-use tol_events::{Attribute, Event, EventTime};
-use tol_kafka::{Position, TopicPartition};
-use tol_projections::Followed;
-use tol_projections::flags::{Experiment, FlagRow};
-use tree_of_life::flags::FlagServer;
+use tokio::sync::{mpsc, watch};
+use tol_events::{Attribute, Event, EventTime, Position, TopicPartition};
+use tol_plug::platform::{
+    Check, Decided, EventFilter, EventPage, Folded, Item, LoggedEvent, Owner, Past, Permit, Published, Row, RowPage, RowsQuery, SearchQuery, Standing,
+    StreamedEvent, Subscription,
+};
+use tol_plug::{Answer, Blobs, Kind, Platform, Problem};
+use tree_of_life::http::NodeApi;
 use tree_of_life::http::api::*;
-use tree_of_life::http::{Kind, NodeApi, Problem};
-
-/// One flag, `42`, in memory. It has an experiment.
-pub struct Flags(pub Arc<FlagServer>);
-
-/// A flag's row as the store has it.
-fn flag_row() -> FlagRow {
-    let experiments = BTreeMap::from([("42".to_owned(), Experiment::default())]);
-    FlagRow { version: 1, definition: Some(flag()["definition"].to_string()), experiments, ..FlagRow::default() }
-}
-
-/// A flag's row as queries show it.
-fn flag() -> Value {
-    let definition = json!({"key": "42", "type": "boolean", "family": "flagd", "environments": {"production": {"enabled": true}}});
-    let rollout = json!({"id": "r-1", "state": "running"});
-    let details = json!({"variations": ["disabled", "enabled"], "metrics": ["purchases", "usage.export"], "environment": "production"});
-    let experiment = json!({"statement": "people buy more", "state": "running", "details": details, "version": 1, "began_at": "2026-01-01T00:00:00Z",
-        "by": "ada", "counted": {"exposures": {"disabled": 500, "enabled": 500}}});
-    let experiments = json!({"42": experiment});
-    json!({"key": "42", "version": 1, "definition": definition, "stale": false, "rollout": rollout, "experiments": experiments, "changes": []})
-}
-
-impl Default for Flags {
-    fn default() -> Self {
-        let server = Arc::new(FlagServer::default());
-        server.take(Followed { anew: true, rows: vec![("flag/42".to_owned(), Some(flag_row()))], caught_up: true });
-        Self(server)
-    }
-}
 
 /// See the module.
 #[derive(Default)]
@@ -54,8 +27,6 @@ pub struct FakeNode {
     pub to_stream: Mutex<Vec<StreamedEvent>>,
     /// Senders of streams that are kept open.
     pub open_streams: Mutex<Vec<mpsc::Sender<StreamedEvent>>>,
-    /// What it serves.
-    pub flags: Flags,
     /// Whether `wait_for` succeeds.
     pub behind: Mutex<bool>,
     /// Whether the past is still being folded.
@@ -79,13 +50,13 @@ impl FakeNode {
 }
 
 fn known(projection: &str) -> Result<(), Problem> {
-    if matches!(projection, "customers" | "flags") { Ok(()) } else { Err(Problem::unknown_projection(projection)) }
+    if projection == "customers" { Ok(()) } else { Err(Problem::unknown_projection(projection)) }
 }
 
 fn cursor(cursor: Option<&str>) -> Result<(), Problem> {
     match cursor {
         None | Some("next") => Ok(()),
-        Some(other) => Err(Problem::new(Kind::InvalidCursor, format!("\"{other}\" was not given by this node"))),
+        Some(other) => Err(Problem::new(Kind::INVALID_CURSOR, format!("\"{other}\" was not given by this node"))),
     }
 }
 
@@ -113,8 +84,8 @@ fn answer<T: Send + 'static>(value: Result<T, Problem>) -> Answer<'static, T> {
     Box::pin(async move { value })
 }
 
-impl NodeApi for FakeNode {
-    fn publish(&self, events: Vec<Event>) -> Answer<'_, Published> {
+impl Platform for FakeNode {
+    fn admit(&self, events: Vec<Event>) -> Answer<'_, Published> {
         self.call(format!("publish {}", events.len()));
         if let Some(problem) = self.refuse.lock().unwrap().take() {
             return answer(Err(problem));
@@ -144,7 +115,7 @@ impl NodeApi for FakeNode {
     fn subscribe(&self, filter: EventFilter, resume: Option<String>) -> Answer<'_, Subscription> {
         self.call(format!("streamEvents {:?} {resume:?}", filter.subject));
         if resume.as_deref().is_some_and(|token| token.contains("bad")) {
-            return answer(Err(Problem::new(Kind::InvalidCursor, "Last-Event-ID was not given by this node")));
+            return answer(Err(Problem::new(Kind::INVALID_CURSOR, "Last-Event-ID was not given by this node")));
         }
         let (sender, receiver) = mpsc::channel(16);
         for event in self.to_stream.lock().unwrap().iter() {
@@ -154,6 +125,89 @@ impl NodeApi for FakeNode {
         answer(Ok(Subscription { token: "facts.customer/3:0".into(), events: receiver }))
     }
 
+    fn timeline(&self, subject: &str, limit: usize, at: Option<&str>) -> Result<EventPage, Problem> {
+        self.call(format!("timeline {subject} {limit}"));
+        cursor(at)?;
+        Ok(EventPage { items: vec![order("1")], next_cursor: None })
+    }
+
+    fn wait_for(&self, projection: &str, positions: Vec<(TopicPartition, Position)>, timeout: Duration) -> Answer<'_, bool> {
+        let places: Vec<String> = positions.iter().map(|(place, position)| format!("{place}:{position}")).collect();
+        self.call(format!("wait {projection} {} {}", places.join(" "), timeout.as_millis()));
+        answer(known(projection).map(|()| !*self.behind.lock().unwrap()))
+    }
+
+    fn row(&self, projection: &str, key: &str, past: Option<Past>) -> Result<Option<Row>, Problem> {
+        self.call(format!("row {projection} {key} {}", past.is_some()));
+        known(projection)?;
+        let row = Row {
+            key: key.into(),
+            value: json!({"customer_id": key, "orders": 3}),
+            as_of: past.map(Past::time),
+            positions: positions(),
+            rows_version: (key == "older").then_some(1),
+        };
+        Ok((key != "missing").then_some(row))
+    }
+
+    fn rows(&self, projection: &str, query: &RowsQuery) -> Result<Folded<RowPage>, Problem> {
+        self.call(format!("rows {projection} {query:?}"));
+        known(projection)?;
+        cursor(query.cursor.as_deref())?;
+        Ok(self.folded(RowPage { items: vec![Item { key: "42".into(), value: json!({"orders": 3}) }], next_cursor: None, rows_version: Some(1) }))
+    }
+
+    fn query(&self, system: &str, query: &str, subject: &str, parameters: BTreeMap<String, String>) -> Result<serde_json::Value, Problem> {
+        self.call(format!("systemQuery {subject} {parameters:?}"));
+        self.call(format!("{system}.{query}"));
+        Ok(json!({"answer": 42}))
+    }
+
+    fn decide(&self, system: &str, facts: Vec<Event>, _: Duration) -> Answer<'_, Decided> {
+        self.call(format!("decide {system} {}", facts.len()));
+        answer(Ok(Decided::By(vec![Vec::new(); facts.len()])))
+    }
+
+    fn owner(&self, _: &str) -> Owner {
+        Owner::Here
+    }
+
+    fn ask(&self, question: &str, subject: &str, _: Value) -> Answer<'_, Value> {
+        self.call(format!("ask {question} {subject}"));
+        answer(Ok(Value::Null))
+    }
+
+    fn blobs(&self) -> Result<Arc<dyn Blobs>, Problem> {
+        Err(Problem::unavailable("the fake node has no blobs", 1))
+    }
+
+    fn reveal(&self, _: &str, json: &[u8]) -> Result<Vec<u8>, Problem> {
+        Ok(json.to_vec())
+    }
+
+    fn erase(&self, subject: &str, by: &str, reason: &str) -> Answer<'_, ()> {
+        self.call(format!("erase {subject} {by} {reason}"));
+        answer(Ok(()))
+    }
+
+    fn permit(&self) -> Option<Permit> {
+        Some(Permit::holding(()))
+    }
+
+    fn stopped(&self) -> watch::Receiver<bool> {
+        watch::channel(false).1
+    }
+
+    fn health(&self) -> Standing {
+        Standing::default()
+    }
+
+    fn now(&self) -> EventTime {
+        EventTime::from_secs(1)
+    }
+}
+
+impl NodeApi for FakeNode {
     fn trace(&self, correlation: &str) -> Result<Trace, Problem> {
         self.call(format!("trace {correlation}"));
         let roots = if correlation == "missing" {
@@ -162,12 +216,6 @@ impl NodeApi for FakeNode {
             vec![TraceNode { event: order("1"), children: vec![TraceNode { event: order("2"), children: vec![] }] }]
         };
         Ok(Trace { correlation: correlation.into(), events: 2, truncated: false, roots })
-    }
-
-    fn timeline(&self, subject: &str, limit: usize, at: Option<&str>) -> Result<EventPage, Problem> {
-        self.call(format!("timeline {subject} {limit}"));
-        cursor(at)?;
-        Ok(EventPage { items: vec![order("1")], next_cursor: None })
     }
 
     fn projections(&self) -> Vec<ProjectionStatus> {
@@ -182,32 +230,6 @@ impl NodeApi for FakeNode {
             rebuild: rebuild(),
             failed: None,
         }]
-    }
-
-    fn wait_for(&self, projection: &str, positions: Vec<(TopicPartition, Position)>, timeout: Duration) -> Answer<'_, bool> {
-        let places: Vec<String> = positions.iter().map(|(place, position)| format!("{place}:{position}")).collect();
-        self.call(format!("wait {projection} {} {}", places.join(" "), timeout.as_millis()));
-        answer(known(projection).map(|()| !*self.behind.lock().unwrap()))
-    }
-
-    fn row(&self, projection: &str, key: &str, past: Option<Past>) -> Result<Option<Row>, Problem> {
-        self.call(format!("row {projection} {key} {}", past.is_some()));
-        known(projection)?;
-        let row = Row {
-            key: key.into(),
-            value: if projection == "flags" { flag() } else { json!({"customer_id": key, "orders": 3}) },
-            as_of: past.map(Past::time),
-            positions: positions(),
-            rows_version: (key == "older").then_some(1),
-        };
-        Ok((key != "missing").then_some(row))
-    }
-
-    fn rows(&self, projection: &str, query: &RowsQuery) -> Result<Folded<RowPage>, Problem> {
-        self.call(format!("rows {projection} {query:?}"));
-        known(projection)?;
-        cursor(query.cursor.as_deref())?;
-        Ok(self.folded(RowPage { items: vec![Item { key: "42".into(), value: json!({"orders": 3}) }], next_cursor: None, rows_version: Some(1) }))
     }
 
     fn digest(&self, projection: &str, _: Option<Past>) -> Result<Folded<Digest>, Problem> {
@@ -241,10 +263,13 @@ impl NodeApi for FakeNode {
         Ok((name != "missing").then(|| SystemDetail { status: system(name), details: BTreeMap::from([("epoch".into(), json!(3))]) }))
     }
 
-    fn query(&self, system: &str, query: &str, subject: &str, parameters: BTreeMap<String, String>) -> Result<serde_json::Value, Problem> {
-        self.call(format!("systemQuery {subject} {parameters:?}"));
-        self.call(format!("{system}.{query}"));
-        Ok(json!({"answer": 42}))
+    fn system_digest(&self, name: &str) -> Result<SystemDigest, Problem> {
+        self.call(format!("systemDigest {name}"));
+        if name == "missing" {
+            Err(Problem::unknown_system(name))
+        } else {
+            Ok(SystemDigest { digest: "ab".into(), subjects: 1, state_version: 1, positions: positions() })
+        }
     }
 
     fn control(&self, name: &str, control: Control, by: &str) -> Answer<'_, SystemStatus> {
@@ -293,10 +318,6 @@ impl NodeApi for FakeNode {
     fn release(&self, reason: &str, by: &str) -> Answer<'_, StopState> {
         self.call(format!("release {reason} {by}"));
         answer(Ok(StopState::default()))
-    }
-
-    fn flags(&self) -> &Arc<FlagServer> {
-        &self.flags.0
     }
 
     fn readiness(&self) -> Readiness {

@@ -1,8 +1,6 @@
 //! Publishing and asking, where all is well.
 
 use tol_events::Attribute;
-use tol_projections::Followed;
-use tol_projections::flags::{Experiment, FlagRow};
 
 use crate::client::Server;
 
@@ -91,30 +89,6 @@ fn a_row_has_the_documented_shape() {
     assert_eq!(row, serde_json::json!({"key": "42", "value": {"customer_id": "42", "orders": 3}, "as_of": null, "positions": {"facts.customer/3": 120}}));
     assert_eq!(server.get("/projections/customers/42?as_of=1997-06-30").json()["as_of"], "1997-06-30T23:59:59.999999Z");
     assert_eq!(server.get("/projections/customers/older").json()["rows_version"], 1, "said only where another version made the row");
-}
-
-#[test]
-fn experiments_of_all_flags_are_found_without_a_look_at_flags_that_have_none() {
-    let server = Server::start();
-    let rows = |flags: std::ops::Range<u32>, row: &FlagRow| flags.map(|flag| (format!("flag/{flag:03}"), Some(row.clone()))).collect();
-    let with_experiment = FlagRow { experiments: [("42".to_owned(), Experiment::default())].into(), ..FlagRow::default() };
-    server.node.flags.0.take(Followed { anew: false, rows: rows(0..400, &FlagRow::default()), caught_up: true });
-    server.node.flags.0.take(Followed { anew: false, rows: rows(100..103, &with_experiment), caught_up: true });
-    let shown = |query: &str| {
-        let answer = server.get(&format!("/flag-experiments{query}")).json();
-        let flags: Vec<String> = answer["items"].as_array().unwrap().iter().map(|one| one["flag"].as_str().unwrap().to_owned()).collect();
-        (flags.join(" "), answer["next_cursor"].as_str().map(str::to_owned), server.node.calls().join(", "))
-    };
-    let row = |flag: &str| format!("row flags flag/{flag} false");
-    let all: Vec<String> = ["100", "101", "102", "42"].map(row).into();
-    assert_eq!(shown(""), ("100 101 102 42".to_owned(), None, all.join(", ")));
-    // Nor at more of those that have than fill the page.
-    let (first, cursor, asked) = shown("?limit=1");
-    assert_eq!((first.as_str(), asked), ("100", all[..2].join(", ")));
-    let cursor: String = cursor.unwrap().bytes().map(|byte| format!("%{byte:02X}")).collect();
-    let (second, _, asked) = shown(&format!("?limit=1&cursor={cursor}"));
-    assert_eq!((second.as_str(), asked), ("101", all[..3].join(", ")));
-    assert_eq!(shown("?state=concluded"), (String::new(), None, all.join(", ")));
 }
 
 #[test]

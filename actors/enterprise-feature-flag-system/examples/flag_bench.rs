@@ -46,7 +46,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let now = chrono::Utc::now();
     let texts: Vec<String> = (0..PEOPLE).map(|id| format!(r#"{{"userId": "user-{id}", "properties": {{"plan": "team", "seats": "7"}}}}"#)).collect();
 
-    let set = unleash::Flags::from_json(UNLEASH)?;
+    let set = unleash::CompiledFeatures::from_json(UNLEASH)?;
     let contexts = texts.iter().map(|text| unleash::Context::from_json(text, now)).collect::<Result<Vec<_>, _>>()?;
     let mut random = Random::seeded(1);
     measure("Unleash semantics: is_enabled", |person| black_box(set.is_enabled("f", black_box(&contexts[person]), &mut random)));
@@ -68,7 +68,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let contexts = texts.iter().map(|text| growthbook::Context::from_json(text)).collect::<Result<Vec<_>, _>>()?;
     measure("GrowthBook semantics: evaluate", |person| black_box(features.evaluate("f", black_box(&contexts[person]))).is_on());
 
-    let flags = flagd::Flags::from_json(FLAGD)?;
+    let flags = flagd::CompiledFlags::from_json(FLAGD)?;
     let contexts = texts.iter().map(|text| Value::parse(text)).collect::<Result<Vec<_>, _>>()?;
     let mut scratch = flagd::Scratch::default();
     measure("flagd semantics: evaluate", |person| {

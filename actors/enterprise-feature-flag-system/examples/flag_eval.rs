@@ -6,7 +6,7 @@ use std::io::{BufRead, Write};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tol_enterprise_feature_flag_system::definition::{Flags, Mode};
+use tol_enterprise_feature_flag_system::definition::{FlagDefinitions, Mode};
 use tol_enterprise_feature_flag_system::evaluation::{Error, Format, Set};
 
 #[derive(Deserialize)]
@@ -23,7 +23,7 @@ struct Line<'a> {
 
 /// Definitions as a node gives them back.
 fn through_import(format: Format, definitions: &str) -> Result<String, Box<dyn std::error::Error>> {
-    let mut flags = Flags::default();
+    let mut flags = FlagDefinitions::default();
     flags.import(format, definitions, Mode::Replace, "production")?;
     Ok(flags.export(format, "production").definitions.to_string())
 }

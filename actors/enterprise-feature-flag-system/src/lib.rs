@@ -8,12 +8,18 @@
 //! * [`objections`] — what speaks against a definition among the others: circles, unknown segments
 //! * [`rollout`] — the state machine of a guarded rollout: advance, hold or roll back from counts alone
 //! * [`statistics`] — sequential and Bayesian tests, sample-ratio checks, variance reduction; pure functions of counts and sums
-//! * [`served`] — all flags at one moment, for those who serve them
+//! * [`served`] — all flags at one moment
+//! * [`serving`] — what is compiled of them, and the answers from memory
+//! * [`projections`] — the read model `flags`
+//! * `service` — [`FlagService`], the serving side that handlers hold
+//! * `http` — the interface for people; `compat` — protocols of others; `problems` — what they may answer
+//! * `plug` — [`Flags`], how all of it is mounted on a node; `settings`, `metric_definitions`
 //! * [`state`] — what the system remembers about a flag
 //! * `decide` — the business rules, from `flags.*` requests and observations
 //! * `evolve` — the fold of its own `flags.*` events
 
 pub mod attribution;
+mod compat;
 pub mod counts;
 mod decide;
 pub mod definition;
@@ -21,10 +27,17 @@ pub mod evaluation;
 mod evolve;
 mod examples;
 pub mod experiments;
+mod http;
+mod metric_definitions;
 pub mod objections;
+mod plug;
+mod problems;
+pub mod projections;
 pub mod rollout;
 pub mod served;
+mod service;
 pub mod serving;
+mod settings;
 pub mod state;
 pub mod statistics;
 
@@ -36,7 +49,18 @@ use tol_events::{DomainEvent, Event, EventView};
 use tol_system::{Decision, Description, Error, Evolution, Input, InputSpec, Parameters, QueryError, QueryParameter, QuerySpec, System};
 
 pub use attribution::FlagAttribution;
+pub use plug::Flags;
+pub use projections::FlagsProjection;
+pub use service::FlagService;
+pub use settings::Settings;
 pub use state::Flag;
+
+/// The short name: tag of the routes, prefix of the scopes.
+pub(crate) const SHORT: &str = "flags";
+/// The environment where none is named.
+pub(crate) const DEFAULT_ENVIRONMENT: &str = "production";
+/// A request as the handlers see it.
+pub(crate) type Request = tol_plug::Request<FlagService>;
 
 pub(crate) const FLAG_CHANGED: &str = FlagChanged::<'static>::TYPE;
 pub(crate) const FLAG_KILLED: &str = FlagKilled::<'static>::TYPE;

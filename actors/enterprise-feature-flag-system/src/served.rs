@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use tol_events::EventTime;
 
-use crate::definition::{Definition, Flags};
+use crate::definition::{Definition, FlagDefinitions};
 use crate::evaluation::Format;
 
 /// Parts of a set that are copied as a whole when one of their flags changes.
@@ -75,19 +75,6 @@ impl Changed {
             }
         }
         Self::Some { flags, shared }
-    }
-
-    /// Both.
-    #[must_use]
-    pub fn and(self, other: &Self) -> Self {
-        match (self, other) {
-            (Self::Some { mut flags, mut shared }, Self::Some { flags: more, shared: also }) => {
-                flags.extend(more.iter().cloned());
-                shared.extend(also.iter().cloned());
-                Self::Some { flags, shared }
-            }
-            _ => Self::Everything,
-        }
     }
 }
 
@@ -172,8 +159,8 @@ impl FlagSet {
     }
 
     /// The definitions, for import and export.
-    pub fn definitions(&self) -> Flags {
-        Flags {
+    pub fn definitions(&self) -> FlagDefinitions {
+        FlagDefinitions {
             flags: self.shards.iter().flat_map(|shard| shard.iter()).map(|(key, served)| (key.clone(), served.definition.clone())).collect(),
             shared: self.shared.iter().map(|(environment, shared)| (environment.clone(), Shared::clone(shared))).collect(),
         }
@@ -227,14 +214,5 @@ mod tests {
         assert_eq!(with.shared("staging"), Some(&shared));
         assert_eq!(with.environments(), BTreeSet::from(["staging".to_owned()]));
         assert!(with.with([change(&Arc::default())]).shared("staging").is_none());
-    }
-
-    #[test]
-    fn changes_add_up() {
-        let one = Changed::of(&[flag("a", 1)]);
-        let two = Changed::of(&[flag("b", 1), Change::Shared { environment: "e".into(), shared: Arc::default() }]);
-        let both = one.clone().and(&two);
-        assert_eq!(both, Changed::Some { flags: ["a", "b"].map(str::to_owned).into(), shared: ["e".to_owned()].into() });
-        assert_eq!(one.and(&Changed::Everything), Changed::Everything);
     }
 }

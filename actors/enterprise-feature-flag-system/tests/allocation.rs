@@ -16,7 +16,7 @@ fn allocations(mut evaluate: impl FnMut()) -> u64 {
 
 #[test]
 fn evaluations_allocate_nothing() {
-    let set = unleash::Flags::from_json(
+    let set = unleash::CompiledFeatures::from_json(
         r#"{"features": [{"name": "f", "enabled": true, "variants": [{"name": "a", "weight": 1}, {"name": "b", "weight": 1, "payload": {"type": "string", "value": "x"}}],
             "strategies": [
                 {"name": "userWithId", "parameters": {"userIds": "a, b, c"}},
@@ -48,7 +48,7 @@ fn evaluations_allocate_nothing() {
     assert!(features.evaluate("f", &context).experiment.is_some());
     assert_eq!(allocations(|| assert!(black_box(features.evaluate("f", black_box(&context))).is_on())), 0, "GrowthBook");
 
-    let flags = flagd::Flags::from_json(
+    let flags = flagd::CompiledFlags::from_json(
         r#"{"flags": {"f": {"state": "ENABLED", "defaultVariant": "off", "variants": {"on": true, "off": false},
             "targeting": {"if": [{"and": [{"==": [{"var": "plan"}, "pro"]}, {"starts_with": [{"var": "email"}, "a@"]}]}, {"fractional": [{"var": "email"}, ["on", 1]]}]}}}}"#,
     )

@@ -3,18 +3,21 @@
 //! * [`state`] — what it remembers about a service: the last deployments and incidents of each environment
 //! * `decide` — the business rules, from `delivery.*` facts
 //! * `evolve` — the fold of its own events
+//! * `plug` — how it is mounted
 //! * [`noted`] — own events that only keep a fact in mind for later ones
 
 mod decide;
 mod evolve;
 mod examples;
 pub mod noted;
+mod plug;
 pub mod state;
 
 use tol_events::delivery::{ReleasePromoted, RollbackRequested};
 use tol_events::{DomainEvent, Event, EventView};
 use tol_system::{Decision, Description, Error, Evolution, Input, InputSpec, Parameters, QueryError, QueryParameter, QuerySpec, System};
 
+pub use plug::Delivery;
 pub use state::Service;
 
 pub(crate) const RELEASE_PROMOTED: &str = ReleasePromoted::<'static>::TYPE;

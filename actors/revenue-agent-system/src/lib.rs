@@ -3,18 +3,21 @@
 //! * [`state`] — what it remembers about a customer
 //! * `decide` — the business rules, from `commerce.*` and `billing.*` facts
 //! * `evolve` — the fold of its own `revenue.*` events
+//! * `plug` — how it is mounted
 //! * [`mrr`] — the monthly amount of a subscription and the class of a movement
 
 mod decide;
 mod evolve;
 mod examples;
 pub mod mrr;
+mod plug;
 pub mod state;
 
 use tol_events::revenue::{MrrMoved, Recognized, Refunded};
 use tol_events::{Currency, DomainEvent, Event, EventView};
 use tol_system::{Decision, Description, Error, Evolution, Input, InputSpec, Parameters, QueryError, QueryParameter, QuerySpec, System};
 
+pub use plug::Revenue;
 pub use state::Customer;
 
 pub(crate) const MRR_MOVED: &str = MrrMoved::<'static>::TYPE;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use tol_flag_simulation::Flags;
+use tol_flag_simulation::FlagGuest;
 use tol_runtime::simulation::{Guest, Stats, run_with};
 
 /// What the threads share. One seed is one thread.
@@ -69,7 +69,7 @@ fn main() -> ExitCode {
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
     let threads = number("--threads").unwrap_or(cores).clamp(1, count.max(1));
     let started = Instant::now();
-    let flags = Arc::new(Flags::default());
+    let flags = Arc::new(FlagGuest::default());
     let guest = (!has("--alone")).then(|| flags.clone() as Arc<dyn Guest>);
     let work = Work {
         next: AtomicU64::new(from),

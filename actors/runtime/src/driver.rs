@@ -28,8 +28,10 @@ enum Answer {
 /// What a driver hands to whoever runs it.
 #[derive(Debug)]
 pub enum Output {
-    /// Run this effect; its result goes to [`Driver::effect_ended`].
+    /// Run this effect; its result is offered to [`Driver::effect_ended`] until it is settled.
     StartEffect(String, PendingEffect),
+    /// The result of this effect need not be offered any more.
+    EffectSettled(String),
     /// Copy to the dead-letter topic.
     DeadLetter(Box<Parked>),
     /// An operator's request is settled.
@@ -216,6 +218,7 @@ impl Driver {
                 Action::Append(number, append) => self.append(append, move |answer| Answer::Batch(number, answer)),
                 Action::Claim(number, append) => self.append(append, move |answer| Answer::Claim(number, answer)),
                 Action::StartEffect(id, effect) => progress.outputs.push(Output::StartEffect(id, effect)),
+                Action::EffectSettled(id) => progress.outputs.push(Output::EffectSettled(id)),
                 Action::DeadLetter(parked) => progress.outputs.push(Output::DeadLetter(parked)),
                 Action::Answer(ticket, answer) => progress.outputs.push(Output::Answer(ticket, answer)),
                 Action::Covered(ticket, covered) => progress.outputs.push(Output::Covered(ticket, covered)),

@@ -13,6 +13,9 @@ pub const DEFAULT_TARGET: f64 = 0.99;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Configuration {
     targets: BTreeMap<String, f64>,
+    /// Folders of the systems that this node runs. Nothing is decided from it: it makes the claims of nodes that disagree differ.
+    #[serde(default)]
+    running: Vec<String>,
 }
 
 impl Configuration {
@@ -24,8 +27,14 @@ impl Configuration {
         let targets: BTreeMap<String, f64> = targets.into_iter().collect();
         match targets.iter().find(|(_, target)| !(**target > 0.0 && **target <= 1.0)) {
             Some((system, target)) => Err(Error::Target { system: system.clone(), target: *target }),
-            None => Ok(Self { targets }),
+            None => Ok(Self { targets, running: Vec::new() }),
         }
+    }
+
+    /// The same on a node that runs these systems.
+    #[must_use]
+    pub fn running(self, running: Vec<String>) -> Self {
+        Self { running, ..self }
     }
 
     /// The target of a system; [`DEFAULT_TARGET`] where none is configured.

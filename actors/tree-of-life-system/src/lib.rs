@@ -2,6 +2,7 @@
 //!
 //! * [`state`] — the ledger: time up, down and stopped as planned; restarts, incidents, error budget
 //! * [`config`] — the uptime targets
+//! * `plug` — how it is mounted
 //! * `decide`, `evolve` — from observations to `tree.*` events, and their fold
 //!
 //! Admission and the supervisors themselves are the runtime's.
@@ -11,6 +12,7 @@ mod decide;
 mod error;
 mod evolve;
 mod examples;
+mod plug;
 pub mod state;
 
 use tol_events::tree::{SystemDegraded, SystemFailed, SystemRecovered, SystemRestarted, SystemStarted, SystemStopped};
@@ -19,6 +21,7 @@ use tol_system::{Decision, Description, Input, InputSpec, System};
 
 pub use config::Configuration;
 pub use error::Error;
+pub use plug::{Hub, Settings};
 pub use state::{Ledger, Report};
 
 pub(crate) const STARTED: &str = SystemStarted::<'static>::TYPE;

@@ -47,6 +47,7 @@ struct Nowhere;
 
 impl Outlet for Nowhere {
     fn start_effect(&self, _: &str, _: u32, _: String, _: PendingEffect) {}
+    fn effect_settled(&self, _: &str) {}
     fn dead_letter(&self, parked: &Parked) {
         eprintln!("parked: {} {}", parked.id, parked.error);
     }

@@ -9,12 +9,12 @@ use tol_events::{Attribute, Event, EventTime, EventView};
 use tol_kafka::reader::{Delivery, Reader};
 use tol_kafka::{Batch, EventLog, Position, TopicPartition};
 use tol_runtime::store::Table;
+use tol_system::projection::NoRows;
 
 use super::{EventIndex, Kind, read_deltas, term_hash};
 use crate::engine::ProjectionEngine;
 use crate::error::Error;
 use crate::fold::AsOf;
-use crate::projection::Nothing;
 use crate::store::Database;
 
 /// How many events one search reads at most; a page may end early, its cursor goes on.
@@ -391,11 +391,11 @@ impl ProjectionEngine {
                     return Ok(());
                 }
                 let event = tol_events::upcast::upcast(event).map_err(|problem| problem.to_string())?;
-                overlay.fold(event.view(), &Nothing)
+                overlay.fold(event.view(), &NoRows).map_err(|problem| problem.to_string())
             })?;
             let mut take = |found: &str, row: Option<&[u8]>| rows.extend(row.filter(|_| found == key).map(<[u8]>::to_vec));
-            overlay.drain(&mut take).map_err(Error::Stopped)?;
+            overlay.drain(&mut take)?;
         }
-        projection.value(key, &rows).map_err(Error::Store)
+        Ok(projection.value(key, &rows)?)
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tol_events::EventTime;
+use tol_events::{EventTime, Position, TopicPartition};
 use utoipa::ToSchema;
 
 /// What an operator does to a system.
@@ -72,6 +72,20 @@ pub struct SystemDetail {
     /// By partition: epoch, sequence, input positions; the system's observable state; its state about the subject asked for.
     #[serde(flatten)]
     pub details: BTreeMap<String, Value>,
+}
+
+/// The content of a system's states in one number.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct SystemDigest {
+    /// A hash of all subjects with their states, independent of their order.
+    pub digest: String,
+    /// How many subjects.
+    pub subjects: u64,
+    /// Version of the states. Only digests of the same can be compared.
+    pub state_version: u32,
+    /// Next position of each of the system's own partitions that the states hold. Only digests at the same positions can be compared.
+    #[schema(value_type = BTreeMap<String, u64>)]
+    pub positions: BTreeMap<TopicPartition, Position>,
 }
 
 /// Which dead letters.

@@ -1,22 +1,22 @@
 //! Publishing, searching, tracing.
 
 use actix_web::HttpRequest;
-use actix_web::web::{self, Bytes, Path, Payload};
+use actix_web::dev::Payload;
+use actix_web::web::{self, Bytes};
 use tol_events::binding::http::{Decoded, decode};
 use tol_events::{Attribute, Event};
+use tol_plug::platform::{EventFilter, LOG_POSITION, SearchQuery};
+use tol_plug::{Kind, Outcome, Problem, Query};
 
-use super::{Outcome, State, ask, json};
-use crate::http::api::{EventFilter, LOG_POSITION, SearchQuery};
-use crate::http::parameters::{Query, body};
-use crate::http::problem::{Kind, Problem};
+use super::{Asked, ask, json};
 
 /// Bodies from this size on are decoded on a blocking thread: 256 KB takes about a millisecond, which other requests should not wait.
 const DECODE_ELSEWHERE_BYTES: usize = 256 << 10;
 
-pub(crate) async fn publish(state: State, request: HttpRequest, payload: Payload) -> Outcome {
-    let body = body(&request, payload, state.body_limit).await?;
-    let mut events = decode_request(&request, body).await?.events;
-    let trace = request.headers().get("traceparent").and_then(|value| value.to_str().ok()).filter(|text| is_traceparent(text));
+pub(crate) async fn publish(request: Asked, payload: Payload) -> Outcome {
+    let body = request.body(payload).await?;
+    let mut events = decode_request(request.http(), body).await?.events;
+    let trace = request.header("traceparent").filter(|text| is_traceparent(text));
     for event in &mut events {
         if let Some(trace) = trace
             && !event.attributes.contains_key(&Attribute::TraceParent)
@@ -25,7 +25,7 @@ pub(crate) async fn publish(state: State, request: HttpRequest, payload: Payload
         }
         event.extensions.remove(LOG_POSITION);
     }
-    json(&state.api.publish(events).await?)
+    json(&request.serving.api.admit(events).await?)
 }
 
 async fn decode_request(request: &HttpRequest, body: Bytes) -> Result<Decoded, Problem> {
@@ -46,14 +46,14 @@ fn refused(error: tol_events::binding::Error) -> Problem {
         other => other,
     };
     let kind = match innermost {
-        Error::Json(_) => Kind::MalformedJson,
-        Error::ContentType { .. } => Kind::UnsupportedContentType,
-        Error::Missing(_) | Error::Invalid { .. } | Error::InBatch { .. } => Kind::InvalidEvent,
+        Error::Json(_) => Kind::MALFORMED_JSON,
+        Error::ContentType { .. } => Kind::UNSUPPORTED_CONTENT_TYPE,
+        Error::Missing(_) | Error::Invalid { .. } | Error::InBatch { .. } => Kind::INVALID_EVENT,
     };
     let problem = Problem::new(kind, error.to_string());
     match index {
         Some(index) => problem.with("index", index),
-        None if kind == Kind::InvalidEvent => problem.with("index", 0),
+        None if kind == Kind::INVALID_EVENT => problem.with("index", 0),
         None => problem,
     }
 }
@@ -77,8 +77,8 @@ pub(super) fn filter(query: &Query<'_>) -> EventFilter {
     EventFilter { subject: query.text("subject"), event_type: query.text("type"), correlation: query.text("correlation") }
 }
 
-pub(crate) async fn search(state: State, request: HttpRequest) -> Outcome {
-    let query = Query::of(&request)?;
+pub(crate) async fn search(request: Asked) -> Outcome {
+    let query = request.query()?;
     let search =
         SearchQuery { filter: filter(&query), from: query.start_of("from")?, to: query.end_of("to")?, limit: query.limit()?, cursor: query.text("cursor") };
     if let (Some(from), Some(to)) = (search.from, search.to)
@@ -86,21 +86,21 @@ pub(crate) async fn search(state: State, request: HttpRequest) -> Outcome {
     {
         return Err(Problem::parameter("from", "is later than to"));
     }
-    json(&ask(&state, move |node| node.search(&search)).await?)
+    json(&ask(&request, move |node| node.search(&search)).await?)
 }
 
-pub(crate) async fn one(state: State, request: HttpRequest, id: Path<String>) -> Outcome {
-    let id = id.into_inner();
-    let source = Query::of(&request)?.text("source");
+pub(crate) async fn one(request: Asked) -> Outcome {
+    let id = request.path("id").to_owned();
+    let source = request.query()?.text("source");
     let asked = id.clone();
-    let found = ask(&state, move |node| node.event(&asked, source.as_deref())).await?;
+    let found = ask(&request, move |node| node.event(&asked, source.as_deref())).await?;
     match found.as_slice() {
-        [] => Err(Problem::new(Kind::EventNotFound, format!("no event has the id \"{id}\"")).with("id", id)),
+        [] => Err(Problem::new(Kind::EVENT_NOT_FOUND, format!("no event has the id \"{id}\"")).with("id", id)),
         [event] => json(event),
         several => {
             let sources: Vec<&str> = several.iter().map(|logged| source_of(&logged.event)).collect();
             let detail = format!("{} events have the id \"{id}\"; add ?source= with one of their sources", several.len());
-            Err(Problem::new(Kind::AmbiguousEvent, detail).with("id", id).with("sources", sources))
+            Err(Problem::new(Kind::AMBIGUOUS_EVENT, detail).with("id", id).with("sources", sources))
         }
     }
 }
@@ -109,20 +109,20 @@ fn source_of(event: &Event) -> &str {
     event.attributes.get(&Attribute::Source).map_or("", String::as_str)
 }
 
-pub(crate) async fn trace(state: State, correlation: Path<String>) -> Outcome {
-    let correlation = correlation.into_inner();
+pub(crate) async fn trace(request: Asked) -> Outcome {
+    let correlation = request.path("correlation").to_owned();
     let asked = correlation.clone();
-    let trace = ask(&state, move |node| node.trace(&asked)).await?;
+    let trace = ask(&request, move |node| node.trace(&asked)).await?;
     if trace.roots.is_empty() {
-        return Err(Problem::new(Kind::EventNotFound, format!("no event has the correlation id \"{correlation}\"")).with("correlation", correlation));
+        return Err(Problem::new(Kind::EVENT_NOT_FOUND, format!("no event has the correlation id \"{correlation}\"")).with("correlation", correlation));
     }
     json(&trace)
 }
 
-pub(crate) async fn timeline(state: State, request: HttpRequest, subject: Path<String>) -> Outcome {
-    let query = Query::of(&request)?;
-    let (limit, cursor, subject) = (query.limit()?, query.text("cursor"), subject.into_inner());
-    json(&ask(&state, move |node| node.timeline(&subject, limit, cursor.as_deref())).await?)
+pub(crate) async fn timeline(request: Asked) -> Outcome {
+    let query = request.query()?;
+    let (limit, cursor, subject) = (query.limit()?, query.text("cursor"), request.path("subject").to_owned());
+    json(&ask(&request, move |node| node.timeline(&subject, limit, cursor.as_deref())).await?)
 }
 
 #[cfg(test)]

@@ -2,27 +2,27 @@
 
 use std::time::Duration;
 
+use actix_web::HttpResponse;
 use actix_web::web::Bytes;
-use actix_web::{HttpRequest, HttpResponse};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-use super::{Outcome, State, events};
-use crate::http::api::{StreamedEvent, Subscription};
+use tol_plug::platform::{StreamedEvent, Subscription};
+use tol_plug::{Kind, Outcome, Problem};
+
+use super::{Asked, events};
 use crate::http::metric_definitions::STREAMS;
-use crate::http::parameters::Query;
-use crate::http::problem::{Kind, Problem};
 
 /// A comment is sent when nothing else was for so long, so that proxies keep the connection and a dead client is noticed.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Events put into one chunk at most, while they are there without waiting.
 const CHUNK_EVENTS: usize = 64;
 
-pub(crate) async fn follow(state: State, request: HttpRequest) -> Outcome {
-    let permit = state.streams.clone().try_acquire_owned();
+pub(crate) async fn follow(request: Asked) -> Outcome {
+    let permit = request.serving.streams.clone().try_acquire_owned();
     let permit =
-        permit.map_err(|_| Problem::new(Kind::TooManyStreams, "as many streams are open as this node serves; close one or try later").retry_after(5))?;
-    let resume = request.headers().get("last-event-id").and_then(|value| value.to_str().ok()).filter(|text| !text.is_empty()).map(str::to_owned);
-    let Subscription { token, events } = state.api.subscribe(events::filter(&Query::of(&request)?), resume).await?;
+        permit.map_err(|_| Problem::new(Kind::TOO_MANY_STREAMS, "as many streams are open as this node serves; close one or try later").retry_after(5))?;
+    let resume = request.header("last-event-id").filter(|text| !text.is_empty()).map(str::to_owned);
+    let Subscription { token, events } = request.serving.api.subscribe(events::filter(&request.query()?), resume).await?;
     let open = Open { events, _counted: Counted::new(permit), begins_at: Some(token) };
     let body = futures_util::stream::unfold(open, |mut open| async move { open.chunk().await.map(|chunk| (Ok::<_, std::convert::Infallible>(chunk), open)) });
     Ok(HttpResponse::Ok().content_type("text/event-stream").insert_header(("x-accel-buffering", "no")).streaming(Box::pin(body)))

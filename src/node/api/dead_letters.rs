@@ -14,8 +14,8 @@ use tol_runtime::supervision::{Command, State};
 use super::redrive::{self, Request, Selection};
 use super::systems::ask;
 use crate::http::api::{DeadLetter, DeadLetterPage, DeadLetterQuery, RedriveFilter, Redriven};
-use crate::http::problem::{Kind, Problem};
 use crate::node::{Node, Open};
+use tol_plug::{Kind, Problem};
 
 /// How long a redrive may take before its request is answered with how far it is.
 pub(super) const PATIENCE: Duration = Duration::from_secs(25);
@@ -113,7 +113,7 @@ pub(super) fn dead_letters(open: &Open, query: &DeadLetterQuery) -> Result<DeadL
         None => 0,
         Some(cursor) => {
             let place = all.iter().position(|parked| parked.id == *cursor);
-            place.ok_or_else(|| Problem::new(Kind::InvalidCursor, "the cursor names a dead letter that is gone; begin again without it"))? + 1
+            place.ok_or_else(|| Problem::new(Kind::INVALID_CURSOR, "the cursor names a dead letter that is gone; begin again without it"))? + 1
         }
     };
     let mut matching = all.iter().zip(waiting).skip(skip).filter(|(parked, _)| filter.matches(parked));
@@ -140,7 +140,7 @@ fn while_not_stopped(node: &Node) -> Result<(), Problem> {
         return Ok(());
     }
     let reason = state.reason.unwrap_or_default();
-    Err(Problem::new(Kind::EmergencyStop, format!("nothing is decided while the emergency stop is engaged ({reason}); release it first")))
+    Err(Problem::new(Kind::EMERGENCY_STOP, format!("nothing is decided while the emergency stop is engaged ({reason}); release it first")))
 }
 
 /// Redrives the subject of one, from its first.
@@ -156,7 +156,7 @@ pub(super) async fn redrive_one(node: &Node, id: String, by: String) -> Result<R
                 "{} stays parked: {}; mend the cause and redrive it (with force, where it failed too often), or discard it",
                 stayed.subject, stayed.problem
             );
-            Err(Problem::new(Kind::WrongState, detail).with("subject", stayed.subject.clone()))
+            Err(Problem::new(Kind::WRONG_STATE, detail).with("subject", stayed.subject.clone()))
         }
         _ => Ok(redriven),
     }

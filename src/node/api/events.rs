@@ -6,15 +6,17 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tol_events::personal::{self, KeyStore};
 use tol_events::{Attribute, Event};
-use tol_kafka::{Position, TopicPartition};
+use tol_events::{Position, TopicPartition};
 use tol_projections::index::{Located, SearchQuery as IndexQuery};
 
-use super::{Answer, ready};
-use crate::http::api::{EventPage, LoggedEvent, Published, SearchQuery, Trace, TraceNode};
-use crate::http::problem::{Kind, Problem};
+use crate::http::api::{Trace, TraceNode};
 use crate::node::facts::{ANSWERED_WITHIN, PATIENCE};
 use crate::node::publish::Fact;
 use crate::node::{Node, Open, publish as prepare};
+use tol_plug::Answer;
+use tol_plug::platform::{EventPage, LoggedEvent, Published, SearchQuery};
+use tol_plug::request::known;
+use tol_plug::{Kind, Problem};
 
 /// Events of one trace, at most.
 const TRACED: usize = 10_000;
@@ -22,7 +24,7 @@ const TRACED: usize = 10_000;
 pub(super) fn publish(node: &Node, events: Vec<Event>) -> Answer<'_, Published> {
     let open = match node.opened() {
         Ok(open) => open,
-        Err(problem) => return ready(Err(problem)),
+        Err(problem) => return known(Err(problem)),
     };
     // The source of each event is told when its id clashes.
     let sources: Vec<String> = events.iter().map(|event| event.get(Attribute::Source).to_owned()).collect();
@@ -33,7 +35,7 @@ pub(super) fn publish(node: &Node, events: Vec<Event>) -> Answer<'_, Published> 
     let prepared = prepare::prepare(facts, open.keys.as_ref(), open.partitions, chrono::Utc::now().into());
     let (candidates, ids) = match prepared {
         Ok(prepared) => prepared,
-        Err(problem) => return ready(Err(problem)),
+        Err(problem) => return known(Err(problem)),
     };
     let (sender, answer) = oneshot::channel();
     open.admission.publish(candidates, ids, Box::new(move |published| drop(sender.send(published))));
@@ -63,9 +65,20 @@ async fn pass_on(open: Arc<Open>, facts: Vec<Fact>) -> Result<Published, Problem
 
 fn failed(error: &tol_projections::Error) -> Problem {
     match error {
-        tol_projections::Error::Cursor => Problem::new(Kind::InvalidCursor, error.to_string()),
+        tol_projections::Error::Cursor => Problem::new(Kind::INVALID_CURSOR, error.to_string()),
         other => Problem::unavailable(other.to_string(), 1),
     }
+}
+
+/// Waits until the index has read a system's own position `end` (exclusive); false when the time is up first.
+pub(super) async fn indexed(open: &Open, (at, end): &(TopicPartition, Position), until: tokio::time::Instant) -> Result<bool, Problem> {
+    while open.index.cursor(at).position < *end {
+        if tokio::time::Instant::now() >= until {
+            return Ok(false);
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    Ok(true)
 }
 
 /// An event for people: personal fields are readable again, unless the person was erased.

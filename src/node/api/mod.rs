@@ -4,6 +4,7 @@ mod dead_letters;
 mod events;
 mod operate;
 mod peer;
+mod platform;
 mod projections;
 mod redrive;
 mod systems;
@@ -12,77 +13,33 @@ pub(crate) use events::readable;
 pub(crate) use redrive::Redrives;
 pub(crate) use systems::measure;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tol_events::Event;
-use tol_kafka::{Position, TopicPartition};
-use tol_runtime::supervision::actor::Question;
+use serde_json::Value;
+use tol_plug::platform::{Folded, Past};
+use tol_plug::request::known;
+use tol_plug::{Answer, Kind, Problem};
 
 use super::{Node, Open};
-use crate::flags::FlagServer;
 use crate::http::api::{
-    Answer, Control, DeadLetter, DeadLetterPage, DeadLetterQuery, Digest, EventFilter, EventPage, Folded, LoggedEvent, NodeApi, Past, ProjectionStatus,
-    Published, Readiness, RebuildStatus, RedriveFilter, Redriven, Row, RowPage, RowsQuery, SearchQuery, StopState, Subscription, SystemDetail, SystemStatus,
-    Trace, Version,
+    Control, DeadLetter, DeadLetterPage, DeadLetterQuery, Digest, NodeApi, ProjectionStatus, Readiness, RebuildStatus, RedriveFilter, Redriven, StopState,
+    SystemDetail, SystemDigest, SystemStatus, Trace, Version,
 };
-use crate::http::problem::{Kind, Problem};
 
 impl Node {
     /// The open parts, or why there are none yet.
     pub(crate) fn opened(&self) -> Result<&Arc<Open>, Problem> {
-        self.open.get().ok_or_else(|| Problem::new(Kind::NotReady, format!("the node is not open yet: {}", self.phase())).retry_after(1))
+        self.open.get().ok_or_else(|| Problem::new(Kind::NOT_READY, format!("the node is not open yet: {}", self.phase())).retry_after(1))
     }
-}
-
-/// An answer that is known already.
-fn ready<'a, T: Send + 'a>(answer: Result<T, Problem>) -> Answer<'a, T> {
-    Box::pin(std::future::ready(answer))
 }
 
 impl NodeApi for Node {
-    fn publish(&self, events: Vec<Event>) -> Answer<'_, Published> {
-        events::publish(self, events)
-    }
-
-    fn search(&self, query: &SearchQuery) -> Result<EventPage, Problem> {
-        events::search(self.opened()?, query)
-    }
-
-    fn event(&self, id: &str, source: Option<&str>) -> Result<Vec<LoggedEvent>, Problem> {
-        events::by_id(self.opened()?, id, source)
-    }
-
-    fn subscribe(&self, filter: EventFilter, resume: Option<String>) -> Answer<'_, Subscription> {
-        ready(self.opened().and_then(|open| super::stream::subscribe(open, filter, resume.as_deref())))
-    }
-
     fn trace(&self, correlation: &str) -> Result<Trace, Problem> {
         events::trace(self.opened()?, correlation)
     }
 
-    fn timeline(&self, subject: &str, limit: usize, cursor: Option<&str>) -> Result<EventPage, Problem> {
-        events::timeline(self.opened()?, subject, limit, cursor)
-    }
-
     fn projections(&self) -> Vec<ProjectionStatus> {
         self.open.get().map(|open| projections::statuses(open)).unwrap_or_default()
-    }
-
-    fn wait_for(&self, projection: &str, positions: Vec<(TopicPartition, Position)>, timeout: Duration) -> Answer<'_, bool> {
-        match self.opened() {
-            Ok(open) => Box::pin(projections::wait_for(open, projection.to_owned(), positions, timeout)),
-            Err(problem) => ready(Err(problem)),
-        }
-    }
-
-    fn row(&self, projection: &str, key: &str, past: Option<Past>) -> Result<Option<Row>, Problem> {
-        projections::row(self.opened()?, projection, key, past)
-    }
-
-    fn rows(&self, projection: &str, query: &RowsQuery) -> Result<Folded<RowPage>, Problem> {
-        projections::rows(self.opened()?, projection, query)
     }
 
     fn digest(&self, projection: &str, past: Option<Past>) -> Result<Folded<Digest>, Problem> {
@@ -113,8 +70,8 @@ impl NodeApi for Node {
         systems::one(self.opened()?, name, subject)
     }
 
-    fn query(&self, system: &str, query: &str, subject: &str, parameters: BTreeMap<String, String>) -> Result<serde_json::Value, Problem> {
-        systems::query(self.opened()?, system, Question { subject: subject.to_owned(), query: query.to_owned(), parameters })
+    fn system_digest(&self, name: &str) -> Result<SystemDigest, Problem> {
+        systems::digest(self.opened()?, name)
     }
 
     fn control(&self, name: &str, control: Control, by: &str) -> Answer<'_, SystemStatus> {
@@ -132,7 +89,7 @@ impl NodeApi for Node {
     fn discard(&self, id: &str, reason: &str, by: &str) -> Answer<'_, DeadLetter> {
         match self.opened() {
             Ok(open) => Box::pin(peer::discard(open, id.to_owned(), reason.to_owned(), by.to_owned())),
-            Err(problem) => ready(Err(problem)),
+            Err(problem) => known(Err(problem)),
         }
     }
 
@@ -144,7 +101,7 @@ impl NodeApi for Node {
         let id = id.to_owned();
         match self.opened() {
             Ok(open) => Box::pin(async move { peer::redrive_status(open, &id).await }),
-            Err(problem) => ready(Err(problem)),
+            Err(problem) => known(Err(problem)),
         }
     }
 
@@ -161,10 +118,6 @@ impl NodeApi for Node {
         Box::pin(operate::release(self, reason.to_owned(), by.to_owned()))
     }
 
-    fn flags(&self) -> &Arc<FlagServer> {
-        &self.flags
-    }
-
     fn readiness(&self) -> Readiness {
         operate::readiness(self)
     }
@@ -177,7 +130,7 @@ impl NodeApi for Node {
         operate::version(self)
     }
 
-    fn peer(&self, question: Vec<u8>) -> Answer<'_, serde_json::Value> {
+    fn peer(&self, question: Vec<u8>) -> Answer<'_, Value> {
         Box::pin(peer::answer(self, question))
     }
 }

@@ -7,9 +7,10 @@ use tokio::sync::oneshot;
 use tol_config::LogKind;
 use tol_runtime::control::Stop;
 
-use crate::http::api::{Check, Readiness, StopState, Topic, Version};
-use crate::http::problem::Problem;
-use crate::node::{Node, flags};
+use crate::http::api::{Readiness, StopState, Topic, Version};
+use crate::node::Node;
+use tol_plug::Problem;
+use tol_plug::platform::Check;
 
 /// How long an emergency stop waits for what had begun before.
 const CONFIRM_WITHIN: Duration = Duration::from_millis(200);
@@ -85,7 +86,9 @@ pub(super) async fn release(node: &Node, reason: String, by: String) -> Result<S
 pub(super) fn readiness(node: &Node) -> Readiness {
     let check = |name: &str, ok: bool, detail: String| Check { name: name.to_owned(), ok, detail };
     let Some(open) = node.open.get() else {
-        return Readiness { ready: false, checks: vec![check("node", false, node.phase()), flags::check(node)] };
+        let mut checks = vec![check("node", false, node.phase())];
+        checks.extend(node.plugs.checks());
+        return Readiness { ready: false, checks };
     };
     let health = open.log.health();
     let trouble = open.store.trouble();
@@ -93,8 +96,10 @@ pub(super) fn readiness(node: &Node) -> Readiness {
         open.engine.status().into_iter().filter_map(|status| status.failed.map(|problem| format!("{}: {problem}", status.name))).collect();
     let admission = open.admission.failed();
     let (assigned, active) = open.admission.gates();
+    let disagreeing = open.routing.disagreeing();
     let informed = open.control.rounds.load(Ordering::Relaxed) > 0;
-    let checks = vec![
+    crate::node::standing::look(node);
+    let mut checks = vec![
         check("node", true, node.phase()),
         check("log", health.ready, health.detail),
         check("store", trouble.is_none(), trouble.map_or_else(|| "ok".to_owned(), |problem| format!("{problem}; it is opened anew as soon as that goes"))),
@@ -104,10 +109,18 @@ pub(super) fn readiness(node: &Node) -> Readiness {
             assigned.is_some_and(|assigned| active >= assigned),
             format!("{active} of {} partitions of facts are claimed", assigned.map_or("?".to_owned(), |count| count.to_string())),
         ),
+        check(
+            "systems",
+            disagreeing.is_none(),
+            disagreeing.map_or_else(
+                || "ok".to_owned(),
+                |url| format!("the node at {url} runs other systems or has other uptime targets; give all nodes the same [systems] and start them again"),
+            ),
+        ),
         check("control", informed, if informed { "ok".to_owned() } else { "control was not read yet".to_owned() }),
         check("projections", failed.is_empty(), if failed.is_empty() { "ok".to_owned() } else { failed.join("; ") }),
-        flags::check(node),
     ];
+    checks.extend(node.plugs.checks());
     Readiness { ready: checks.iter().all(|check| check.ok), checks }
 }
 

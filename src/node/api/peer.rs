@@ -10,10 +10,10 @@ use tol_runtime::control::Stop;
 
 use super::{dead_letters, operate, projections, systems};
 use crate::http::api::{Control, DeadLetter, RedriveFilter, Redriven, SystemStatus};
-use crate::http::problem::{Kind, Problem};
 use crate::node::peers::Ask;
 use crate::node::routing::Owner;
 use crate::node::{Node, Open, facts};
+use tol_plug::{Kind, Problem};
 
 /// How long another node may take for what an operator asks: as long as a system here may.
 const PATIENCE: Duration = Duration::from_secs(35);
@@ -26,7 +26,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 impl Open {
     /// Who owns a subject.
-    fn owner_of(&self, subject: &str) -> Owner {
+    pub(super) fn owner_of(&self, subject: &str) -> Owner {
         self.routing.owner(tol_events::id::partition_of(subject, self.partitions))
     }
 
@@ -182,7 +182,7 @@ fn answered<T: Serialize>(answer: Result<T, Problem>) -> Result<Value, Problem> 
 /// Answers another node, by this node alone.
 pub(super) async fn answer(node: &Node, question: Vec<u8>) -> Result<Value, Problem> {
     let ask: Ask = serde_json::from_slice(&question).map_err(|error| {
-        let kind = if error.is_data() { Kind::InvalidBody } else { Kind::MalformedJson };
+        let kind = if error.is_data() { Kind::INVALID_BODY } else { Kind::MALFORMED_JSON };
         Problem::new(kind, error.to_string())
     })?;
     if let Ask::Stop(stop) = ask {
@@ -208,6 +208,7 @@ pub(super) async fn answer(node: &Node, question: Vec<u8>) -> Result<Value, Prob
         Ask::RedriveAll { id, filter, by } => answered(dead_letters::redrive_here(node, id, filter, by).await),
         Ask::RedriveStatus { id } => answered(Ok(open.redrives.known(&id).map(|known| known.part))),
         Ask::Control { system, control, by } => answered(systems::follow(&open, &node.gate, system, control, by).await),
+        Ask::Question { question, subject, body } => super::platform::answer(node, &question, tol_plug::question::Asked { subject, body }).await,
         Ask::Covering { system, partition, position, timeout_ms } => {
             if !open.routing.own().contains(&partition.partition) {
                 return Err(facts::not_owner());
@@ -224,7 +225,7 @@ async fn must_be_here(open: &Arc<Open>, id: &str) -> Result<(), Problem> {
     if open.is_here(&parked.subject) { Ok(()) } else { Err(facts::not_owner()) }
 }
 
-async fn admit(open: Arc<Open>, facts: Vec<crate::node::publish::Fact>) -> Result<crate::http::api::Published, Problem> {
+async fn admit(open: Arc<Open>, facts: Vec<crate::node::publish::Fact>) -> Result<tol_plug::platform::Published, Problem> {
     let permit = open.passing.clone().try_acquire_owned();
     let permit = permit.map_err(|_| Problem::unavailable("too much is being passed on to this node; send the same events again in a moment", 1))?;
     let admitted = tokio::task::spawn_blocking(move || {

@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tol_kafka::{Position, TopicPartition};
+use tol_events::{Position, TopicPartition};
 use tol_projections::{AsOf, AsOfState};
 use tol_runtime::owner::Uncovered;
 use tol_runtime::supervision::Command;
 
-use crate::http::api::{Digest, Folded, Item, Past, ProjectionStatus, RebuildState, RebuildStatus, Row, RowPage, RowsQuery};
-use crate::http::problem::{Kind, Problem};
+use crate::http::api::{Digest, ProjectionStatus, RebuildState, RebuildStatus};
 use crate::node::Open;
 use crate::node::peers::Ask;
 use crate::node::routing::Owner;
+use tol_plug::platform::{Folded, Item, Past, Row, RowPage, RowsQuery};
+use tol_plug::{Kind, Problem};
 
 /// How long another node is asked to wait before it is asked again.
 const ASKED_FOR: Duration = Duration::from_secs(2);
@@ -28,9 +29,9 @@ pub(super) fn problem(name: &str, error: &tol_projections::Error) -> Problem {
     use tol_projections::Error;
     match error {
         Error::Unknown(_) => Problem::unknown_projection(name),
-        Error::Cursor => Problem::new(Kind::InvalidCursor, error.to_string()),
-        Error::NotOneSubject(_) => Problem::new(Kind::WholeProjectionOnly, error.to_string()),
-        Error::Busy(_) => Problem::new(Kind::JobRunning, error.to_string()).retry_after(1),
+        Error::Cursor => Problem::new(Kind::INVALID_CURSOR, error.to_string()),
+        Error::NotOneSubject(_) => Problem::new(Kind::WHOLE_PROJECTION_ONLY, error.to_string()),
+        Error::Busy(_) => Problem::new(Kind::JOB_RUNNING, error.to_string()).retry_after(1),
         other => Problem::unavailable(other.to_string(), 5),
     }
 }
@@ -116,7 +117,7 @@ pub(super) async fn wait_for(open: &Open, name: String, positions: Vec<(TopicPar
 }
 
 /// The own position of a system that covers an input: its owner knows. None where that is not said in time.
-async fn covering(
+pub(super) async fn covering(
     open: &Open,
     system: &str,
     partition: &TopicPartition,
@@ -137,7 +138,7 @@ async fn covering(
         match open.peers.ask_later(url, ask, wait + ANSWERED_IN).await {
             Ok(Some(covering)) => return Ok(Some(covering)),
             Ok(None) => {}
-            Err(problem) if problem.kind == Kind::InvalidParameter => return Err(problem),
+            Err(problem) if problem.kind == Kind::INVALID_PARAMETER => return Err(problem),
             Err(problem) => {
                 tracing::debug!(%problem, system, %partition, "its owner does not tell what covers an input");
                 tokio::time::sleep(ASK_AGAIN).await;

@@ -11,8 +11,8 @@ use tol_runtime::supervision::{Command, State};
 
 use super::dead_letters::Filter;
 use crate::http::api::{Redriven, StayedDeadLetter};
-use crate::http::problem::{Kind, Problem};
 use crate::node::Open;
+use tol_plug::{Kind, Problem};
 
 /// Dead letters handed to a system at a time: progress shows, and commands of others get their turn.
 const CHUNK: usize = 500;
@@ -133,7 +133,7 @@ impl Redrives {
             let mut known = self.lock();
             if let Some(running) = known.iter().map(|one| &one.part).find(|part| part.state == "running") {
                 let detail = format!("redrive {} runs; GET /dead-letters/redrives/{} tells how far it is", running.id, running.id);
-                return Err(Problem::new(Kind::JobRunning, detail).with("redrive", running.id.clone()));
+                return Err(Problem::new(Kind::JOB_RUNNING, detail).with("redrive", running.id.clone()));
             }
             let state = "running".to_owned();
             let part = Redriven { id: id.clone(), state, selected: selection.count(), held_back: selection.held_back, ..Redriven::default() };

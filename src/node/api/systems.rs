@@ -8,15 +8,16 @@ use tokio::sync::oneshot;
 use tol_events::EventTime;
 use tol_kafka::TopicPartition;
 use tol_runtime::control::ControlGate;
+use tol_runtime::owner::{DigestError, digest_states};
 use tol_runtime::supervision::actor::Question;
 use tol_runtime::supervision::machine::State;
 use tol_runtime::supervision::{Command, root};
 use tol_system::QueryError;
 
-use crate::http::api::{Control, SystemDetail, SystemStatus, Uptime};
-use crate::http::problem::{Kind, Problem};
+use crate::http::api::{Control, SystemDetail, SystemDigest, SystemStatus, Uptime};
 use crate::node::Open;
 use crate::node::routing::Owner;
+use tol_plug::{Kind, Problem};
 
 /// How long a busy system may take to answer a question about itself.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -118,7 +119,7 @@ pub(super) fn query(open: &Open, system: &str, question: Question) -> Result<Val
         Some(Ok(value)) => Ok(value),
         Some(Err(QueryError::Parameter { name, problem })) => Err(Problem::parameter(&name, problem)),
         Some(Err(QueryError::Unknown(query))) => {
-            Err(Problem::new(Kind::NotFound, format!("{system} has no query {query}; GET /openapi.json lists the queries of all systems")))
+            Err(Problem::new(Kind::NOT_FOUND, format!("{system} has no query {query}; GET /openapi.json lists the queries of all systems")))
         }
         None => Err(Problem::unavailable(format!("{system} does not answer now (it is {})", state_of(&status)), 1)),
     }
@@ -153,6 +154,18 @@ pub(super) fn one(open: &Open, name: &str, subject: Option<&str>) -> Result<Opti
     Ok(Some(SystemDetail { status, details }))
 }
 
+/// The digest of a system's states, read from the node's caches: the system is not asked, and need not run. Blocking.
+pub(super) fn digest(open: &Open, name: &str) -> Result<SystemDigest, Problem> {
+    let description = found(open, name)?.description;
+    let digest = match digest_states(open.store.as_ref(), &open.log.identity(), &description, open.partitions) {
+        Ok(digest) => digest,
+        Err(problem @ DigestError::Busy(_)) => return Err(Problem::unavailable(format!("{name}: {problem}"), 1)),
+        Err(DigestError::Cache(problem)) => return Err(Problem::unavailable(format!("the cache of {name} does not read: {problem}"), 5)),
+    };
+    let positions = digest.positions.into_iter().filter_map(|(partition, position)| Some((partition.parse().ok()?, position))).collect();
+    Ok(SystemDigest { digest: digest.digest, subjects: digest.subjects, state_version: description.state_version, positions })
+}
+
 fn found(open: &Open, name: &str) -> Result<root::SystemStatus, Problem> {
     open.root.statuses().into_iter().find(|found| found.description.name == name).ok_or_else(|| Problem::unknown_system(name))
 }
@@ -166,7 +179,7 @@ pub(super) async fn record(open: &Open, name: &str, control: Control, by: &str) 
         Control::Restart => return Ok(()),
     };
     if found.paused == paused {
-        return Err(Problem::new(Kind::WrongState, format!("{name} is {} already", state_of(&found))));
+        return Err(Problem::new(Kind::WRONG_STATE, format!("{name} is {} already", state_of(&found))));
     }
     let (sender, answer) = oneshot::channel();
     open.control.pause(name, paused, by, Box::new(move |recorded| drop(sender.send(recorded))));

@@ -29,13 +29,13 @@ pub type OpenCompanion = Box<dyn Fn(&str, Arc<dyn EventLog>) -> Result<Box<dyn C
 
 /// The flag system in the simulation.
 #[derive(Default)]
-pub struct Flags {
+pub struct FlagGuest {
     broken: Option<Broken>,
     companion: Option<OpenCompanion>,
     tally: model::Tally,
 }
 
-impl Flags {
+impl FlagGuest {
     /// With a rule left out.
     pub fn without(broken: Broken) -> Self {
         Self { broken: Some(broken), ..Self::default() }
@@ -52,7 +52,7 @@ impl Flags {
     }
 }
 
-impl Guest for Flags {
+impl Guest for FlagGuest {
     fn system(&self) -> Arc<dyn AnySystem> {
         match self.broken {
             Some(broken) => erase(broken::BrokenFlags::new(broken)),

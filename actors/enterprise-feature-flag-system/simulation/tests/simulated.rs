@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use tol_flag_simulation::{Broken, Flags};
+use tol_flag_simulation::{Broken, FlagGuest};
 use tol_runtime::simulation::{Guest, run_with};
 
 #[test]
 fn two_hundred_seeds_break_no_rule() {
-    let flags = Arc::new(Flags::default());
+    let flags = Arc::new(FlagGuest::default());
     let guest: Arc<dyn Guest> = flags.clone();
     for seed in 0..200 {
         if let Err(failure) = run_with(seed, false, Some(&guest)) {
@@ -40,7 +40,7 @@ fn two_hundred_seeds_break_no_rule() {
 
 #[test]
 fn a_seed_does_the_same_each_time() {
-    let guest: Arc<dyn Guest> = Arc::new(Flags::default());
+    let guest: Arc<dyn Guest> = Arc::new(FlagGuest::default());
     for seed in 0..5 {
         assert_eq!(run_with(seed, false, Some(&guest)).unwrap(), run_with(seed, false, Some(&guest)).unwrap());
     }
@@ -53,7 +53,7 @@ const PATIENCE: u64 = 1_000;
 fn every_rule_that_is_left_out_is_noticed() {
     let mut missed = Vec::new();
     for broken in Broken::ALL {
-        let guest: Arc<dyn Guest> = Arc::new(Flags::without(broken));
+        let guest: Arc<dyn Guest> = Arc::new(FlagGuest::without(broken));
         match (0..PATIENCE).find_map(|seed| run_with(seed, false, Some(&guest)).err()) {
             Some(failure) => {
                 let text = failure.to_string();

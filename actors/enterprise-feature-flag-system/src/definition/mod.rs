@@ -1,7 +1,7 @@
 //! The one definition of a flag behind Unleash's, GrowthBook's and flagd's formats, and the way in and out of each.
 //!
 //! * [`model`] — [`Definition`]: key, type, variants, and for each environment rules, prerequisites, schedule and kill switch
-//! * [`Flags`] — a set of definitions: [`Flags::import`] and [`Flags::export`]
+//! * [`FlagDefinitions`] — a set of definitions: [`FlagDefinitions::import`] and [`FlagDefinitions::export`]
 //! * `unleash`, `growthbook`, `flagd` — one flag in and out of a format
 //! * `condition`, `targeting` — GrowthBook's conditions and flagd's JSONLogic as constraints and back
 //!
@@ -23,7 +23,7 @@ mod unleash;
 
 pub use self::model::{Constraint, Definition, Environment, Operator, Part, Prerequisite, Rule, Scheduled, Serve, Share, Split, Targeted, ValueType};
 pub(crate) use self::set::written;
-pub use self::set::{Effect, Error, Exported, Flags, Imported, Mode, Problem};
+pub use self::set::{Effect, Error, Exported, FlagDefinitions, Imported, Mode, Problem};
 
 #[cfg(test)]
 mod tests;

@@ -11,7 +11,7 @@ use crate::evaluation::Format;
 
 /// Flags, and what they share.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Flags {
+pub struct FlagDefinitions {
     /// The flags by key.
     pub flags: BTreeMap<String, Definition>,
     /// What several flags of an environment and a format refer to, as that format's file has it beside its flags: Unleash's segments, GrowthBook's
@@ -94,7 +94,7 @@ pub(super) struct File {
     pub(super) shared: Map<String, Value>,
 }
 
-impl Flags {
+impl FlagDefinitions {
     /// Takes a format's own JSON into an environment.
     ///
     /// # Errors

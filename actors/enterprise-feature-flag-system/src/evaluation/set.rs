@@ -66,11 +66,11 @@ impl FromStr for Format {
 #[allow(clippy::large_enum_variant)]
 pub enum Set {
     /// Unleash's semantics.
-    Unleash(unleash::Flags),
+    Unleash(unleash::CompiledFeatures),
     /// GrowthBook's semantics.
     GrowthBook(growthbook::Features),
     /// flagd's semantics.
-    Flagd(flagd::Flags),
+    Flagd(flagd::CompiledFlags),
 }
 
 /// The answer about one flag.
@@ -97,9 +97,9 @@ impl Set {
     /// If they are not of the format.
     pub fn compile(format: Format, definitions: &str) -> Result<Self, Error> {
         Ok(match format {
-            Format::Unleash => Self::Unleash(unleash::Flags::from_json(definitions).map_err(Error::Definitions)?),
+            Format::Unleash => Self::Unleash(unleash::CompiledFeatures::from_json(definitions).map_err(Error::Definitions)?),
             Format::GrowthBook => Self::GrowthBook(growthbook::Features::from_json(definitions).map_err(Error::Definitions)?),
-            Format::Flagd => Self::Flagd(flagd::Flags::from_json(definitions)?),
+            Format::Flagd => Self::Flagd(flagd::CompiledFlags::from_json(definitions)?),
         })
     }
 
@@ -132,9 +132,9 @@ impl Set {
 /// A compiled set that somebody else holds.
 #[derive(Clone, Copy)]
 pub(crate) enum Compiled<'a> {
-    Unleash(&'a unleash::Flags),
+    Unleash(&'a unleash::CompiledFeatures),
     GrowthBook(&'a growthbook::Features),
-    Flagd(&'a flagd::Flags),
+    Flagd(&'a flagd::CompiledFlags),
 }
 
 impl Compiled<'_> {

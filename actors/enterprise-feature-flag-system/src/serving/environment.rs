@@ -27,11 +27,11 @@ pub struct Environment {
     pub(super) digest: u128,
     pub(super) entries: Keyed<Entry>,
     /// All flags that Unleash can say, of whatever family.
-    pub(super) unleash: unleash::Flags,
+    pub(super) unleash: unleash::CompiledFeatures,
     /// All flags that GrowthBook can say.
     growthbook: growthbook::Features,
     /// The flags that were born in flagd's format.
-    flagd: flagd::Flags,
+    flagd: flagd::CompiledFlags,
     pub(super) shared: Arc<Parts>,
     /// The last changes, oldest first.
     pub(super) changes: VecDeque<Arc<Change>>,
@@ -172,9 +172,9 @@ impl Environment {
             revision: before.map_or(0, |before| before.revision),
             digest: shared.digest,
             entries: Keyed::default(),
-            unleash: unleash::Flags::default(),
+            unleash: unleash::CompiledFeatures::default(),
             growthbook: growthbook::Features::compile(&Js::Null, &shared.groups, &shared.bandits),
-            flagd: flagd::Flags::from_json(&flagd_file).unwrap_or_else(|_| flagd::Flags::empty()),
+            flagd: flagd::CompiledFlags::from_json(&flagd_file).unwrap_or_else(|_| flagd::CompiledFlags::empty()),
             shared: Arc::new(shared),
             changes: VecDeque::new(),
             texts: Arc::default(),
@@ -275,7 +275,7 @@ impl Environment {
         &self.growthbook
     }
 
-    pub(super) fn flagd(&self) -> &flagd::Flags {
+    pub(super) fn flagd(&self) -> &flagd::CompiledFlags {
         &self.flagd
     }
 

@@ -1,24 +1,31 @@
 //! What is served to SDKs, in memory: for each environment the answers' texts and the compiled flags, made anew only for what has changed.
 //!
+//! * [`FlagServer`] — the set of all flags, as the projection's fold tells it
+//! * `rows` — rows of the projection as flags
 //! * [`Serving`] — all environments at one moment; [`Serving::next`] follows a change
 //! * [`Environment`] — the flags of one: what is compiled, and the text of each
 //! * `text` — answers that are the same for everybody: Unleash's client features and deltas, GrowthBook's payload
 //! * `frontend` — Unleash's frontend API: the toggles that are on for a context
 //! * [`remote`] — GrowthBook's remote evaluation
 //! * [`ofrep`] — OFREP: one flag or all of them for a context
+//! * `evaluate` — answers to a question about flags, now or of a past moment
 //!
-//! All of it is pure: no clock, no I/O, and no database is asked.
+//! No clock, no I/O, and no database is asked.
 
 mod environment;
+pub(crate) mod evaluate;
+mod flag_server;
 mod frontend;
 pub mod ofrep;
 pub mod remote;
+pub(crate) mod rows;
 mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub use self::environment::Environment;
+pub use self::flag_server::{FlagServer, Listener};
 pub use self::frontend::context_of;
 pub use self::text::{EventKind, Since, Text};
 use crate::served::{Changed, FlagSet};

@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 use tol_events::EventTime;
 
 use super::*;
-use crate::definition::{Flags, Mode};
+use crate::definition::{FlagDefinitions, Mode};
 use crate::evaluation::Format;
 use crate::evaluation::unleash::Context;
 use crate::served::{Change, Served};
 
 /// A set of what is imported, and what has changed since another.
-fn set_of(flags: &Flags, before: &FlagSet) -> (FlagSet, Changed) {
+fn set_of(flags: &FlagDefinitions, before: &FlagSet) -> (FlagSet, Changed) {
     let served = |definition: &crate::definition::Definition| {
         Arc::new(Served { definition: definition.clone(), version: 1, changed_at: EventTime::default(), stale_at: None, stale_since: None })
     };
@@ -34,8 +34,8 @@ fn set_of(flags: &Flags, before: &FlagSet) -> (FlagSet, Changed) {
     (before.with(changes), changed)
 }
 
-fn imported(imports: &[(Format, Value)]) -> (Flags, FlagSet, Serving) {
-    let mut flags = Flags::default();
+fn imported(imports: &[(Format, Value)]) -> (FlagDefinitions, FlagSet, Serving) {
+    let mut flags = FlagDefinitions::default();
     for (format, json) in imports {
         flags.import(*format, &json.to_string(), Mode::Merge, "production").unwrap();
     }
@@ -230,7 +230,7 @@ proptest! {
     fn following_changes_serves_what_starting_anew_serves(
         steps in proptest::collection::vec((0..11_usize, 0..4_u8, prop_oneof![Just("production"), Just("staging")]), 1..12),
     ) {
-        let mut flags = Flags::default();
+        let mut flags = FlagDefinitions::default();
         let (mut set, mut serving) = (FlagSet::default(), Serving::default());
         let sources = three_families();
         for (number, action, environment) in steps {

@@ -44,6 +44,26 @@ struct Inner {
     paused: Mutex<BTreeSet<String>>,
     /// Whether any system is: asked before each decision.
     any_paused: AtomicBool,
+    /// Told of each stop and each release.
+    told: Told,
+}
+
+/// Functions that are told of each stop (true) and each release (false). They must not block.
+#[derive(Default)]
+struct Told(Mutex<Vec<Box<dyn Fn(bool) + Send + Sync>>>);
+
+impl std::fmt::Debug for Told {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Told")
+    }
+}
+
+impl Told {
+    fn tell(&self, engaged: bool) {
+        for told in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            told(engaged);
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -108,6 +128,7 @@ impl Default for ControlGate {
                 state: Mutex::new(state),
                 paused: Mutex::default(),
                 any_paused: AtomicBool::new(false),
+                told: Told::default(),
             }),
         }
     }
@@ -167,12 +188,19 @@ impl ControlGate {
     pub fn engage(&self, reason: &str, by: &str, since: EventTime) {
         self.inner.engaged.store(true, Ordering::SeqCst);
         *self.lock() = StopState { engaged: true, reason: Some(reason.to_owned()), by: Some(by.to_owned()), since: Some(since) };
+        self.inner.told.tell(true);
     }
 
     /// Opens the gate: only for a release that is in the log.
     pub fn release(&self, reason: &str, by: &str, since: EventTime) {
         *self.lock() = StopState { engaged: false, reason: Some(reason.to_owned()), by: Some(by.to_owned()), since: Some(since) };
         self.inner.engaged.store(false, Ordering::SeqCst);
+        self.inner.told.tell(false);
+    }
+
+    /// Has `told` called with each stop (true) and each release (false) from now on. It must not block.
+    pub fn on_change(&self, told: impl Fn(bool) + Send + Sync + 'static) {
+        self.inner.told.0.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(told));
     }
 
     /// Whether an operator wants this system to decide nothing. What it may outside is another matter: effects it asked for go on.

@@ -60,6 +60,7 @@ impl Owner {
         // E7: everything below rests on the commit.
         self.counts.emitted += built.events;
         self.actions.extend(built.effects.into_iter().map(|(id, effect)| Action::StartEffect(id, effect)));
+        self.actions.extend(built.settled.into_iter().map(Action::EffectSettled));
         self.actions.extend(built.dead_letters.into_iter().map(|parked| Action::DeadLetter(Box::new(parked))));
         self.actions.extend(built.answers.into_iter().map(|(ticket, answer)| Action::Answer(ticket, Ok(answer))));
         self.actions.extend(built.covers.into_iter().map(|ticket| Action::Covered(ticket, Ok(cursor.position))));
@@ -108,6 +109,7 @@ impl Owner {
         }
         self.waiting.clear();
         self.shared_waiting = 0;
+        self.results.clear();
         self.readers.clear();
         self.joined.clear();
         self.positions = self.meta.inputs.clone();

@@ -11,7 +11,7 @@ use tol_system::{Decision, EffectOutcome, Evolution, Input};
 
 use super::cache::DueTimer;
 use super::fold::{EFFECT_MARK, TIMER_MARK, apply, evolve, fold_parking, marks, panic_text, parking, write_positions};
-use super::{Error, Moment, Mutation, Owner, Waiting, recipient};
+use super::{Action, Error, Moment, Mutation, Owner, Waiting, recipient};
 
 /// What led to a group of own events. Of an event it borrows all: nearly all inputs lead to nothing.
 #[derive(Clone, Debug)]
@@ -89,6 +89,9 @@ impl Owner {
                 Waiting::Effect { request_id, outcome, at } => self.decide_effect(request_id, outcome, *at, moment)?,
             };
             if done {
+                if let Waiting::Effect { request_id, .. } = &front {
+                    self.results.remove(request_id);
+                }
                 self.counts.consumed += 1;
                 self.shared_waiting -= usize::from(front.is_shared());
                 self.retry = (0, 0);
@@ -174,7 +177,7 @@ impl Owner {
 
     /// Fires every timer that is due at a tick, in (due, subject, id) order.
     fn decide_timers(&mut self, now: EventTime, partition: &TopicPartition, after: Cursor, moment: Moment) -> Result<bool, Error> {
-        while let Some(DueTimer { due, subject, id: timer, set_by }) = self.cache.due_timer(now)? {
+        while let Some(DueTimer { due, subject, id: timer, set_by, correlation }) = self.cache.due_timer(now)? {
             if self.building.records.len() >= self.options.batch_events || moment.now_ms < self.retry.1 || self.is_halted_by_now() {
                 return Ok(false);
             }
@@ -182,7 +185,7 @@ impl Owner {
                 source: "timer".into(),
                 // With what set it: a timer may be set again for a time at which it fired already.
                 id: format!("{subject}\u{0}{timer}\u{0}{due}\u{0}{set_by}").into(),
-                correlation: format!("timer/{subject}/{timer}").into(),
+                correlation: correlation.into(),
                 trace: None,
                 time: due,
                 marks: vec![(TIMER_MARK, timer.clone())],
@@ -204,7 +207,13 @@ impl Owner {
     }
 
     fn decide_effect(&mut self, request_id: &str, outcome: &EffectOutcome, at: EventTime, moment: Moment) -> Result<bool, Error> {
-        let Some(pending) = self.cache.effect(request_id)? else { return Ok(true) }; // no longer pending: dropped
+        let Some(pending) = self.cache.effect(request_id)? else {
+            // E7: where what settled it is not committed yet, the commit says so.
+            if self.building.records.is_empty() && self.in_flight.is_none() {
+                self.actions.push(Action::EffectSettled(request_id.to_owned()));
+            }
+            return Ok(true);
+        };
         let cause = Cause {
             source: "effect".into(),
             id: request_id.into(),
@@ -355,7 +364,7 @@ impl Owner {
         for (event, encoded, evolution) in events {
             let (_, sequence) = self.writer.number();
             let view = encoded.view();
-            marks(&mut self.cache, view)?;
+            self.building.settled.extend(marks(&mut self.cache, view)?);
             match view.event_type() {
                 event_type if parking(event_type) => fold_parking(&mut self.cache, view, sequence)?,
                 _ => self.building.effects.extend(apply(&mut self.cache, view, evolution)?),

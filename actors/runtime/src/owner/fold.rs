@@ -6,7 +6,7 @@ use tol_kafka::{Cursor, Position, TopicPartition};
 use tol_system::{AnySystem, Evolution, State};
 
 use super::Error;
-use super::cache::{Cache, Meta, PendingEffect, Positions};
+use super::cache::{Cache, Meta, PendingEffect, Positions, SetTimer};
 use super::parking::{RedriveFailed, Removed, row_after_failure, row_of_parked};
 use super::{Mutation, breaks};
 
@@ -75,17 +75,21 @@ pub(super) fn parking_change(
     })
 }
 
-/// Removes the timer or effect that the event's group consumed.
-pub(super) fn marks(cache: &mut Cache, event: EventView<'_>) -> Result<(), Error> {
+/// Removes the timer or effect that the event's group consumed. Returns the effect's request.
+pub(super) fn marks(cache: &mut Cache, event: EventView<'_>) -> Result<Option<String>, Error> {
+    let mut settled = None;
     for (name, value) in event.extensions() {
         match name {
             TIMER_MARK if breaks(Mutation::TimerKept) => {}
             TIMER_MARK => cache.set_timer(event.subject(), value, None)?,
-            EFFECT_MARK => cache.set_effect(value, None)?,
+            EFFECT_MARK => {
+                cache.set_effect(value, None)?;
+                settled = Some(value.to_owned());
+            }
             _ => {}
         }
     }
-    Ok(())
+    Ok(settled)
 }
 
 /// Runs `evolve` with a panic turned into an error.
@@ -100,7 +104,8 @@ pub(super) fn evolve(system: &dyn AnySystem, state: &mut State, event: EventView
 /// Stores the timers and the effect an event asked for. Returns the effect, for the shell to run once it is committed.
 pub(super) fn apply(cache: &mut Cache, event: EventView<'_>, evolution: Evolution) -> Result<Option<(String, PendingEffect)>, Error> {
     for timer in evolution.timers {
-        cache.set_timer(event.subject(), &timer.id, timer.due.map(|due| (due, event.id())))?;
+        let set = timer.due.map(|due| SetTimer { due, set_by: event.id(), correlation: event.correlation_id() });
+        cache.set_timer(event.subject(), &timer.id, set)?;
     }
     let Some(request) = evolution.effect else { return Ok(None) };
     let pending = PendingEffect { subject: event.subject().to_owned(), request, correlation: event.correlation_id().to_owned() };

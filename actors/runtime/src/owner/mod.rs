@@ -6,6 +6,7 @@
 //! * `commit` — claims, batches, and what the log's answers mean
 //! * `covering` — which own position covers an input
 //! * `decide` — inputs to groups of own events
+//! * `digest` — the content of a system's states in one number
 //! * `follow` — its own topic while it is not active
 //! * `inputs` — what waits to be decided
 //! * `fold` — own events read back into the cache
@@ -19,6 +20,7 @@ mod cache;
 mod commit;
 mod covering;
 mod decide;
+mod digest;
 mod fold;
 mod follow;
 mod inputs;
@@ -39,8 +41,10 @@ use tol_events::EventTime;
 use tol_kafka::{Append, Batch, Cursor, Position, Reader, Record, TopicPartition};
 use tol_system::{AnySystem, Description, EffectOutcome, Parameters, QueryError};
 
+pub(crate) use cache::rows_prefix;
 pub use cache::{Cache, DueTimer, Meta, PendingEffect, Positions};
 pub use covering::Uncovered;
+pub use digest::{DigestError, StateDigest, digest_states};
 pub(crate) use fold::panic_text;
 pub use letters::{count_parked, read_parked};
 #[cfg(test)]
@@ -76,8 +80,10 @@ pub enum Action {
     Append(u64, Append),
     /// Hand this claim to the log; answer with [`Owner::claimed`] and this number.
     Claim(u64, Append),
-    /// Run this effect (again, if it ran before), and answer with [`Owner::effect_ended`].
+    /// Run this effect (again, if it ran before), and offer its result to [`Owner::effect_ended`] until it is settled.
     StartEffect(String, PendingEffect),
+    /// The result of this effect is committed, or the effect is no longer pending: its result need not be offered any more.
+    EffectSettled(String),
     /// Copy a parked input to the dead-letter topic, for people.
     DeadLetter(Box<Parked>),
     /// What was asked is committed, or refused.
@@ -109,6 +115,8 @@ impl Waiting {
 struct Building {
     records: Vec<Record>,
     effects: Vec<(String, PendingEffect)>,
+    /// Requests of effects whose results it holds.
+    settled: Vec<String>,
     dead_letters: Vec<Parked>,
     answers: Vec<(Ticket, Answered)>,
     /// Questions which own position covers an input, answered with the batch's end.
@@ -135,6 +143,11 @@ pub struct Counts {
     pub decide_micros: u64,
 }
 
+/// Hash of a system's configuration, part of every claim.
+pub fn configuration_hash(system: &dyn AnySystem) -> String {
+    blake3::hash(system.configuration().to_string().as_bytes()).to_hex()[..16].to_owned()
+}
+
 /// One partition of one system.
 pub struct Owner {
     system: Arc<dyn AnySystem>,
@@ -157,6 +170,8 @@ pub struct Owner {
     waiting: VecDeque<Waiting>,
     /// How many of those came from shared readers.
     shared_waiting: usize,
+    /// Requests of effects whose results are among `waiting`: results are offered more than once.
+    results: BTreeSet<String>,
     /// Positions as decided so far; what is ahead of `meta.inputs` has not been recorded.
     positions: Positions,
     /// Positions as the groups decided so far record them: what a batch that is cut now commits (E8).
@@ -208,7 +223,7 @@ impl Owner {
             cache.clear()?;
             meta = Meta { log: log.to_owned(), ..Meta::default() };
         }
-        let config_hash = blake3::hash(system.configuration().to_string().as_bytes()).to_hex()[..16].to_owned();
+        let config_hash = configuration_hash(system.as_ref());
         let identity = Identity {
             source: format!("/systems/{}", description.name),
             node: node.to_owned(),
@@ -235,6 +250,7 @@ impl Owner {
             joined: BTreeMap::new(),
             waiting: VecDeque::new(),
             shared_waiting: 0,
+            results: BTreeSet::new(),
             moved: BTreeSet::new(),
             moved_inputs: 0,
             building: Building::default(),
@@ -312,9 +328,9 @@ impl Owner {
         self.is_halted() && !self.options.breaks(Mutation::StopHeededLate)
     }
 
-    /// Takes an effect's result. One that is no longer pending is dropped.
+    /// Takes an effect's result, which may be offered more than once: until [`Action::EffectSettled`]. One that is no longer pending is dropped.
     pub fn effect_ended(&mut self, request_id: String, outcome: EffectOutcome, at: EventTime) {
-        if self.writer.is_active() {
+        if self.writer.is_active() && self.results.insert(request_id.clone()) {
             self.waiting.push_back(Waiting::Effect { request_id, outcome, at });
         }
     }
@@ -372,6 +388,11 @@ impl Owner {
     /// Whether nothing waits, is being built or in flight.
     pub fn is_idle(&self) -> bool {
         self.waiting.is_empty() && self.building.records.is_empty() && self.in_flight.is_none() && self.redriving.is_empty()
+    }
+
+    /// When the next timer of its partition is due.
+    pub(crate) fn next_timer(&self) -> Option<EventTime> {
+        self.cache.first_timer().ok().flatten().map(|timer| timer.due)
     }
 
     /// Input positions as decided so far.

@@ -50,6 +50,8 @@ pub(crate) enum Mutation {
     TargetIgnored,
     /// A pending effect is not run again by a new owner.
     EffectsForgotten,
+    /// An effect's result is offered once, whether its owner takes it or not.
+    OfferedOnce,
     /// E7, of admission: what is on its way is answered as a duplicate.
     DuplicateEarly,
     /// E7, of admission: what contradicts something on its way is refused.
@@ -121,7 +123,7 @@ pub(crate) enum Mutation {
 #[cfg(test)]
 impl Mutation {
     /// Those that the simulation notices. The last two are not among them: see the tests that say why.
-    pub(crate) const NOTICED: [Mutation; 53] = [
+    pub(crate) const NOTICED: [Mutation; 54] = [
         Mutation::ClaimNotExclusive,
         Mutation::GroupCompleted,
         Mutation::AcknowledgedAnywhere,
@@ -144,6 +146,7 @@ impl Mutation {
         Mutation::TimerKept,
         Mutation::TargetIgnored,
         Mutation::EffectsForgotten,
+        Mutation::OfferedOnce,
         Mutation::DuplicateEarly,
         Mutation::ConflictEarly,
         Mutation::MemoryFirst,

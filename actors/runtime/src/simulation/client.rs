@@ -20,8 +20,12 @@ pub(super) struct Wish {
     pub subject: String,
     event_type: String,
     time: Option<EventTime>,
-    /// What else its data says, of the guest's.
+    /// What else its data says, of a real system's.
     data: serde_json::Map<String, serde_json::Value>,
+    /// For whom it is meant, of a real system's.
+    target: Option<String>,
+    /// Its data is read as it stands, but for that of a second version.
+    as_it_stands: bool,
     /// Whether it comes through `inbox`.
     pub by_inbox: bool,
     settled: Option<Settled>,
@@ -60,6 +64,8 @@ pub(super) struct Clients {
     acknowledged: Vec<Acknowledged>,
     pub refused: usize,
     pub repeated: usize,
+    /// Facts beyond so many that wait are not sent yet.
+    window: Option<usize>,
 }
 
 /// Where a subject's facts go.
@@ -73,16 +79,21 @@ impl Wish {
         if let Some(time) = self.time {
             event = event.at(time);
         }
+        if let Some(target) = &self.target {
+            event.set(Attribute::Target, target.clone());
+        }
         let mut data = self.data.clone();
-        data.insert("version".to_owned(), self.version.into());
+        match (self.as_it_stands, self.version) {
+            (true, 0) => None,
+            (true, version) => data.insert("simulated_version".to_owned(), version.into()),
+            (false, version) => data.insert("version".to_owned(), version.into()),
+        };
         event.data = serde_json::Value::Object(data).to_string().into_bytes();
         event
     }
 
     fn is_in(&self, event: &oracle::Recorded) -> bool {
-        event.data.get("version").and_then(serde_json::Value::as_u64) == Some(u64::from(self.version))
-            && event.subject == self.subject
-            && event.event_type == self.event_type
+        event.subject == self.subject && event.event_type == self.event_type && event.bytes == self.event().data
     }
 }
 
@@ -104,7 +115,18 @@ impl Clients {
             let time = random.random_bool(0.9).then(|| EventTime::from_micros(epoch_micros + number as i64 * 20_001));
             let id = format!("f{number}-{}", random.random::<u32>());
             let by_inbox = inbox && random.random_bool(0.3);
-            let wish = Wish { id, version: 0, subject, event_type: event_type.to_owned(), time, data: serde_json::Map::new(), by_inbox, settled: None };
+            let wish = Wish {
+                id,
+                version: 0,
+                subject,
+                event_type: event_type.to_owned(),
+                time,
+                data: serde_json::Map::new(),
+                target: None,
+                as_it_stands: false,
+                by_inbox,
+                settled: None,
+            };
             if random.random_bool(0.1) {
                 let by_inbox = inbox && random.random_bool(0.3);
                 self.wishes.push(Wish { version: 1, by_inbox, ..wish.clone() });
@@ -114,19 +136,25 @@ impl Clients {
     }
 
     /// What the guest is to be told, beside all else. Its facts are read by a model: those that exclude each other say the same but for a number.
-    pub(super) fn tell_of_guest(&mut self, random: &mut ChaCha8Rng, facts: Vec<Event>, inbox: bool) {
+    pub(super) fn tell_of_guest(&mut self, random: &mut ChaCha8Rng, facts: Vec<Event>, inbox: bool, as_it_stands: bool) {
         for fact in facts {
             let text = |attribute| fact.get(attribute).to_owned();
             let data = serde_json::from_slice(&fact.data).unwrap_or_default();
             let time = fact.encode().view().time();
             let by_inbox = inbox && random.random_bool(0.3);
             let (id, subject, event_type) = (text(Attribute::Id), text(Attribute::Subject), text(Attribute::Type));
-            let wish = Wish { id, version: 0, subject, event_type, time, data, by_inbox, settled: None };
+            let target = fact.attributes.get(&Attribute::Target).cloned();
+            let wish = Wish { id, version: 0, subject, event_type, time, data, target, as_it_stands, by_inbox, settled: None };
             if random.random_bool(0.05) {
                 self.wishes.push(Wish { version: 1, by_inbox: inbox && random.random_bool(0.3), ..wish.clone() });
             }
             self.wishes.push(wish);
         }
+    }
+
+    /// Facts are told in their order, but for so many at a time.
+    pub(super) fn tell_in_order(&mut self, window: usize) {
+        self.window = Some(window);
     }
 
     /// The request that somebody sends now, and the partition number it is for.
@@ -139,7 +167,10 @@ impl Clients {
         door_of: impl Fn(u32, &mut ChaCha8Rng) -> Option<u64>,
     ) -> Option<(u64, Request<u64>)> {
         let again = !healing && random.random_bool(0.1);
-        let open: Vec<usize> = (0..self.wishes.len()).filter(|at| !self.wishes[*at].by_inbox && (again || self.wishes[*at].settled.is_none())).collect();
+        let mut open: Vec<usize> = (0..self.wishes.len()).filter(|at| !self.wishes[*at].by_inbox && (again || self.wishes[*at].settled.is_none())).collect();
+        if let Some(window) = self.window.filter(|_| !again) {
+            open.truncate(window);
+        }
         let first = *open.get(random.random_range(0..open.len().max(1)))?; // none is left
         let partition = home(&self.wishes[first].subject, self.partitions).partition;
         let door = door_of(partition, random)?;
@@ -294,8 +325,6 @@ impl Clients {
 
     /// The wish that an inbox record is.
     pub(super) fn wish_of(&self, event: tol_events::EventView<'_>) -> Option<usize> {
-        let data: serde_json::Value = event.data_as().ok()?;
-        let version = data.get("version").and_then(serde_json::Value::as_u64)?;
-        self.wishes.iter().position(|wish| wish.id == event.attribute(Attribute::Id).unwrap_or_default() && u64::from(wish.version) == version)
+        self.wishes.iter().position(|wish| wish.id == event.id() && wish.event().data == event.data())
     }
 }

@@ -92,15 +92,16 @@ pub trait Judge {
     fn mark(&mut self);
 }
 
-/// The guest's system as nodes run it: poisoned, and watched like the test systems.
+/// A real system as nodes run it: poisoned, and watched like the test systems.
 struct Hosted {
+    kind: Kind,
     inner: Arc<dyn AnySystem>,
     world: Arc<World>,
 }
 
-/// The guest's system for a driver.
-pub(super) fn hosted(guest: &dyn Guest, world: &Arc<World>) -> Arc<dyn AnySystem> {
-    Arc::new(Hosted { inner: guest.system(), world: world.clone() })
+/// A real system for a driver.
+pub(super) fn hosted(kind: Kind, inner: Arc<dyn AnySystem>, world: &Arc<World>) -> Arc<dyn AnySystem> {
+    Arc::new(Hosted { kind, inner, world: world.clone() })
 }
 
 impl AnySystem for Hosted {
@@ -134,7 +135,7 @@ impl AnySystem for Hosted {
             Input::Timer { id, subject, due } => Cause::Timer { subject: subject.to_owned(), id: id.to_owned(), due: due.as_micros() },
             Input::Effect { request_id, .. } => Cause::Effect { request: request_id.to_owned() },
         };
-        match self.world.meet(Kind::Guest, &cause) {
+        match self.world.meet(self.kind, &cause) {
             Poison::Unfoldable => Err(Error::Refused(format!("{} cannot be folded", cause.name()))),
             Poison::None => self.inner.decide(state, input, decision),
             _ => Err(Error::Refused(format!("{} is poison", cause.name()))),

@@ -1,10 +1,11 @@
 //! What counts of a partition, read without the runtime's code: E2 to E4 written down a second time.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::Value;
-use tol_events::Attribute;
-use tol_kafka::{EventLog, MemoryLog, TopicPartition};
+use tol_events::{Attribute, EventView};
+use tol_kafka::{Batch, EventLog, MemoryLog, TopicPartition};
 
 /// An event that counts, taken out of the log.
 #[derive(Clone, Debug)]
@@ -37,12 +38,19 @@ pub struct Recorded {
     pub data: Value,
     /// Its data as it lies there.
     pub bytes: Vec<u8>,
+    batch: Arc<Batch>,
 }
 
 impl Recorded {
     /// Whether it was decided from the input with this id.
     pub(super) fn is_caused_by(&self, id: &str) -> bool {
         self.cause == id
+    }
+
+    /// All of it, as a system reads it.
+    pub(super) fn view(&self) -> Result<EventView<'_>, String> {
+        let index = self.position.saturating_sub(self.batch.base()) as usize;
+        self.batch.event(index).ok_or_else(|| format!("{} is not in its batch", self.id))
     }
 
     pub(super) fn field(&self, name: &str) -> Result<String, String> {
@@ -85,6 +93,7 @@ pub(super) fn accepted(log: &MemoryLog, of: &TopicPartition) -> Result<Vec<Vec<R
                 extensions: event.extensions().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
                 inbox: event.attribute(Attribute::InboxPosition).unwrap_or_default().to_owned(),
                 bytes: event.data().to_vec(),
+                batch: batch.clone(),
                 data: if event.data().is_empty() { Value::Null } else { event.data_as().map_err(|error| error.to_string())? },
             });
             if index.0 == index.1 {

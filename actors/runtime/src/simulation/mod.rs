@@ -7,7 +7,8 @@
 //! * `cluster` — nodes and the schedule
 //! * `projection` — a projection that counts
 //! * `oracle` — what must be in the log; `history` — what counts there
-//! * `guest` — a real system beside the test systems: [`Guest`]
+//! * `guest` — a real system beside the test systems, with a model of its own: [`Guest`]
+//! * [`guests`] — any registered systems, without models
 //!
 //! [`run`] lets everything go wrong and compares now and then, then lets nothing go wrong any more and compares everything. `cargo run --release -p tol-runtime --example simulate` runs many seeds.
 
@@ -15,6 +16,7 @@ mod client;
 mod cluster;
 mod feed;
 mod guest;
+pub mod guests;
 mod history;
 mod oracle;
 mod projection;
@@ -33,8 +35,8 @@ use tol_kafka::{Cursor, Delivery, EventLog, MemoryLog, Reader, TopicPartition};
 use crate::store::{MemoryStore, Store, Table};
 use cluster::{Cluster, Key};
 pub use guest::{Companion, Guest, Judge, TimerSet, Why};
-use oracle::Findings;
 pub use oracle::Recorded;
+use oracle::{Findings, Remembered};
 use rules::Memory;
 
 /// A run that broke a rule.
@@ -156,8 +158,12 @@ pub fn run(seed: u64, verbose: bool) -> Result<Stats, Failure> {
 /// # Errors
 /// The first rule that was broken.
 pub fn run_with(seed: u64, verbose: bool, guest: Option<&Arc<dyn Guest>>) -> Result<Stats, Failure> {
-    let mut cluster = Cluster::new(seed, verbose, guest.cloned());
-    cluster.storm(STEPS).map_err(|(step, problem)| Failure { seed, step: Some(step), problem })?;
+    run_cluster(Cluster::new(seed, verbose, guest.cloned(), None), seed, STEPS).map(|(stats, _)| stats)
+}
+
+/// Everything goes wrong for so many steps, then nothing does; what the systems without a model emitted, by type.
+fn run_cluster(mut cluster: Cluster, seed: u64, steps: usize) -> Result<(Stats, BTreeMap<String, u64>), Failure> {
+    cluster.storm(steps).map_err(|(step, problem)| Failure { seed, step: Some(step), problem })?;
     cluster.heal().and_then(|()| check(&mut cluster)).map_err(|problem| Failure { seed, step: None, problem })
 }
 
@@ -168,8 +174,9 @@ fn check_so_far(cluster: &Cluster) -> Result<(), String> {
     }
     let mut findings = Findings::default();
     for partition in 0..cluster.partitions {
-        for kind in cluster.kinds() {
-            oracle::check(&cluster.log, (*kind, cluster.guest()), partition, cluster.limits(), &mut findings, None)?;
+        // A system without a model is run plainly once all is over: what counts in the log stays there.
+        for kind in cluster.kinds().iter().filter(|kind| !matches!(kind, rules::Kind::System(_))) {
+            oracle::check(&cluster.log, (*kind, cluster.judged(*kind)), partition, cluster.limits(), &mut findings, None)?;
         }
     }
     check_clock(cluster)?;
@@ -182,14 +189,14 @@ fn check_clock(cluster: &Cluster) -> Result<i64, String> {
     if ticks.is_sorted() { Ok(ticks.last().copied().unwrap_or(i64::MIN)) } else { Err(format!("the clock goes back: {ticks:?}")) }
 }
 
-fn check(cluster: &mut Cluster) -> Result<Stats, String> {
+fn check(cluster: &mut Cluster) -> Result<(Stats, BTreeMap<String, u64>), String> {
     let mut findings = Findings::default();
     let mut stats = Stats::default();
     let clock = check_clock(cluster)?;
     for partition in 0..cluster.partitions {
         for kind in cluster.kinds().iter().copied() {
-            let memory = oracle::check(&cluster.log, (kind, cluster.guest()), partition, cluster.limits(), &mut findings, Some(clock))?;
-            check_replay(cluster, (kind, partition), &memory)?;
+            let remembered = oracle::check(&cluster.log, (kind, cluster.judged(kind)), partition, cluster.limits(), &mut findings, Some(clock))?;
+            check_replay(cluster, (kind, partition), &remembered)?;
             check_reader(&cluster.log, &TopicPartition::new(format!("{}.events", kind.name()), partition), &mut stats)?;
         }
         check_reader(&cluster.log, &TopicPartition::new(rules::FACTS, partition), &mut Stats::default())?;
@@ -234,26 +241,30 @@ fn check(cluster: &mut Cluster) -> Result<Stats, String> {
     stats.pauses = cluster.pauses.counts();
     stats.stops = cluster.stop_counts();
     stats.of_guest = findings.of_guest;
-    Ok(stats)
+    Ok((stats, findings.emitted))
 }
 
 type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
 
-fn rows(store: &MemoryStore, key: Key) -> Result<Rows, String> {
-    let prefix = format!("{}\u{0}1\u{0}{}\u{0}", key.0.name(), key.1);
+fn rows(store: &MemoryStore, prefix: &str) -> Result<Rows, String> {
     Ok(store.scan(Table::State, prefix.as_bytes(), None, usize::MAX).map_err(|error| error.to_string())?.into_iter().collect())
 }
 
-/// Replay equals live: a cache folded from the first position holds the owner's rows and positions, and both hold what the model says.
-fn check_replay(cluster: &Cluster, key: Key, memory: &BTreeMap<String, Memory>) -> Result<(), String> {
+/// Replay equals live: a cache folded from the first position holds the rows of every node and the owner's positions, and all hold what the model says.
+fn check_replay(cluster: &Cluster, key: Key, remembered: &Remembered) -> Result<(), String> {
     let (node, live) = cluster.owner(key)?;
     let store = Arc::new(MemoryStore::new(0));
     let replayed = cluster.replay(key, store.clone())?;
-    let (live_rows, replayed_rows) = (rows(&cluster.nodes[node].store.inner, key)?, rows(&store, key)?);
-    if live_rows != replayed_rows {
-        let differs = live_rows.keys().chain(replayed_rows.keys()).find(|row| live_rows.get(*row) != replayed_rows.get(*row));
-        let shown = differs.map(|row| String::from_utf8_lossy(row).replace('\u{0}', "/"));
-        return Err(format!("{key:?}: row {shown:?} differs between the live cache and a replay"));
+    let prefix = cluster.rows_prefix(key);
+    let replayed_rows = rows(&store, &prefix)?;
+    for number in cluster.nodes_with(key) {
+        let live_rows = rows(&cluster.nodes[number].store.inner, &prefix)?;
+        if live_rows != replayed_rows {
+            let differs = live_rows.keys().chain(replayed_rows.keys()).find(|row| live_rows.get(*row) != replayed_rows.get(*row));
+            let shown = differs.map(|row| String::from_utf8_lossy(row).replace('\u{0}', "/"));
+            let whose = if number == node { "the owner's" } else { "a follower's" };
+            return Err(format!("{key:?}: row {shown:?} differs between {whose} cache and a replay"));
+        }
     }
     let (ours, theirs) = (live.owner().reader().epoch(), replayed.owner().reader().epoch());
     if ours != theirs {
@@ -263,17 +274,40 @@ fn check_replay(cluster: &Cluster, key: Key, memory: &BTreeMap<String, Memory>) 
     if ours != theirs {
         return Err(format!("{key:?}: input positions are {ours:?} live and {theirs:?} in a replay"));
     }
-    for (subject, expected) in memory.iter().filter(|(_, memory)| memory.count > 0) {
-        let row = [format!("{}\u{0}1\u{0}{}\u{0}s", key.0.name(), key.1).as_bytes(), subject.as_bytes()].concat();
-        let found: Option<Memory> = live_rows.get(&row).and_then(|row| serde_json::from_slice(row).ok());
-        if found.as_ref() != Some(expected) {
-            return Err(format!("{key:?}: {subject} is remembered as {found:?} instead of {expected:?}"));
-        }
-    }
+    check_remembered(&prefix, &replayed_rows, remembered).map_err(|problem| format!("{key:?}: {problem}"))?;
     for (input, cursor) in cluster.input_positions(node, key) {
         let end = cluster.log.bounds(&input).map_err(|error| error.to_string())?.end;
         if cursor.position != end {
             return Err(format!("{key:?} rests at {cursor} of {input}, which ends at {end}"));
+        }
+    }
+    Ok(())
+}
+
+/// The rows of states are what the model says.
+fn check_remembered(prefix: &str, rows: &Rows, remembered: &Remembered) -> Result<(), String> {
+    let prefix = format!("{prefix}s");
+    let row_of = |subject: &str| rows.get(format!("{prefix}{subject}").as_bytes());
+    match remembered {
+        Remembered::Memories(memories) => {
+            for (subject, expected) in memories.iter().filter(|(_, memory)| memory.count > 0) {
+                let found: Option<Memory> = row_of(subject).and_then(|row| serde_json::from_slice(row).ok());
+                if found.as_ref() != Some(expected) {
+                    return Err(format!("{subject} is remembered as {found:?} instead of {expected:?}"));
+                }
+            }
+        }
+        Remembered::Rows(expected) => {
+            let text = |row: Option<&Vec<u8>>| row.map(|row| String::from_utf8_lossy(row).into_owned());
+            for (subject, row) in expected {
+                if row_of(subject) != Some(row) {
+                    return Err(format!("{subject} is remembered as {:?} under faults, and as {:?} without", text(row_of(subject)), text(Some(row))));
+                }
+            }
+            let states = rows.keys().filter(|row| row.starts_with(prefix.as_bytes())).count();
+            if states != expected.len() {
+                return Err(format!("{states} subjects are remembered instead of {}", expected.len()));
+            }
         }
     }
     Ok(())

@@ -11,21 +11,18 @@ pub(super) enum Kind {
     Chain,
     /// Reads facts; sets timers and requests effects.
     Worker,
-    /// A real system, if the run has one: [`super::Guest`].
+    /// A real system with a model of its own, if the run has one: [`super::Guest`].
     Guest,
+    /// A real system of this name, without a model: [`super::guests`].
+    System(&'static str),
 }
 
 impl Kind {
     const ALL: [Kind; 4] = [Kind::Counter, Kind::Chain, Kind::Worker, Kind::Guest];
 
-    /// All there are in a run.
+    /// The test systems, and the one with a model if the run has it.
     pub(super) const fn all(guest: bool) -> &'static [Kind] {
         if guest { &Self::ALL } else { Self::ALL.split_at(3).0 }
-    }
-
-    /// The one of that name.
-    pub(super) fn named(name: &str) -> Option<Kind> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
     pub(super) const fn name(self) -> &'static str {
@@ -34,16 +31,18 @@ impl Kind {
             Kind::Chain => "sim-chain",
             Kind::Worker => "sim-worker",
             Kind::Guest => "enterprise-feature-flag-system",
+            Kind::System(name) => name,
         }
     }
 
-    /// The topic and the prefix of the types it reads.
-    pub(super) const fn reads(self) -> (&'static str, &'static str) {
+    /// The topic and the prefix of the types it reads; none of a system that says so itself.
+    pub(super) const fn reads(self) -> Option<(&'static str, &'static str)> {
         match self {
-            Kind::Counter => (FACTS, "sim.count"),
-            Kind::Chain => ("sim-counter.events", COUNTED),
-            Kind::Worker => (FACTS, "sim.job"),
-            Kind::Guest => (GUEST_FACTS, "flags."),
+            Kind::Counter => Some((FACTS, "sim.count")),
+            Kind::Chain => Some(("sim-counter.events", COUNTED)),
+            Kind::Worker => Some((FACTS, "sim.job")),
+            Kind::Guest => Some((GUEST_FACTS, "flags.")),
+            Kind::System(_) => None,
         }
     }
 }
@@ -165,6 +164,15 @@ pub(super) enum Poison {
 impl Poison {
     pub(super) fn of(kind: Kind, cause: &Cause) -> Poison {
         let hash = hash(&["poison", kind.name(), &cause.name()]);
+        // What is parked for ever would keep all that follows from a real system, whose own refusals are enough.
+        if matches!(kind, Kind::System(_)) {
+            return match hash % 200 {
+                0 => Poison::UntilHealed,
+                1 => Poison::PanicsUntilHealed,
+                2..6 => Poison::Transient((hash >> 32) as u32 % 5),
+                _ => Poison::None,
+            };
+        }
         // The guest has few subjects with much to happen to each: parked early, they would see little of it.
         let most = if kind == Kind::Guest { 400 } else { 80 };
         match hash % most {
@@ -246,8 +254,8 @@ pub(super) fn plan(kind: Kind, subjects: u64, before: &Memory, cause: &Cause) ->
                 add(WORK_DONE, None, None, Some(outcome(request)));
             }
         }
-        // The guest's judge says what it does.
-        (Kind::Guest, _) => {}
+        // The guest's judge says what it does; a system without a model is decided again.
+        (Kind::Guest | Kind::System(_), _) => {}
     }
     planned
 }

@@ -29,8 +29,10 @@ const TURN: Duration = Duration::from_millis(20);
 
 /// Runs effects and dead-letter copies for systems.
 pub trait Outlet: Send + Sync + 'static {
-    /// Runs an effect; its result comes back as [`Command::EffectEnded`]. Must not block.
+    /// Runs an effect; its result comes back as [`Command::EffectEnded`], until it is settled. Must not block.
     fn start_effect(&self, system: &str, partition: u32, request_id: String, effect: PendingEffect);
+    /// The result of this effect need not be offered any more. Must not block.
+    fn effect_settled(&self, request_id: &str);
     /// Copies a parked input to the dead-letter topic. Must not block.
     fn dead_letter(&self, parked: &Parked);
 }
@@ -195,6 +197,7 @@ impl SystemActor {
     fn output(&mut self, partition: u32, output: Output) {
         match output {
             Output::StartEffect(request_id, effect) => self.environment.outlet.start_effect(self.description.name, partition, request_id, effect),
+            Output::EffectSettled(request_id) => self.environment.outlet.effect_settled(&request_id),
             Output::DeadLetter(parked) => self.environment.outlet.dead_letter(&parked),
             Output::Answer(ticket, answer) => {
                 if let Some(reply) = self.replies.remove(&ticket) {

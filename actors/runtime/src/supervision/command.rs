@@ -37,7 +37,7 @@ pub enum Command {
     Query(Question, Reply<Result<serde_json::Value, QueryError>>),
     /// Which own position covers this input: answered once that is committed, or cannot be said within the time given.
     Covering(TopicPartition, Position, Duration, Reply<Covered>),
-    /// An effect ended.
+    /// An effect ended: partition, request, result, when. It may come more than once.
     EffectEnded(u32, String, EffectOutcome, EventTime),
 }
 

@@ -1,98 +1,110 @@
 //! Events and what is folded from them.
 
-use tol_config::Scope::Publish;
+use tol_plug::{Access, Body, Content, Kind, Reply, Route, Scope, Spec, waiting, with_body};
 
 use super::super::parameters::*;
-use super::super::{Body, Content, Operation, Reply, Route};
-use super::{get, ok, post, running};
-use crate::http::problem::Kind;
+use crate::http::handlers::{events, projections, stream};
+use crate::http::server::Shared;
 
 const EVENTS: &str = "events";
 const PROJECTIONS: &str = "projections";
 
-pub(super) static ROUTES: &[Route] = &[
-    Route {
-        scope: Some(Publish),
+pub(super) static ROUTES: &[Route<Shared>] = &[
+    Spec {
+        access: Access::Scope(Scope::PUBLISH),
         description: "One CloudEvent or a batch. Binary mode is read as well: any other content type, the data as the body, and the attributes in headers (ce-specversion, ce-id, ce-source, ce-type, ce-subject, …), percent-encoded. Answers when all are durable. All or none: one bad event refuses the request, and the problem names its index. (On several nodes each owner stores its part; after a 409 or 503 parts of other owners may be stored.) Sending again with the same ids is safe: what is there already is counted as a duplicate.",
         body: Body::Events,
-        answers: &[ok("All are durable.", Content::Json("Published"))],
-        problems: &[Kind::InvalidEvent, Kind::InvalidData, Kind::UnknownVersion, Kind::IdConflict, Kind::Unavailable, Kind::DiskFull, Kind::EmergencyStop],
-        ..post(Operation::Publish, "/events", EVENTS, "Publishes events")
-    },
-    Route {
+        answers: &[Reply::ok("All are durable.", Content::Json("Published"))],
+        problems: &[Kind::INVALID_EVENT, Kind::INVALID_DATA, Kind::UNKNOWN_VERSION, Kind::ID_CONFLICT, Kind::UNAVAILABLE, Kind::DISK_FULL, Kind::EMERGENCY_STOP],
+        ..Spec::post("publish", "/events", EVENTS, "Publishes events")
+    }
+    .by(with_body!(events::publish)),
+    Spec {
         parameters: &[&SUBJECT, &TYPE, &CORRELATION, &FROM, &TO, &LIMIT, &CURSOR],
-        answers: &[ok("A page of events.", Content::Json("EventPage"))],
-        problems: &[Kind::InvalidCursor],
-        ..get(Operation::SearchEvents, "/events", EVENTS, "Searches events")
-    },
-    Route {
+        answers: &[Reply::ok("A page of events.", Content::Json("EventPage"))],
+        problems: &[Kind::INVALID_CURSOR],
+        ..Spec::get("searchEvents", "/events", EVENTS, "Searches events")
+    }
+    .by(waiting!(events::search)),
+    Spec {
         description: "Server-sent events: `id` is a token to resume with, `data` the CloudEvent on one line. Only events that the log's rules accept (E3, E4). A client that reads too slowly is disconnected and resumes.",
         parameters: &[&SUBJECT, &TYPE, &CORRELATION, &LAST_EVENT_ID],
-        answers: &[ok("A stream without end.", Content::Other("text/event-stream"))],
-        problems: &[Kind::InvalidCursor, Kind::TooManyStreams],
-        ..get(Operation::StreamEvents, "/events/stream", EVENTS, "Follows events")
-    },
-    Route {
+        answers: &[Reply::ok("A stream without end.", Content::Other("text/event-stream"))],
+        problems: &[Kind::INVALID_CURSOR, Kind::TOO_MANY_STREAMS],
+        ..Spec::get("streamEvents", "/events/stream", EVENTS, "Follows events")
+    }
+    .by(waiting!(stream::follow)),
+    Spec {
         parameters: &[&EVENT_ID, &SOURCE],
-        answers: &[ok("The event.", Content::Json("CloudEvent"))],
-        problems: &[Kind::EventNotFound, Kind::AmbiguousEvent],
-        ..get(Operation::Event, "/events/{id}", EVENTS, "Shows one event")
-    },
-    Route {
+        answers: &[Reply::ok("The event.", Content::Json("CloudEvent"))],
+        problems: &[Kind::EVENT_NOT_FOUND, Kind::AMBIGUOUS_EVENT],
+        ..Spec::get("event", "/events/{id}", EVENTS, "Shows one event")
+    }
+    .by(waiting!(events::one)),
+    Spec {
         parameters: &[&CORRELATION_PATH],
-        answers: &[ok("The tree.", Content::Json("Trace"))],
-        problems: &[Kind::EventNotFound],
-        ..get(Operation::Trace, "/trace/{correlation}", EVENTS, "Shows what a request caused, as a tree")
-    },
-    Route {
+        answers: &[Reply::ok("The tree.", Content::Json("Trace"))],
+        problems: &[Kind::EVENT_NOT_FOUND],
+        ..Spec::get("trace", "/trace/{correlation}", EVENTS, "Shows what a request caused, as a tree")
+    }
+    .by(waiting!(events::trace)),
+    Spec {
         parameters: &[&SUBJECT_PATH, &LIMIT, &CURSOR],
-        answers: &[ok("A page of events in order of time.", Content::Json("EventPage"))],
-        problems: &[Kind::InvalidCursor],
-        ..get(Operation::Timeline, "/subjects/{subject}/timeline", EVENTS, "Shows all that happened to a subject")
-    },
-    Route {
-        answers: &[ok("All projections.", Content::List("ProjectionStatus"))],
-        ..get(Operation::Projections, "/projections", PROJECTIONS, "Lists projections")
-    },
-    Route {
+        answers: &[Reply::ok("A page of events in order of time.", Content::Json("EventPage"))],
+        problems: &[Kind::INVALID_CURSOR],
+        ..Spec::get("timeline", "/subjects/{subject}/timeline", EVENTS, "Shows all that happened to a subject")
+    }
+    .by(waiting!(events::timeline)),
+    Spec {
+        answers: &[Reply::ok("All projections.", Content::List("ProjectionStatus"))],
+        ..Spec::get("projections", "/projections", PROJECTIONS, "Lists projections")
+    }
+    .by(waiting!(projections::all)),
+    Spec {
         description: "With `as_of` or `known_at` a temporary generation is folded first: 202 until it is done.",
         parameters: &[&PROJECTION, &LIMIT, &CURSOR, &AS_OF, &KNOWN_AT, &MIN_POSITION, &TIMEOUT],
-        answers: &[ok("A page of rows.", Content::Json("RowPage")), running("The state as of then is being folded; ask again.")],
-        problems: &[Kind::UnknownProjection, Kind::InvalidCursor, Kind::NotVisibleYet, Kind::JobRunning],
-        ..get(Operation::Rows, "/projections/{name}", PROJECTIONS, "Lists rows")
-    },
-    Route {
+        answers: &[Reply::ok("A page of rows.", Content::Json("RowPage")), Reply::running("The state as of then is being folded; ask again.")],
+        problems: &[Kind::UNKNOWN_PROJECTION, Kind::INVALID_CURSOR, Kind::NOT_VISIBLE_YET, Kind::JOB_RUNNING],
+        ..Spec::get("rows", "/projections/{name}", PROJECTIONS, "Lists rows")
+    }
+    .by(waiting!(projections::rows)),
+    Spec {
         description: "Equal digests at equal positions mean equal rows, whether live, rebuilt or another node's.",
         parameters: &[&PROJECTION, &AS_OF, &KNOWN_AT, &MIN_POSITION, &TIMEOUT],
-        answers: &[ok("The digest.", Content::Json("Digest")), running("The state as of then is being folded; ask again.")],
-        problems: &[Kind::UnknownProjection, Kind::NotVisibleYet, Kind::JobRunning],
-        ..get(Operation::Digest, "/projections/{name}/digest", PROJECTIONS, "Hashes all rows")
-    },
-    Route {
+        answers: &[Reply::ok("The digest.", Content::Json("Digest")), Reply::running("The state as of then is being folded; ask again.")],
+        problems: &[Kind::UNKNOWN_PROJECTION, Kind::NOT_VISIBLE_YET, Kind::JOB_RUNNING],
+        ..Spec::get("digest", "/projections/{name}/digest", PROJECTIONS, "Hashes all rows")
+    }
+    .by(waiting!(projections::digest)),
+    Spec {
         description: "Folds a new generation from the start beside the one that serves, and swaps it in when it has caught up. Queries go on.",
         parameters: &[&PROJECTION],
         answers: &[Reply { status: 202, description: "It runs.", content: Content::Json("RebuildStatus") }],
-        problems: &[Kind::UnknownProjection, Kind::JobRunning],
-        ..post(Operation::StartRebuild, "/projections/{name}/rebuild", PROJECTIONS, "Starts a rebuild")
-    },
-    Route {
+        problems: &[Kind::UNKNOWN_PROJECTION, Kind::JOB_RUNNING],
+        ..Spec::post("startRebuild", "/projections/{name}/rebuild", PROJECTIONS, "Starts a rebuild")
+    }
+    .by(waiting!(projections::start_rebuild)),
+    Spec {
         parameters: &[&PROJECTION],
-        answers: &[ok("The running rebuild, or how the last one ended.", Content::Json("RebuildStatus"))],
-        problems: &[Kind::UnknownProjection],
-        ..get(Operation::RebuildStatus, "/projections/{name}/rebuild", PROJECTIONS, "Shows the rebuild")
-    },
-    Route {
+        answers: &[Reply::ok("The running rebuild, or how the last one ended.", Content::Json("RebuildStatus"))],
+        problems: &[Kind::UNKNOWN_PROJECTION],
+        ..Spec::get("rebuildStatus", "/projections/{name}/rebuild", PROJECTIONS, "Shows the rebuild")
+    }
+    .by(waiting!(projections::rebuild_status)),
+    Spec {
         method: "DELETE",
         parameters: &[&PROJECTION],
-        answers: &[ok("How it ended; the last state where none ran.", Content::Json("RebuildStatus"))],
-        problems: &[Kind::UnknownProjection],
-        ..post(Operation::CancelRebuild, "/projections/{name}/rebuild", PROJECTIONS, "Cancels the rebuild")
-    },
-    Route {
+        answers: &[Reply::ok("How it ended; the last state where none ran.", Content::Json("RebuildStatus"))],
+        problems: &[Kind::UNKNOWN_PROJECTION],
+        ..Spec::post("cancelRebuild", "/projections/{name}/rebuild", PROJECTIONS, "Cancels the rebuild")
+    }
+    .by(waiting!(projections::cancel_rebuild)),
+    Spec {
         description: "Keys `digest` and `rebuild` are found in the list only.",
         parameters: &[&PROJECTION, &KEY, &AS_OF, &KNOWN_AT, &MIN_POSITION, &TIMEOUT],
-        answers: &[ok("The row.", Content::Json("Row"))],
-        problems: &[Kind::UnknownProjection, Kind::RowNotFound, Kind::NotVisibleYet, Kind::WholeProjectionOnly],
-        ..get(Operation::Row, "/projections/{name}/{key}", PROJECTIONS, "Shows one row")
-    },
+        answers: &[Reply::ok("The row.", Content::Json("Row"))],
+        problems: &[Kind::UNKNOWN_PROJECTION, Kind::ROW_NOT_FOUND, Kind::NOT_VISIBLE_YET, Kind::WHOLE_PROJECTION_ONLY],
+        ..Spec::get("row", "/projections/{name}/{key}", PROJECTIONS, "Shows one row")
+    }
+    .by(waiting!(projections::row)),
 ];

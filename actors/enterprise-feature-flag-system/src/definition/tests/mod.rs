@@ -13,8 +13,8 @@ use crate::evaluation::{Answer, Format, Set, growthbook, unleash, value};
 
 const FORMATS: [Format; 3] = [Format::Unleash, Format::GrowthBook, Format::Flagd];
 
-fn imported(format: Format, json: &Value) -> (Flags, Imported) {
-    let mut flags = Flags::default();
+fn imported(format: Format, json: &Value) -> (FlagDefinitions, Imported) {
+    let mut flags = FlagDefinitions::default();
     let imported = flags.import(format, &json.to_string(), Mode::Replace, "production").unwrap();
     (flags, imported)
 }
@@ -29,7 +29,7 @@ fn round_trips(format: Format, json: &Value) -> [Value; 2] {
     }
     // What an event carries is the definition as JSON.
     let written = serde_json::to_string(&flags).unwrap();
-    let again: Flags = serde_json::from_str(&written).unwrap();
+    let again: FlagDefinitions = serde_json::from_str(&written).unwrap();
     assert_eq!(again, flags);
     [exact.definitions, flags.export(format, "production").definitions]
 }
@@ -72,7 +72,7 @@ fn unleashs_whole_specification_holds_after_import_and_export() {
     for file in serde_json::from_str::<Vec<String>>(&index).unwrap() {
         let specification: Value = serde_json::from_str(&data(&format!("{FOLDER}/{file}")).unwrap()).unwrap();
         for (how, definitions) in ["exact", "anew"].into_iter().zip(round_trips(Format::Unleash, &specification["state"])) {
-            let flags = unleash::Flags::from_json(&definitions.to_string()).unwrap();
+            let flags = unleash::CompiledFeatures::from_json(&definitions.to_string()).unwrap();
             let all = ["tests", "variantTests"].iter().flat_map(|kind| specification[kind].as_array().into_iter().flatten().map(move |case| (*kind, case)));
             for (kind, case) in all {
                 cases += 1;
@@ -174,7 +174,7 @@ fn a_killed_flag_is_off_in_every_format() {
 #[test]
 fn replace_takes_away_what_is_not_named_and_merge_does_not() {
     let file = |key: &str, on: bool| json!({"features": [{"name": key, "enabled": on}]}).to_string();
-    let mut flags = Flags::default();
+    let mut flags = FlagDefinitions::default();
     let mut import = |key: &str, on: bool, mode: Mode, environment: &str| {
         flags.import(Format::Unleash, &file(key, on), mode, environment).unwrap();
         let names = |environment: &str| {
@@ -203,7 +203,7 @@ fn what_is_imported_into_one_environment_never_changes_another() {
             {"name": "f", "enabled": true, "strategies": [{"name": "default", "segments": [1], "parameters": {}, "constraints": []}],
                 "variants": [{"name": "v", "weight": 1, "payload": {"type": "string", "value": value}}]}]})
     };
-    let mut flags = Flags::default();
+    let mut flags = FlagDefinitions::default();
     for mode in [Mode::Merge, Mode::Replace] {
         for (environment, value, segment) in [("production", "a", "pro"), ("staging", "b", "free")] {
             flags.import(Format::Unleash, &file(value, segment).to_string(), mode, environment).unwrap();
@@ -287,7 +287,7 @@ fn what_another_format_cannot_say_leaves_the_flag_out_with_the_place() {
 }
 
 /// Answers of a flag for many people in every format; what its values are differs only in form.
-fn shares(flags: &Flags, flag: &str, attributes: &Value) -> [(usize, std::collections::BTreeMap<String, usize>); 3] {
+fn shares(flags: &FlagDefinitions, flag: &str, attributes: &Value) -> [(usize, std::collections::BTreeMap<String, usize>); 3] {
     FORMATS.map(|format| {
         let exported = flags.export(format, "production");
         let set = Set::compile(format, &exported.definitions.to_string()).unwrap();

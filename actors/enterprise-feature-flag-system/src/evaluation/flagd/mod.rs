@@ -1,7 +1,7 @@
 //! flagd's semantics: flags whose targeting is JSONLogic with a few operators more.
 //!
 //! * `operators` — `fractional`, `sem_ver`, `starts_with`, `ends_with`; `logic` — JSONLogic's operators as flagd's JavaScript core has them
-//! * [`Flags`] — a compiled set; [`Scratch`] — memory that evaluations use again
+//! * [`CompiledFlags`] — a compiled set; [`Scratch`] — memory that evaluations use again
 
 mod logic;
 mod operators;
@@ -38,7 +38,7 @@ pub enum Error {
 
 /// A compiled set of flags.
 #[derive(Clone)]
-pub struct Flags {
+pub struct CompiledFlags {
     engine: Arc<Engine>,
     flags: Keyed<Flag>,
     metadata: Object<'static>,
@@ -142,7 +142,7 @@ impl ErrorCode {
     }
 }
 
-impl Flags {
+impl CompiledFlags {
     /// No flags.
     pub fn empty() -> Self {
         Self { engine: Arc::new(operators::engine()), flags: Keyed::default(), metadata: Object::default() }

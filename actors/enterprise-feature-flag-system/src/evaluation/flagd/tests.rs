@@ -10,7 +10,7 @@ fn flag(targeting: Json) -> Json {
 }
 
 fn evaluate(file: &Json, key: &str, context: &Json) -> (Option<String>, &'static str, Option<&'static str>) {
-    let flags = Flags::from_json(&file.to_string()).unwrap();
+    let flags = CompiledFlags::from_json(&file.to_string()).unwrap();
     let context = context.to_string();
     let found = flags.evaluate(key, &Value::parse(&context).unwrap(), 1_700_000_000, &mut Scratch::default());
     (found.served.map(|(variant, _)| variant.to_owned()), found.reason.as_str(), found.error.map(ErrorCode::as_str))
@@ -39,7 +39,7 @@ fn reasons_are_those_of_flagd() {
         let found = evaluate(&file, key, &json!({}));
         assert_eq!((found.0.as_deref(), found.1, found.2), expected, "{key}");
     }
-    let flags = Flags::from_json(&file.to_string()).unwrap();
+    let flags = CompiledFlags::from_json(&file.to_string()).unwrap();
     let found = flags.evaluate_as(Kind::String, "static", &Value::Null, 0, &mut Scratch::default());
     assert_eq!((found.error, Value::Object(found.metadata.clone()).to_json()), (Some(ErrorCode::TypeMismatch), r#"{"a":1,"b":3}"#.to_owned()));
 }
@@ -197,14 +197,14 @@ fn a_list_of_flags_is_read_and_a_wrong_file_is_refused() {
         json!({"flags": [{"state": "ENABLED"}]}),
         json!([]),
     ] {
-        assert!(Flags::from_json(&wrong.to_string()).is_err(), "{wrong}");
+        assert!(CompiledFlags::from_json(&wrong.to_string()).is_err(), "{wrong}");
     }
 }
 
 proptest! {
     #[test]
     fn any_file_is_read_or_refused_without_panic(text in "\\PC{0,60}") {
-        let _ = Flags::from_json(&text);
+        let _ = CompiledFlags::from_json(&text);
     }
 
     #[test]

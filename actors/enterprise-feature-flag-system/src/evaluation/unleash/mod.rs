@@ -3,7 +3,7 @@
 //! * [`model`] — the JSON that Unleash servers send, and deltas
 //! * `literal`, `constraint`, `strategy`, `variant`, `toggle` — its compiled form
 //! * [`Context`] — who asks
-//! * [`Flags`] — a compiled set, to evaluate against
+//! * [`CompiledFeatures`] — a compiled set, to evaluate against
 
 mod constraint;
 mod context;
@@ -29,7 +29,7 @@ pub use self::variant::Variant;
 
 /// A compiled set of features.
 #[derive(Clone, Debug, Default)]
-pub struct Flags {
+pub struct CompiledFeatures {
     flags: Keyed<Flag>,
 }
 
@@ -85,8 +85,8 @@ pub enum Reason {
     Static,
 }
 
-impl Flags {
-    /// Compiles a set. A feature that cannot be compiled is off; [`Flags::problems`] tells which and why.
+impl CompiledFeatures {
+    /// Compiles a set. A feature that cannot be compiled is off; [`CompiledFeatures::problems`] tells which and why.
     pub fn compile(definitions: &Definitions) -> Self {
         let segments: BTreeMap<i64, &model::Segment> = definitions.segments.iter().map(|segment| (segment.id, segment)).collect();
         Self { flags: definitions.features.iter().map(|feature| (feature.name.as_str().into(), Flag::compile(feature, &segments))).collect() }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::*;
 
 fn evaluate(definitions: &Value, name: &str, context: &Value) -> (bool, Option<String>, Reason) {
-    let flags = Flags::from_json(&definitions.to_string()).unwrap();
+    let flags = CompiledFeatures::from_json(&definitions.to_string()).unwrap();
     let context = context.to_string();
     let context = Context::from_json(&context, DateTime::UNIX_EPOCH).unwrap();
     let found = flags.evaluate(name, &context, &mut Random::seeded(1));
@@ -25,7 +25,7 @@ fn one_constraint_that_has_no_form_switches_the_whole_feature_off() {
     let bad = json!({"contextName": "age", "operator": "NUM_EQ", "value": "old"});
     let definitions = feature(json!([{"name": "default"}, {"name": "default", "constraints": [bad]}]));
     assert_eq!(evaluate(&definitions, "f", &json!({})), (false, None, Reason::Broken));
-    let flags = Flags::from_json(&definitions.to_string()).unwrap();
+    let flags = CompiledFeatures::from_json(&definitions.to_string()).unwrap();
     assert_eq!(flags.problems().map(|(name, _)| name).collect::<Vec<_>>(), ["f"]);
 }
 
@@ -58,7 +58,7 @@ fn a_person_keeps_their_bucket_as_the_percentage_grows() {
     let mut on_before = vec![false; 500];
     for percentage in 0..=100 {
         let definitions = feature(json!([{"name": "flexibleRollout", "parameters": {"rollout": percentage.to_string(), "groupId": "f"}}]));
-        let flags = Flags::from_json(&definitions.to_string()).unwrap();
+        let flags = CompiledFeatures::from_json(&definitions.to_string()).unwrap();
         for (user, was_on) in on_before.iter_mut().enumerate() {
             let mut context = Context::at(DateTime::UNIX_EPOCH);
             context.user_id = Some(user.to_string().into());
@@ -73,7 +73,7 @@ fn a_person_keeps_their_bucket_as_the_percentage_grows() {
 #[test]
 fn the_same_seed_gives_the_same_random_rollout() {
     let definitions = feature(json!([{"name": "gradualRolloutRandom", "parameters": {"percentage": "50"}}]));
-    let flags = Flags::from_json(&definitions.to_string()).unwrap();
+    let flags = CompiledFeatures::from_json(&definitions.to_string()).unwrap();
     let context = Context::at(DateTime::UNIX_EPOCH);
     let draw = |seed| {
         let mut random = Random::seeded(seed);
@@ -133,12 +133,12 @@ fn deltas_add_change_and_remove() {
         {"type": "segment-updated", "eventId": 2, "segment": {"id": 1, "constraints": [constraint]}},
         {"type": "feature-removed", "eventId": 3, "featureName": "f", "project": "default"}]});
     definitions.apply(serde_json::from_value(delta).unwrap());
-    let flags = Flags::compile(&definitions);
+    let flags = CompiledFeatures::compile(&definitions);
     assert_eq!(flags.iter().map(Flag::name).collect::<Vec<_>>(), ["g"]);
     let context = Context::from_json(r#"{"userId": "1"}"#, DateTime::UNIX_EPOCH).unwrap();
     assert!(flags.is_enabled("g", &context, &mut Random::seeded(0)));
     definitions.apply(serde_json::from_value(json!({"events": [{"type": "segment-removed", "eventId": 4, "segmentId": 1}]})).unwrap());
-    assert!(!Flags::compile(&definitions).is_enabled("g", &context, &mut Random::seeded(0)), "a strategy without its segment matches nobody");
+    assert!(!CompiledFeatures::compile(&definitions).is_enabled("g", &context, &mut Random::seeded(0)), "a strategy without its segment matches nobody");
 }
 
 /// The whole client specification, where the data is.
@@ -153,7 +153,7 @@ fn conforms_to_unleashs_client_specification() {
     let (mut cases, mut failures) = (0, Vec::new());
     for file in serde_json::from_str::<Vec<String>>(&index).unwrap() {
         let specification: Value = serde_json::from_str(&fs::read_to_string(folder.join(&file)).unwrap()).unwrap();
-        let flags = Flags::from_json(&specification["state"].to_string()).unwrap();
+        let flags = CompiledFeatures::from_json(&specification["state"].to_string()).unwrap();
         for (kind, case) in ["tests", "variantTests"].iter().flat_map(|kind| specification[kind].as_array().into_iter().flatten().map(move |case| (kind, case)))
         {
             cases += 1;

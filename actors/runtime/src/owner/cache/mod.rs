@@ -19,7 +19,7 @@ use tol_system::{AnySystem, Description, State};
 
 pub use effects::PendingEffect;
 pub(super) use parked::parked_prefix;
-pub use timers::DueTimer;
+pub use timers::{DueTimer, SetTimer};
 
 use super::Error;
 use crate::store::{Change, Row, Store, Table};
@@ -114,8 +114,23 @@ fn weight(subject: &str, bytes: usize) -> usize {
     bytes + subject.len() + DECODED_OVERHEAD
 }
 
+/// Format of the rows. A cache of another format is removed and folded anew from the log.
+///
+/// 2: a timer's row holds the correlation of the event that set it. Caches of format 1 have no format in their keys.
+const FORMAT: u32 = 2;
+
 /// Where the rows of a partition of a system lie.
+pub(crate) fn rows_prefix(description: &Description, partition: u32) -> String {
+    format!("{}\u{0}{FORMAT}.{}\u{0}{partition}\u{0}", description.name, description.state_version)
+}
+
+/// [`rows_prefix`] as a key.
 pub(super) fn prefix_of(description: &Description, partition: u32) -> Vec<u8> {
+    rows_prefix(description, partition).into_bytes()
+}
+
+/// Where they lay in format 1.
+fn prefix_of_format_1(description: &Description, partition: u32) -> Vec<u8> {
     format!("{}\u{0}{}\u{0}{partition}\u{0}", description.name, description.state_version).into_bytes()
 }
 
@@ -156,7 +171,22 @@ impl Cache {
             first_due: None,
         };
         cache.take_token()?;
+        cache.remove(&prefix_of_format_1(&description, partition))?;
         Ok((cache, meta))
+    }
+
+    /// Removes a cache of another format, if there is one.
+    fn remove(&self, prefix: &[u8]) -> Result<(), Error> {
+        let meta_key = meta_key_of(prefix);
+        if self.store.get(Table::Meta, &meta_key)?.is_none() {
+            return Ok(());
+        }
+        let changes = vec![
+            Change::DeletePrefix(Table::State, prefix.to_vec()),
+            Change::Delete(Table::Meta, meta_key),
+            Change::Delete(Table::Meta, key(b"token\0", b't', &[prefix])),
+        ];
+        Ok(self.store.write(changes, Some((&self.token_key, &self.token)))?)
     }
 
     /// Writes the token: what any other owner writes from now on is refused.

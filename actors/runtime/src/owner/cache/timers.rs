@@ -16,27 +16,40 @@ pub struct DueTimer {
     pub id: String,
     /// The event that set it.
     pub set_by: String,
+    /// That event's correlation.
+    pub correlation: String,
+}
+
+/// A timer that an event sets.
+#[derive(Clone, Copy, Debug)]
+pub struct SetTimer<'a> {
+    /// When it is due.
+    pub due: EventTime,
+    /// The event's id, which tells this firing from another of the same name at the same time.
+    pub set_by: &'a str,
+    /// The event's correlation, which is kept by what the timer leads to.
+    pub correlation: &'a str,
 }
 
 impl Cache {
-    /// Sets, moves or cancels a timer. `set` is when it is due and the id of the event that set it, which tells this firing from another
-    /// of the same name at the same time.
+    /// Sets, moves or (with `None`) cancels a timer.
     ///
     /// # Errors
     /// The store failed.
-    pub fn set_timer(&mut self, subject: &str, id: &str, set: Option<(EventTime, &str)>) -> Result<(), Error> {
+    pub fn set_timer(&mut self, subject: &str, id: &str, set: Option<SetTimer<'_>>) -> Result<(), Error> {
         let by_name = key(&self.prefix, b'u', &[subject.as_bytes(), id.as_bytes()]);
         if let Some(old) = self.row(&by_name)? {
             let old_due: [u8; 8] = old.as_slice().try_into().map_err(|_| Error::Internal("a timer's row is not 8 bytes"))?;
             self.rows.insert(self.timer_key(old_due, subject, id), None);
         }
-        if let Some((due, _)) = set {
+        if let Some(SetTimer { due, .. }) = set {
             // Unknown stays unknown; what is cancelled may stay the bound.
             self.first_due = self.first_due.map(|first| Some(first.map_or(due, |first| first.min(due))));
         }
-        let row = set.map(|(due, setter)| {
-            let due = ordered(due);
-            self.rows.insert(self.timer_key(due, subject, id), Some(setter.as_bytes().to_vec()));
+        let row = set.map(|set| {
+            let due = ordered(set.due);
+            // The id is a UUID, so that the first NUL ends it.
+            self.rows.insert(self.timer_key(due, subject, id), Some(format!("{}\0{}", set.set_by, set.correlation).into_bytes()));
             due.to_vec()
         });
         self.rows.insert(by_name, row);
@@ -76,17 +89,22 @@ impl Cache {
         self.first_due.is_none_or(|first| first.is_some_and(|first| first <= now))
     }
 
-    fn first_timer(&self) -> Result<Option<DueTimer>, Error> {
+    /// The first timer in (due, subject, id) order, due or not.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn first_timer(&self) -> Result<Option<DueTimer>, Error> {
         let prefix = key(&self.prefix, b't', &[]);
-        let Some((row, setter)) = self.rows_below(&prefix, 1)?.into_iter().next() else { return Ok(None) };
+        let Some((row, set)) = self.rows_below(&prefix, 1)?.into_iter().next() else { return Ok(None) };
         let malformed = Error::Internal("a timer's key does not read");
         let rest = row.get(prefix.len()..).ok_or(malformed)?;
         let (due, name) = rest.split_at_checked(8).ok_or(Error::Internal("a timer's key is too short"))?;
         let due = unordered(due.try_into().map_err(|_| Error::Internal("a timer's key is too short"))?);
         let name = std::str::from_utf8(name).map_err(|_| Error::Internal("a timer's name is not UTF-8"))?;
         let (subject, id) = name.split_once('\0').ok_or(Error::Internal("a timer's key has no id"))?;
-        let set_by = String::from_utf8(setter).map_err(|_| Error::Internal("a timer's setter is not UTF-8"))?;
-        Ok(Some(DueTimer { due, subject: subject.to_owned(), id: id.to_owned(), set_by }))
+        let set = String::from_utf8(set).map_err(|_| Error::Internal("a timer's row is not UTF-8"))?;
+        let (set_by, correlation) = set.split_once('\0').ok_or(Error::Internal("a timer's row has no correlation"))?;
+        Ok(Some(DueTimer { due, subject: subject.to_owned(), id: id.to_owned(), set_by: set_by.to_owned(), correlation: correlation.to_owned() }))
     }
 }
 

@@ -11,8 +11,11 @@ use super::{Cluster, Outcome};
 
 impl Cluster {
     pub(super) fn open_projections(&mut self, node: usize) -> Outcome {
-        let topics = [rules::FACTS, "sim-counter.events", "sim-worker.events"];
-        let of = topics.into_iter().flat_map(|topic| (0..self.partitions).map(move |partition| TopicPartition::new(topic, partition)));
+        let topics = match &self.cast {
+            Some(_) => self.kinds.iter().map(|kind| format!("{}.events", kind.name())).take(3).collect(),
+            None => [rules::FACTS, "sim-counter.events", "sim-worker.events"].map(str::to_owned).to_vec(),
+        };
+        let of = topics.into_iter().flat_map(|topic| (0..self.partitions).map(move |partition| TopicPartition::new(topic.clone(), partition)));
         let opened: Result<Vec<Counting>, String> = of.map(|of| Counting::open(of, &self.nodes[node].store.inner)).collect();
         self.nodes[node].projections = opened?;
         Ok(())
@@ -44,9 +47,10 @@ impl Cluster {
         // What crashed is closed before it is opened again.
         self.nodes[node].companion = None;
         let place = &self.nodes[node];
-        let opened = match &self.guest {
-            Some(guest) => guest.companion(&place.name, place.log.clone())?,
-            None => None,
+        let opened = match (&self.guest, &self.cast) {
+            (Some(guest), _) => guest.companion(&place.name, place.log.clone())?,
+            (None, Some(cast)) => cast.companion(&place.name, place.log.clone())?,
+            (None, None) => None,
         };
         self.nodes[node].companion = opened;
         Ok(())

@@ -71,7 +71,8 @@ impl Cluster {
         }
         let at = self.questions.random.random_range(0..count);
         let (now_ms, Some((key, running))) = (self.now_ms, self.nodes[node].drivers.iter_mut().nth(at)) else { return };
-        let input = TopicPartition::new(key.0.reads().0, key.1);
+        let Some((topic, _)) = key.0.reads() else { return };
+        let input = TopicPartition::new(topic, key.1);
         let Ok(bounds) = self.log.bounds(&input) else { return };
         if bounds.end == 0 {
             return;

@@ -7,7 +7,7 @@ use rand::Rng;
 use tol_events::EventTime;
 use tol_kafka::{Append, EventLog, Position, Record, TopicPartition};
 
-use super::{Cluster, EPOCH_MICROS, Outcome};
+use super::{Cluster, Outcome};
 use crate::admission::driver::{AdmissionDriver, Output};
 use crate::admission::request::Opener;
 use crate::admission::{AdmissionOptions, Memory, Published, Refusal};
@@ -127,7 +127,7 @@ impl Cluster {
     }
 
     fn wall_of(&self, node: usize) -> EventTime {
-        EventTime::from_micros(EPOCH_MICROS + (self.now_ms as i64 + self.nodes[node].skew_ms) * 1000)
+        EventTime::from_micros(self.epoch_micros + (self.now_ms as i64 + self.nodes[node].skew_ms) * 1000)
     }
 
     /// Steps a node's door, or one that hung; whether it moved.

@@ -10,6 +10,7 @@ use super::super::oracle;
 use super::super::rules::Kind;
 use super::{Cluster, Key, Outcome, Running};
 use crate::driver::{Driver, Output};
+use crate::effects::Job;
 use crate::owner::{Error, Moment, Owner, Positions};
 use crate::store::MemoryStore;
 
@@ -100,8 +101,11 @@ impl Cluster {
                     if !counts && self.log.health().ready {
                         return Err(format!("{key:?}: effect {request} started before its request was committed"));
                     }
-                    self.nodes[node].queue.submit((key.0.name().to_owned(), key.1, request, effect));
+                    let job = Job { system: key.0.name().to_owned(), partition: key.1, key: request, effect };
+                    let moment = self.moment(node);
+                    self.nodes[node].queue.submit(job, moment);
                 }
+                Output::EffectSettled(request) => self.nodes[node].queue.settled(&request),
                 Output::DeadLetter(_) => {}
                 Output::Covered(ticket, covered) => self.covered(ticket, covered)?,
                 Output::Answer(ticket, answer) => {

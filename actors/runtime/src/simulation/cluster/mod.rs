@@ -7,12 +7,14 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tol_events::{Event, EventTime, id};
 use tol_kafka::{EventLog, Faults, MemoryClient, MemoryLog, TopicPartition, TopicSpec};
-use tol_system::AnySystem;
+use tol_system::{AnySystem, EffectRequest};
 
 mod beside;
 mod covering;
 mod door;
 mod drivers;
+mod effects;
+mod guests;
 pub(super) mod operators;
 mod pauses;
 mod schedule;
@@ -22,6 +24,8 @@ mod tellings;
 use super::client::Clients;
 use super::feed::{Feed, Splitting};
 use super::guest::{Companion, Guest, hosted};
+use super::guests::Cast;
+use super::oracle::{Ended, Judged};
 use super::projection::Counting;
 use super::rules::{self, Kind};
 use super::systems::{World, system};
@@ -30,7 +34,7 @@ use crate::clock::Ticker;
 use crate::control::ControlLine;
 use crate::control::{ControlGate, Permit};
 use crate::driver::Driver;
-use crate::effects::{EffectQueue, Job};
+use crate::effects::{EffectQueue, Run};
 use crate::owner::{Moment, Options};
 use crate::shared_inputs::SharedInputs;
 use crate::store::MemoryStore;
@@ -43,7 +47,7 @@ use stops::{Stand, Stops};
 /// A system's partition.
 pub(super) type Key = (Kind, u32);
 
-/// Noon of some day; simulated time begins here.
+/// Some day; simulated time begins here, but where real systems without a model have examples of another time.
 const EPOCH_MICROS: i64 = 1_750_000_000_000_000;
 
 struct Running {
@@ -70,8 +74,7 @@ pub(super) struct Node {
     gate: ControlGate,
     line: Option<Arc<ControlLine>>,
     queue: EffectQueue,
-    /// A job between two tries has no permit.
-    running: Vec<(Job, Option<Permit>)>,
+    running: Vec<(Run, Permit)>,
     stand: Stand,
     pub projections: Vec<Counting>,
     companion: Option<Box<dyn Companion>>,
@@ -84,6 +87,15 @@ pub(super) struct Node {
 
 pub(super) struct Cluster {
     guest: Option<Arc<dyn Guest>>,
+    /// Real systems without a model, which then are all there are.
+    cast: Option<Arc<Cast>>,
+    kinds: Arc<[Kind]>,
+    epoch_micros: i64,
+    /// Topics of systems that are not here, which somebody else writes.
+    absent: Vec<Feed>,
+    /// How effects of real systems ended, and what they were asked to do.
+    ended: Ended,
+    asked: BTreeMap<String, EffectRequest>,
     pub log: MemoryLog,
     pub random: ChaCha8Rng,
     pub world: Arc<World>,
@@ -128,7 +140,7 @@ pub(super) struct Cluster {
 type Outcome = Result<(), String>;
 
 impl Cluster {
-    pub(super) fn new(seed: u64, verbose: bool, guest: Option<Arc<dyn Guest>>) -> Self {
+    pub(super) fn new(seed: u64, verbose: bool, guest: Option<Arc<dyn Guest>>, cast: Option<Arc<Cast>>) -> Self {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let kafka = random.random_bool(0.6);
         let mut faults = if kafka { Faults::kafka_storm() } else { Faults::embedded_storm() };
@@ -137,16 +149,17 @@ impl Cluster {
         }
         let log = MemoryLog::new(random.random(), faults.clone());
         let partitions = random.random_range(1..=3);
-        let plain = random.random_bool(0.2);
+        let plain = random.random_bool(0.2) && cast.is_none();
         let inbox = kafka && !plain;
         let guest = guest.filter(|_| !plain);
-        let own = Kind::all(guest.is_some()).iter().map(|kind| format!("{}.events", kind.name()));
+        let kinds: Arc<[Kind]> = cast.as_ref().map_or_else(|| Kind::all(guest.is_some()).into(), |cast| cast.kinds());
+        let own = kinds.iter().map(|kind| format!("{}.events", kind.name()));
         let spec = |name: &str, partitions| TopicSpec { name: name.to_owned(), partitions, retention: None };
         let mut specs: Vec<TopicSpec> = id::FACTS_TOPICS.into_iter().chain(["inbox"]).map(|name| spec(name, partitions)).collect();
         specs.extend(own.map(|name| spec(&name, partitions)));
         // Of systems that are not here nothing comes, but their topics are there.
         let read = guest.iter().flat_map(|guest| guest.system().describe().inputs).map(|input| input.topic);
-        for topic in read {
+        for topic in read.chain(cast.iter().flat_map(|cast| cast.topics())) {
             if !specs.iter().any(|known| known.name == topic) {
                 specs.push(spec(topic, partitions));
             }
@@ -175,7 +188,7 @@ impl Cluster {
         let count = random.random_range(1..=3);
         let mut clients = Clients::new(partitions);
         let door_options = door::options(&mut random, partitions, kafka);
-        if !plain {
+        if !plain && cast.is_none() {
             let facts = random.random_range(10..50);
             clients.fill(&mut random, facts, subjects, inbox, EPOCH_MICROS);
         }
@@ -183,10 +196,17 @@ impl Cluster {
             // Drawn beside, so that the rest of a seed stays what it is.
             let mut random = ChaCha8Rng::seed_from_u64(seed ^ 0x9e37_79b9_7f4a_7c15);
             let facts = guest.facts(&mut random, EventTime::from_micros(EPOCH_MICROS));
-            clients.tell_of_guest(&mut random, facts, inbox);
+            clients.tell_of_guest(&mut random, facts, inbox, false);
         }
+        let absent = cast.as_ref().map_or_else(Vec::new, |cast| guests::told(cast, &mut random, &mut clients, &log, (partitions, inbox)));
         let mut cluster = Self {
             guest,
+            epoch_micros: cast.as_ref().map_or(EPOCH_MICROS, |cast| cast.begins().as_micros()),
+            cast,
+            kinds,
+            absent,
+            ended: Ended::default(),
+            asked: BTreeMap::new(),
             plain,
             unwritten: (0..clients.wishes.len()).filter(|at| clients.wishes[*at].by_inbox).collect(),
             clients,
@@ -237,7 +257,7 @@ impl Cluster {
                 skew_ms: cluster.random.random_range(-5_000..5_000),
                 gate: ControlGate::default(),
                 line: None,
-                queue: EffectQueue::default(),
+                queue: effects::effects_of(number),
                 running: Vec::new(),
                 stand: Stand::default(),
                 projections: Vec::new(),
@@ -248,21 +268,41 @@ impl Cluster {
             };
             cluster.nodes.push(node);
         }
+        if cluster.cast.is_some() {
+            // The first is told first.
+            cluster.unwritten.reverse();
+        }
         cluster
     }
 
     /// The systems of this run.
-    pub(super) fn kinds(&self) -> &'static [Kind] {
-        Kind::all(self.guest.is_some())
+    pub(super) fn kinds(&self) -> Arc<[Kind]> {
+        self.kinds.clone()
     }
 
-    pub(super) fn guest(&self) -> Option<&dyn Guest> {
-        self.guest.as_deref()
+    /// The system of that name.
+    fn kind_named(&self, name: &str) -> Option<Kind> {
+        self.kinds.iter().copied().find(|kind| kind.name() == name)
+    }
+
+    /// What says what a system must have done.
+    pub(super) fn judged(&self, kind: Kind) -> Judged<'_> {
+        match (&self.guest, self.made(kind)) {
+            (_, Some(system)) => Judged::ByPlainRun(system, &self.ended),
+            (Some(guest), None) if kind == Kind::Guest => Judged::ByModel(guest.as_ref()),
+            _ => Judged::ByRules,
+        }
+    }
+
+    /// A real system without a model, made anew.
+    fn made(&self, kind: Kind) -> Option<Arc<dyn AnySystem>> {
+        self.cast.as_ref().and_then(|cast| cast.make(kind))
     }
 
     fn system(&self, kind: Kind) -> Arc<dyn AnySystem> {
-        match &self.guest {
-            Some(guest) if kind == Kind::Guest => hosted(guest.as_ref(), &self.world),
+        match (&self.guest, self.made(kind)) {
+            (_, Some(system)) => hosted(kind, system, &self.world),
+            (Some(guest), None) if kind == Kind::Guest => hosted(kind, guest.system(), &self.world),
             _ => system(kind, &self.world),
         }
     }
@@ -295,11 +335,12 @@ impl Cluster {
 
     fn open_all(&mut self, node: usize) -> Outcome {
         self.nodes[node].told = (0..self.partitions).filter(|partition| self.assignment[*partition as usize] == node).collect();
+        self.assign_effects(node);
         self.open_line(node);
         self.open_door(node)?;
         self.open_projections(node)?;
         self.open_companion(node)?;
-        for kind in self.kinds() {
+        for kind in self.kinds().iter() {
             for partition in 0..self.partitions {
                 // Those that only follow are not always there.
                 if self.assignment[partition as usize] == node || self.random.random_bool(0.3) {
@@ -315,7 +356,7 @@ impl Cluster {
     }
 
     fn wall(&self) -> EventTime {
-        EventTime::from_micros(EPOCH_MICROS + self.now_ms as i64 * 1000)
+        EventTime::from_micros(self.epoch_micros + self.now_ms as i64 * 1000)
     }
 
     /// Whether facts come from plain writers instead of clients.

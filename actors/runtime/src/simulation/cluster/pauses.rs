@@ -40,7 +40,7 @@ impl Cluster {
         for (_, event) in batches.iter().flat_map(|batch| batch.events_from(0)) {
             let said: Vec<&str> = event.id().split(' ').collect();
             match said[..] {
-                [PAUSE, name, _] => paused.extend(Kind::named(name)),
+                [PAUSE, name, _] => paused.extend(self.kind_named(name)),
                 [RESUME, name, _] => paused.retain(|kind: &Kind| kind.name() != name),
                 _ => {}
             }

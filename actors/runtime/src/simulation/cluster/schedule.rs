@@ -72,7 +72,8 @@ impl Cluster {
             self.nodes[node].told.remove(&partition);
         }
         self.tell_door(node);
-        for kind in self.kinds() {
+        self.assign_effects(node);
+        for kind in self.kinds().iter() {
             if let Some(running) = self.nodes[node].drivers.get_mut(&(*kind, partition)) {
                 running.driver.owner_mut().assign(assigned);
             } else if assigned {
@@ -106,6 +107,7 @@ impl Cluster {
         }
         self.tell_one();
         self.ask_what_covers();
+        self.step_guests()?;
         match self.random.random_range(0..1000) {
             0..300 => {
                 if let (node, Some(key)) = self.pick() {
@@ -289,6 +291,7 @@ impl Cluster {
                 }
             }
             self.settle()?;
+            self.skip_to_timer();
             self.now_ms += 60_000;
             self.tick_beyond()?;
             self.settle()?;
@@ -305,7 +308,7 @@ impl Cluster {
             self.tick();
             return Ok(());
         }
-        let beyond = self.now_ms as i64 * 1000 + super::EPOCH_MICROS - 20_000_000;
+        let beyond = self.now_ms as i64 * 1000 + self.epoch_micros - 20_000_000;
         for _ in 0..2_000 {
             let ticks = super::super::oracle::accepted(&self.log, &TopicPartition::new("clock", 0))?;
             if ticks.last().and_then(|group| group.last()).is_some_and(|tick| tick.time > beyond) {
@@ -321,7 +324,7 @@ impl Cluster {
     /// Each partition of each system.
     fn keys(&self) -> impl Iterator<Item = Key> + use<> {
         let kinds = self.kinds();
-        (0..self.partitions).flat_map(move |partition| kinds.iter().map(move |kind| (*kind, partition)))
+        (0..self.partitions).flat_map(move |partition| kinds.to_vec().into_iter().map(move |kind| (kind, partition)))
     }
 
     fn settle_doors(&mut self) -> Result<bool, String> {
@@ -361,6 +364,7 @@ impl Cluster {
                 self.feeds[at].step(&mut self.random);
                 moved |= !self.feeds[at].is_done();
             }
+            moved |= self.step_absent();
             if self.plain {
                 self.clock.step(&mut self.random);
                 moved |= !self.clock.is_done();

@@ -1,18 +1,16 @@
-//! Emergency stops and effects on the nodes, and what must not happen during a stop.
+//! Emergency stops on the nodes, and what must not happen during a stop.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rand::Rng;
 use tol_kafka::Position;
-use tol_system::EffectOutcome;
 
 use super::super::StopCounts;
-use super::super::rules::{self, Kind};
+use super::super::rules::Kind;
 use super::tellings::Telling;
 use super::{Cluster, Outcome};
 use crate::control::{ControlGate, ControlLine, Done, Stop};
-use crate::effects::EffectQueue;
 
 /// How long effects may start after `control` was read to its end.
 pub(super) const LEASE_MS: u64 = 500;
@@ -23,7 +21,7 @@ pub(super) struct Stand {
     /// Stops that it was asked for, or told of.
     pub(super) known: BTreeSet<String>,
     /// The last of them was answered: nothing decides and no effect is under way.
-    answered: bool,
+    pub(super) answered: bool,
     /// When it started.
     since_ms: u64,
     /// Until when it does not come to reading `control`.
@@ -70,7 +68,7 @@ impl Cluster {
     pub(super) fn crash_line(&mut self, node: usize) {
         let place = &mut self.nodes[node];
         place.line = None;
-        place.queue = EffectQueue::default();
+        place.queue = super::effects::effects_of(node);
         place.running.clear();
         place.stand.known.clear();
     }
@@ -81,7 +79,7 @@ impl Cluster {
         !self.nodes[node].stand.informed || self.bound_by(node, |recorded_ms, since_ms| recorded_ms < since_ms)
     }
 
-    fn must_not_act(&mut self, node: usize) -> bool {
+    pub(super) fn must_not_act(&mut self, node: usize) -> bool {
         let now_ms = self.now_ms;
         self.bound_by(node, |recorded_ms, since_ms| recorded_ms < since_ms || now_ms >= recorded_ms + LEASE_MS)
     }
@@ -218,85 +216,6 @@ impl Cluster {
             let _ = self.read_line(node, before_ms); // one that cannot read has no lease
         }
         Ok(())
-    }
-
-    /// A node starts an effect, if it may.
-    pub(super) fn start_effect(&mut self) -> Outcome {
-        let node = self.random.random_range(0..self.nodes.len());
-        self.start_effect_on(node).map(drop)
-    }
-
-    fn start_effect_on(&mut self, node: usize) -> Result<bool, String> {
-        let now_ms = self.now_ms;
-        let place = &mut self.nodes[node];
-        let Some((job, permit)) = place.queue.next(&place.gate, now_ms) else { return Ok(false) };
-        if place.running.iter().any(|(running, _)| running.2 == job.2) {
-            return Err(format!("n{node}: effect {} runs twice at once", job.2));
-        }
-        if self.must_not_act(node) {
-            return Err(format!("n{node}: effect {} started during a stop", job.2));
-        }
-        *self.runs.entry(job.2.clone()).or_default() += 1;
-        self.say(|| format!("n{node} runs effect {}", job.2));
-        self.nodes[node].running.push((job, Some(permit)));
-        Ok(true)
-    }
-
-    /// An effect ends, or one of its tries does.
-    pub(super) fn finish_effect(&mut self) -> Outcome {
-        let node = self.random.random_range(0..self.nodes.len());
-        if self.nodes[node].running.is_empty() {
-            return Ok(());
-        }
-        let at = self.random.random_range(0..self.nodes[node].running.len());
-        let (now_ms, answered) = (self.now_ms, self.nodes[node].stand.answered && self.must_not_decide(node));
-        let (job, permit) = &self.nodes[node].running[at];
-        let request = job.2.clone();
-        if permit.is_none() {
-            let permit = self.nodes[node].gate.permit(now_ms);
-            if permit.is_some() && self.must_not_act(node) {
-                return Err(format!("n{node}: effect {request} was tried again during a stop"));
-            }
-            self.nodes[node].running[at].1 = permit;
-        } else if answered {
-            return Err(format!("n{node}: the stop was answered while effect {request} was under way"));
-        } else if self.random.random_bool(0.2) {
-            self.nodes[node].running[at].1 = None;
-        } else {
-            self.finish_effect_on(node, at);
-        }
-        Ok(())
-    }
-
-    fn finish_effect_on(&mut self, node: usize, at: usize) {
-        let ((system, partition, request, _), _permit) = self.nodes[node].running.swap_remove(at);
-        self.nodes[node].queue.ended(&request);
-        let outcome = if rules::outcome(&request) { EffectOutcome::Completed(serde_json::json!({})) } else { EffectOutcome::Failed("no".to_owned()) };
-        let wall = self.wall();
-        let twice = self.random.random_bool(0.1);
-        let running = Kind::named(&system).and_then(|kind| self.nodes[node].drivers.get_mut(&(kind, partition)));
-        if let Some(running) = running {
-            if twice {
-                running.driver.effect_ended(request.clone(), outcome.clone(), wall);
-            }
-            running.driver.effect_ended(request, outcome, wall);
-        }
-    }
-
-    /// All effects run and end; whether there were any.
-    pub(super) fn settle_effects(&mut self) -> Result<bool, String> {
-        let mut moved = false;
-        for node in 0..self.nodes.len() {
-            self.read_line(node, self.now_ms)?;
-            while self.start_effect_on(node)? {
-                moved = true;
-            }
-            while let Some(last) = self.nodes[node].running.len().checked_sub(1) {
-                self.finish_effect_on(node, last);
-            }
-            moved |= !self.nodes[node].queue.is_empty();
-        }
-        Ok(moved)
     }
 
     /// A node reads `control` to its end, with the lease counted from `before_ms` on.

@@ -2,12 +2,15 @@
 
 mod guest;
 mod parked;
+mod system;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use serde_json::Value;
 use tol_events::{id, reserved};
 use tol_kafka::{MemoryLog, TopicPartition};
+use tol_system::AnySystem;
 
 use super::guest::{Again, Guest};
 pub use super::history::Recorded;
@@ -15,6 +18,8 @@ pub(super) use super::history::accepted;
 use super::rules::{self, Cause, Kind, Memory, Poison, plan};
 use guest::OfGuest;
 use parked::Parked;
+pub(super) use system::Ended;
+use system::PlainRun;
 
 /// Where an input lies.
 #[derive(Clone, Debug)]
@@ -47,6 +52,27 @@ struct Model<'a> {
     last_used: BTreeMap<TopicPartition, u64>,
     positions: BTreeMap<String, (u64, u64, u64)>,
     guest: Option<OfGuest<'a>>,
+    /// Of a system without a model.
+    plain_run: Option<PlainRun<'a>>,
+}
+
+/// What says what a system must have done, besides the rules of the test systems.
+#[derive(Clone)]
+pub(super) enum Judged<'a> {
+    /// Nothing else.
+    ByRules,
+    /// Its own model.
+    ByModel(&'a dyn Guest),
+    /// The same system, run plainly; and how its effects ended.
+    ByPlainRun(Arc<dyn AnySystem>, &'a Ended),
+}
+
+/// What subjects of a partition must be remembered as.
+pub(super) enum Remembered {
+    /// By the test systems.
+    Memories(BTreeMap<String, Memory>),
+    /// By a system without a model, as it is cached.
+    Rows(BTreeMap<String, Vec<u8>>),
 }
 
 /// What a run's log held, for the report and for the checks that need more than the log.
@@ -66,6 +92,8 @@ pub(super) struct Findings {
     pub requests: BTreeSet<String>,
     /// Events of the guest.
     pub of_guest: usize,
+    /// Events of systems without a model, by type.
+    pub emitted: BTreeMap<String, u64>,
 }
 
 impl Model<'_> {
@@ -113,6 +141,9 @@ impl Model<'_> {
         if let Some(guest) = &mut self.guest {
             guest.pass(source.event.position, &self.used)?;
         }
+        if let Some(plain) = &mut self.plain_run {
+            plain.pass(&source.topic_partition, source.event.position, &|id| self.used.contains(id))?;
+        }
         let event = &source.event;
         let subject = event.target.as_ref().unwrap_or(&event.subject);
         if *subject != first.subject {
@@ -149,13 +180,17 @@ impl Model<'_> {
             }
         }
         self.positions(first)?;
+        if let Some(plain) = &mut self.plain_run {
+            plain.count_group();
+        }
         let waiting = self.parked.get(&first.subject).is_some_and(|queue| !queue.is_empty());
         match first.event_type.as_str() {
             reserved::CHECKPOINTED => Ok(()),
             reserved::INPUT_PARKED => {
                 findings.parked += 1;
                 let (cause, source, cause_id) = self.cause_of(first)?;
-                if !waiting && Poison::of(self.kind, &cause) == Poison::None {
+                let poisoned = Poison::of(self.kind, &cause) != Poison::None;
+                if !waiting && !poisoned && !self.fails_by_itself(&first.subject, &cause, (&source, &cause_id)) {
                     return Err(format!("{} was parked for nothing", cause.name()));
                 }
                 let expected = id::derived(self.kind.name(), &source, &cause_id, 0).to_string();
@@ -179,11 +214,13 @@ impl Model<'_> {
                 let id = first.field("id")?;
                 let redrive = first.field("redrive")?;
                 let limit = self.redrives;
-                let head = self.parked.get_mut(&first.subject).and_then(VecDeque::front_mut).ok_or_else(|| format!("{id} failed again but is not parked"))?;
-                let poisoned = Poison::of(self.kind, &head.cause) != Poison::None;
-                if head.id != id || !poisoned {
-                    return Err(format!("{id} was redriven before {}, or failed without a reason", head.id));
+                let parked = self.parked.get(&first.subject).and_then(VecDeque::front).ok_or_else(|| format!("{id} failed again but is not parked"))?;
+                let poisoned = Poison::of(self.kind, &parked.cause) != Poison::None;
+                let derived = (format!("redrive:{}", self.kind.name()), format!("{id}@{}", parked.order));
+                if parked.id != id || !(poisoned || self.fails_by_itself(&first.subject, &parked.cause, (&derived.0, &derived.1))) {
+                    return Err(format!("{id} was redriven before {}, or failed without a reason", parked.id));
                 }
+                let head = self.parked.get_mut(&first.subject).and_then(VecDeque::front_mut).ok_or("nothing is parked")?;
                 head.may_be_redriven(first, limit)?;
                 if head.failed_in.contains(&redrive) {
                     return Err(format!("{id} failed twice in {redrive}"));
@@ -244,6 +281,9 @@ impl Model<'_> {
             Cause::Effect { .. } => findings.effects += 1,
             Cause::Event { .. } => {}
         }
+        if self.plain_run.is_some() {
+            return self.events_of_system(subject, cause, (source, cause_id), events, first_index, findings);
+        }
         let time_fits = |event: &Recorded| match cause {
             Cause::Event { time, .. } => event.time == *time,
             Cause::Timer { due, .. } => event.time == *due,
@@ -284,8 +324,12 @@ impl Model<'_> {
         if let Some(guest) = &mut self.guest {
             guest.pass(u64::MAX, &self.used)?;
         }
-        // The guest's timers may be due whenever they like.
-        if let Some((due, subject, id)) = self.timers.keys().next().filter(|(due, ..)| self.guest.is_none() || *due <= clock) {
+        if let Some(plain) = &mut self.plain_run {
+            plain.pass_all(&|id| self.used.contains(id))?;
+        }
+        let is_real = self.guest.is_some() || self.plain_run.is_some();
+        // Timers of real systems may be due whenever they like.
+        if let Some((due, subject, id)) = self.timers.keys().next().filter(|(due, ..)| !is_real || *due <= clock) {
             return Err(format!("timer {id} of {subject} due at {due} never fired"));
         }
         if let Some((request, subject)) = self.effects.first_key_value() {
@@ -293,12 +337,16 @@ impl Model<'_> {
         }
         for (subject, queue) in &self.parked {
             if let Some(first) = queue.front().filter(|first| !Poison::of(self.kind, &first.cause).is_for_ever()) {
+                let derived = (format!("redrive:{}", self.kind.name()), format!("{}@{}", first.id, first.order));
+                if self.fails_by_itself(subject, &first.cause, (&derived.0, &derived.1)) {
+                    continue;
+                }
                 return Err(format!("{} stays parked in {subject}", first.cause.name()));
             }
         }
         for (id, source) in self.inputs.iter().filter(|(id, _)| !self.used.contains(*id)) {
             let cause = Cause::Event { id: id.clone(), time: source.event.time };
-            let silent = self.guest.is_some() || plan(self.kind, self.subjects, &Memory::default(), &cause).is_empty();
+            let silent = is_real || plan(self.kind, self.subjects, &Memory::default(), &cause).is_empty();
             if !silent || Poison::of(self.kind, &cause).is_for_ever() {
                 return Err(format!("input {id} of {} was never decided", source.topic_partition));
             }
@@ -307,15 +355,35 @@ impl Model<'_> {
     }
 }
 
+/// A topic, and the prefixes of the types that are wanted in it: all, where there are none.
+type Reads = (String, Vec<&'static str>);
+
+/// What a system reads, but for the clock.
+fn reads(kind: Kind, judged: &Judged<'_>) -> Vec<Reads> {
+    let of_rules = kind.reads().map(|(topic, prefix)| (topic.to_owned(), vec![prefix]));
+    match judged {
+        Judged::ByPlainRun(system, _) => {
+            let inputs = system.describe().inputs.into_iter().filter(|input| input.topic != "clock");
+            inputs.map(|input| (input.topic.to_owned(), input.types.to_vec())).collect()
+        }
+        Judged::ByRules | Judged::ByModel(_) => of_rules.into_iter().collect(),
+    }
+}
+
 /// The events of a system's input topics that are for its partition `partition`.
-fn inputs_of(log: &MemoryLog, kind: Kind, partition: u32, partitions: u32) -> Result<BTreeMap<String, Source>, String> {
-    let (topic, prefix) = kind.reads();
+fn inputs_of(log: &MemoryLog, reads: &[Reads], partition: u32, partitions: u32) -> Result<BTreeMap<String, Source>, String> {
     let mut inputs = BTreeMap::new();
-    for number in 0..partitions {
-        let topic_partition = TopicPartition::new(topic, number);
+    for ((topic, prefixes), number) in reads.iter().flat_map(|reads| (0..partitions).map(move |number| (reads, number))) {
+        // Only of systems' events all partitions are read, for those with a target.
+        if !topic.ends_with(".events") && number != partition {
+            continue;
+        }
+        let topic_partition = TopicPartition::new(topic.clone(), number);
         for event in accepted(log, &topic_partition)?.into_iter().flatten() {
             let subject = event.target.as_ref().unwrap_or(&event.subject);
-            if event.event_type.starts_with(prefix) && id::partition_of(subject, partitions) == partition {
+            let wanted = prefixes.is_empty() || prefixes.iter().any(|prefix| event.event_type.starts_with(prefix));
+            let wanted = wanted && !event.event_type.starts_with(reserved::PREFIX);
+            if wanted && id::partition_of(subject, partitions) == partition {
                 let id = event.id.clone();
                 if inputs.insert(id.clone(), Source { topic_partition: topic_partition.clone(), event }).is_some() {
                     return Err(format!("{topic_partition}: id {id} twice"));
@@ -330,15 +398,23 @@ fn inputs_of(log: &MemoryLog, kind: Kind, partition: u32, partitions: u32) -> Re
 /// remembered as.
 pub(super) fn check(
     log: &MemoryLog,
-    (kind, guest): (Kind, Option<&dyn Guest>),
+    (kind, judged): (Kind, Judged<'_>),
     partition: u32,
     limits: Limits,
     findings: &mut Findings,
     finished: Option<i64>,
-) -> Result<BTreeMap<String, Memory>, String> {
+) -> Result<Remembered, String> {
     let Limits { partitions, subjects, redrives } = limits;
-    let inputs = inputs_of(log, kind, partition, partitions)?;
-    let guest = guest.filter(|_| kind == Kind::Guest).map(|guest| {
+    let inputs = inputs_of(log, &reads(kind, &judged), partition, partitions)?;
+    let guest = match &judged {
+        Judged::ByModel(guest) => Some(*guest),
+        Judged::ByRules | Judged::ByPlainRun(..) => None,
+    };
+    let plain_run = match judged {
+        Judged::ByPlainRun(system, ended) => Some(PlainRun::new(system, ended, &inputs)),
+        Judged::ByRules | Judged::ByModel(_) => None,
+    };
+    let guest = guest.map(|guest| {
         let mut facts: Vec<&Recorded> = inputs.values().map(|source| &source.event).collect();
         facts.sort_by_key(|fact| fact.position);
         OfGuest { judge: guest.judge(), again: finished.map(|_| Again::new(guest)), facts, behind: 0 }
@@ -357,6 +433,7 @@ pub(super) fn check(
         last_used: BTreeMap::new(),
         positions: BTreeMap::new(),
         guest,
+        plain_run,
     };
     let own = TopicPartition::new(format!("{}.events", kind.name()), partition);
     for group in accepted(log, &own)? {
@@ -365,5 +442,8 @@ pub(super) fn check(
     if let Some(clock) = finished {
         model.finish(clock).map_err(|problem| format!("{own}: {problem}"))?;
     }
-    Ok(model.memory)
+    match &model.plain_run {
+        Some(plain) => Ok(Remembered::Rows(plain.rows().map_err(|problem| format!("{own}: {problem}"))?)),
+        None => Ok(Remembered::Memories(model.memory)),
+    }
 }

@@ -1,0 +1,122 @@
+//! Foreign protocols: what clients of other products speak, unchanged, below `/compat/<name>` or at the root of a port of their own.
+
+use std::borrow::Cow;
+
+use actix_web::http::header::AUTHORIZATION;
+use actix_web::{HttpRequest, HttpResponse};
+use base64::Engine as _;
+
+use crate::problem::Problem;
+use crate::request::{PathValues, Query};
+use crate::route::Route;
+
+/// A protocol. Its routes' paths are relative to its prefix.
+pub struct Protocol<S: 'static> {
+    /// Its name in the path: `unleash` for `/compat/unleash/…`.
+    pub name: &'static str,
+    /// How its clients present a key.
+    pub credential: Credential,
+    /// Which web pages may use it.
+    pub cors: Cors,
+    /// Its routes.
+    pub routes: &'static [Route<S>],
+    /// A problem in the protocol's own shape.
+    pub error: fn(&Problem) -> HttpResponse,
+}
+
+/// How clients of a protocol present an API key of the node. Tried in order; the first that is there counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Credential(pub &'static [Presented]);
+
+/// A place where a key may stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presented {
+    /// `Authorization: Bearer KEY`.
+    Bearer,
+    /// `Authorization`, with or without `Bearer`.
+    Authorization,
+    /// The user name of `Authorization: Basic …`.
+    BasicUser,
+    /// A header of its own.
+    Header(&'static str),
+    /// A parameter of the path.
+    Path(&'static str),
+    /// A query parameter.
+    Query(&'static str),
+}
+
+impl Credential {
+    /// What the node's own interface takes.
+    pub const NODE: Credential = Credential(&[Presented::Bearer, Presented::Header("x-api-key")]);
+
+    /// The key as it was presented, whether it is a key of the node or not.
+    pub fn presented<'r>(&self, request: &'r HttpRequest, path: &'r PathValues) -> Option<Cow<'r, str>> {
+        self.0.iter().find_map(|place| place.of(request, path))
+    }
+}
+
+impl Presented {
+    fn of<'r>(self, request: &'r HttpRequest, path: &'r PathValues) -> Option<Cow<'r, str>> {
+        let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).map(str::trim).filter(|text| !text.is_empty());
+        let authorization = || header(AUTHORIZATION.as_str());
+        let with_scheme = |wanted: &str| {
+            let (scheme, key) = authorization()?.split_once(' ')?;
+            scheme.eq_ignore_ascii_case(wanted).then(|| key.trim())
+        };
+        match self {
+            Presented::Bearer => with_scheme("bearer").map(Cow::Borrowed),
+            Presented::Authorization => with_scheme("bearer").or_else(authorization).map(Cow::Borrowed),
+            Presented::BasicUser => {
+                let decoded = base64::engine::general_purpose::STANDARD.decode(with_scheme("basic")?).ok()?;
+                let text = String::from_utf8(decoded).ok()?;
+                Some(Cow::Owned(text.split(':').next().unwrap_or_default().to_owned()))
+            }
+            Presented::Header(name) => header(name).map(Cow::Borrowed),
+            Presented::Path(name) => path.iter().find(|(known, _)| *known == name).map(|(_, value)| Cow::Borrowed(value.as_str())),
+            Presented::Query(name) => Query::of(request).ok()?.text(name).map(Cow::Owned),
+        }
+    }
+}
+
+/// Which web pages may use a protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cors {
+    /// None of another origin.
+    SameOrigin,
+    /// Pages of any origin, since each request presents its key itself. Answers show them these headers.
+    AnyOrigin {
+        /// Header names, separated by commas.
+        exposed: &'static str,
+    },
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    fn presented(places: &'static [Presented], name: &str, value: &str) -> Option<String> {
+        let request = TestRequest::with_uri("/x?api_key=q").insert_header((name, value)).to_http_request();
+        let mut path = PathValues::new();
+        path.push(("key", "p".to_owned()));
+        Credential(places).presented(&request, &path).map(Cow::into_owned)
+    }
+
+    #[test]
+    fn a_key_is_found_where_the_protocol_s_clients_put_it() {
+        use Presented::*;
+        let node = Credential::NODE.0;
+        assert_eq!(presented(node, "authorization", "Bearer tol_a").as_deref(), Some("tol_a"));
+        assert_eq!(presented(node, "authorization", "bearer  tol_a").as_deref(), Some("tol_a"));
+        assert_eq!(presented(node, "x-api-key", "tol_a").as_deref(), Some("tol_a"));
+        assert_eq!(presented(node, "authorization", "Basic dG9s"), None);
+        assert_eq!(presented(&[Authorization], "authorization", "*:development.secret").as_deref(), Some("*:development.secret"));
+        assert_eq!(presented(&[Authorization], "authorization", "Bearer x").as_deref(), Some("x"));
+        assert_eq!(presented(&[BasicUser], "authorization", "Basic d3JpdGVLZXk6").as_deref(), Some("writeKey"));
+        assert_eq!(presented(&[BasicUser], "authorization", "Basic %%%"), None);
+        assert_eq!(presented(&[Path("key")], "x", "y").as_deref(), Some("p"));
+        assert_eq!(presented(&[Header("x-k"), Query("api_key")], "x", "y").as_deref(), Some("q"));
+    }
+}

@@ -1,0 +1,144 @@
+//! A [`Projection`] without its row's type, so that one engine folds all of them.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use tol_events::{Event, EventView};
+
+use super::Projection;
+use super::error::Error;
+use super::rows::{Entry, Held, RowSource, Rows, read_row};
+
+/// Called with each changed row in key order: its bytes, or `None` where it was removed.
+pub type PutRow<'a> = &'a mut dyn FnMut(&str, Option<&[u8]>);
+
+/// The rows of one partition that are in memory.
+pub trait AnyOverlay: Send {
+    /// See [`Projection::fold`]; rows that are not in memory come from `source`.
+    ///
+    /// # Errors
+    /// As there.
+    fn fold(&mut self, event: EventView<'_>, source: &dyn RowSource) -> Result<(), Error>;
+    /// About how much memory it takes.
+    fn bytes(&self) -> usize;
+    /// Hands out what changed since the last time, in key order; the rows stay in memory.
+    ///
+    /// # Errors
+    /// [`Error::UnwritableRow`].
+    fn drain(&mut self, put: PutRow<'_>) -> Result<(), Error>;
+    /// Lets go of all rows; only after [`AnyOverlay::drain`] or to forget what changed.
+    fn clear(&mut self);
+}
+
+/// [`Projection`] without its row's type. Made by [`erase`].
+pub trait AnyProjection: Send + Sync {
+    /// See [`Projection::NAME`].
+    fn name(&self) -> &'static str;
+    /// See [`Projection::VERSION`].
+    fn version(&self) -> u32;
+    /// Whether rows that this version stored can be shown.
+    fn reads_rows_of(&self, version: u32) -> bool;
+    /// See [`Projection::TOPIC`].
+    fn topic(&self) -> &'static str;
+    /// For folding one partition; no rows in memory yet.
+    fn overlay(&self) -> Box<dyn AnyOverlay>;
+    /// The value of stored rows of one key, merged; `None` of none.
+    ///
+    /// # Errors
+    /// [`Error::UnreadableRow`].
+    fn value(&self, key: &str, rows: &[Vec<u8>]) -> Result<Option<serde_json::Value>, Error>;
+    /// See [`Projection::subject_of`].
+    fn subject_of(&self, key: &str) -> Option<String>;
+    /// See [`Projection::examples`].
+    fn examples(&self) -> Vec<Event>;
+}
+
+/// Erases the row's type.
+pub fn erase<P: Projection>(projection: P) -> Arc<dyn AnyProjection> {
+    Arc::new(Erased(Arc::new(projection)))
+}
+
+struct Overlay<P: Projection> {
+    projection: Arc<P>,
+    entries: HashMap<Box<str>, Entry<P::Row>>,
+    key_bytes: usize,
+}
+
+impl<P: Projection> AnyOverlay for Overlay<P> {
+    fn fold(&mut self, event: EventView<'_>, source: &dyn RowSource) -> Result<(), Error> {
+        self.projection.fold(event, &mut Rows { entries: &mut self.entries, source, key_bytes: &mut self.key_bytes })
+    }
+
+    fn bytes(&self) -> usize {
+        // hashbrown is at least half full; keys are heap blocks of their own.
+        self.entries.len() * (2 * (size_of::<Entry<P::Row>>() + size_of::<Box<str>>()) + P::ROW_BYTES.saturating_sub(size_of::<P::Row>()) + 16) + self.key_bytes
+    }
+
+    fn drain(&mut self, put: PutRow<'_>) -> Result<(), Error> {
+        let mut changed: Vec<(&str, &mut Entry<P::Row>)> =
+            self.entries.iter_mut().filter(|(_, entry)| !matches!(entry.held, Held::Clean(_))).map(|(key, entry)| (&**key, entry)).collect();
+        changed.sort_unstable_by_key(|(key, _)| *key);
+        let mut buffer = Vec::with_capacity(256);
+        for (key, entry) in changed {
+            if entry.held == Held::Removed {
+                put(key, None);
+                entry.held = Held::Clean(false);
+                continue;
+            }
+            buffer.clear();
+            buffer = postcard::to_extend(&entry.row, buffer).map_err(|problem| Error::UnwritableRow { key: key.to_owned(), problem: problem.to_string() })?;
+            put(key, Some(&buffer));
+            entry.held = Held::Clean(true);
+        }
+        Ok(())
+    }
+
+    fn clear(&mut self) {
+        self.entries = HashMap::new();
+        self.key_bytes = 0;
+    }
+}
+
+struct Erased<P>(Arc<P>);
+
+impl<P: Projection> AnyProjection for Erased<P> {
+    fn name(&self) -> &'static str {
+        P::NAME
+    }
+
+    fn version(&self) -> u32 {
+        P::VERSION
+    }
+
+    fn reads_rows_of(&self, version: u32) -> bool {
+        (P::ROWS_SINCE..=P::VERSION).contains(&version)
+    }
+
+    fn topic(&self) -> &'static str {
+        P::TOPIC
+    }
+
+    fn overlay(&self) -> Box<dyn AnyOverlay> {
+        Box::new(Overlay { projection: self.0.clone(), entries: HashMap::new(), key_bytes: 0 })
+    }
+
+    fn value(&self, key: &str, rows: &[Vec<u8>]) -> Result<Option<serde_json::Value>, Error> {
+        let mut merged: Option<P::Row> = None;
+        for bytes in rows {
+            let row: P::Row = read_row(key, bytes)?;
+            merged = Some(match merged {
+                Some(other) => P::merge(other, row),
+                None => row,
+            });
+        }
+        Ok(merged.map(|row| P::value(&row, key)))
+    }
+
+    fn subject_of(&self, key: &str) -> Option<String> {
+        P::subject_of(key)
+    }
+
+    fn examples(&self) -> Vec<Event> {
+        self.0.examples()
+    }
+}

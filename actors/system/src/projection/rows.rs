@@ -1,0 +1,99 @@
+//! The rows that a fold changes: loaded from the store as they are asked for, kept until they are drained.
+
+use hashbrown::HashMap;
+use hashbrown::hash_map::EntryRef;
+use serde::de::DeserializeOwned;
+
+use super::error::Error;
+
+/// Loads the rows of one partition that are not in memory.
+pub trait RowSource {
+    /// The stored bytes of the row of `key`; `None` where there is none.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    fn load(&self, key: &str) -> Result<Option<Vec<u8>>, Error>;
+}
+
+/// An empty store: for folds that begin from nothing and keep all rows in memory.
+#[derive(Clone, Copy, Debug)]
+pub struct NoRows;
+
+impl RowSource for NoRows {
+    fn load(&self, _: &str) -> Result<Option<Vec<u8>>, Error> {
+        Ok(None)
+    }
+}
+
+/// How a row in memory differs from the stored one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Held {
+    /// As stored; `false` if nothing is stored.
+    Clean(bool),
+    Changed,
+    Removed,
+}
+
+/// A row in memory.
+pub(super) struct Entry<R> {
+    pub(super) row: R,
+    pub(super) held: Held,
+}
+
+/// The rows of one partition, loaded as they are asked for.
+pub struct Rows<'a, R> {
+    pub(super) entries: &'a mut HashMap<Box<str>, Entry<R>>,
+    pub(super) source: &'a dyn RowSource,
+    /// Bytes of the keys in `entries`, for the overlay's account of its memory.
+    pub(super) key_bytes: &'a mut usize,
+}
+
+impl<R: Default + DeserializeOwned> Rows<'_, R> {
+    /// The row of `key` for changing; the default where there is none yet.
+    ///
+    /// # Errors
+    /// The store failed; hand the error on.
+    pub fn get_mut(&mut self, key: &str) -> Result<&mut R, Error> {
+        let entry = self.entry(key)?;
+        entry.held = Held::Changed;
+        Ok(&mut entry.row)
+    }
+
+    /// The row of `key`, if there is one.
+    ///
+    /// # Errors
+    /// The store failed; hand the error on.
+    pub fn get(&mut self, key: &str) -> Result<Option<&R>, Error> {
+        let entry = self.entry(key)?;
+        Ok(matches!(entry.held, Held::Changed | Held::Clean(true)).then_some(&entry.row))
+    }
+
+    /// Removes the row of `key`.
+    ///
+    /// # Errors
+    /// The store failed; hand the error on.
+    pub fn remove(&mut self, key: &str) -> Result<(), Error> {
+        let entry = self.entry(key)?;
+        *entry = Entry { row: R::default(), held: Held::Removed };
+        Ok(())
+    }
+
+    fn entry(&mut self, key: &str) -> Result<&mut Entry<R>, Error> {
+        match self.entries.entry_ref(key) {
+            EntryRef::Occupied(entry) => Ok(entry.into_mut()),
+            EntryRef::Vacant(vacant) => {
+                *self.key_bytes += key.len();
+                let entry = match self.source.load(key)? {
+                    Some(bytes) => Entry { row: read_row(key, &bytes)?, held: Held::Clean(true) },
+                    None => Entry { row: R::default(), held: Held::Clean(false) },
+                };
+                Ok(vacant.insert(entry))
+            }
+        }
+    }
+}
+
+/// A row from its stored bytes.
+pub(super) fn read_row<R: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<R, Error> {
+    postcard::from_bytes(bytes).map_err(|problem| Error::UnreadableRow { key: key.to_owned(), problem: problem.to_string() })
+}
