@@ -6,7 +6,7 @@ WORKDIR /src
 COPY . .
 # The target folder is a cache: RocksDB's C++ is compiled once, not once an image.
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/target \
-    CARGO_TARGET_DIR=/target cargo build --release --locked --bin tol && install -m 755 /target/release/tol /usr/local/bin/tol
+    CARGO_TARGET_DIR=/target scripts/build && install -m 755 bin/tol /usr/local/bin/tol
 
 FROM debian:bookworm-slim
 RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates curl libstdc++6 zlib1g && rm -rf /var/lib/apt/lists/* \

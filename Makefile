@@ -23,22 +23,21 @@ run: build ## runs a node on ./data (ARGS="--kafka HOST:PORT" and so on)
 
 build: ## builds the release binary and leaves it at bin/tol
 	@scripts/setup build
-	cargo build --release --locked --bin tol
-	@mkdir -p bin
-	@install -m 755 "$(CARGO_TARGET_DIR)/release/tol" bin/tol.new && mv bin/tol.new bin/tol
+	@scripts/build
 
 lint: ## formatting, clippy with warnings denied, shellcheck where it is installed
 	cargo fmt --all --check
 	cargo clippy --release --locked --workspace --all-targets -- -D warnings
-	@if command -v shellcheck > /dev/null; then shellcheck scripts/setup scripts/dependencies scripts/test scripts/demo scripts/lib.sh .ci/run tests/clients/run tests/clients/attack; fi
+	@if command -v shellcheck > /dev/null; then shellcheck scripts/setup scripts/dependencies scripts/build scripts/test scripts/demo scripts/lib.sh scripts/parts.sh .ci/run tests/clients/run tests/clients/attack actors/*/clients/run; fi
 
 bench: build ## measures the figures of the README; see benches/README.md
 	@scripts/bench
 
-conformance: build ## third-party clients against a node: the whole of tests/clients, on both logs
+conformance: build ## third-party clients against a node: those of tests/clients, on both logs, and those of each system
 	@scripts/setup test
 	tests/clients/run
 	tests/clients/run --embedded
+	for clients in actors/*/clients/run; do "$$clients" || exit 1; done
 	tests/clients/kill9 --log embedded --rounds 20
 	tests/clients/kill9 --log kafka --rounds 20
 

@@ -42,3 +42,34 @@ stop_process() {
     done
     kill -KILL "$1" 2> /dev/null || true
 }
+
+# environment NAME MAKE FILE...: prints a folder of the cache that is named for the content of the files, so that changed files make a new one.
+# Where it is absent, `MAKE FOLDER FILE...` fills it; whoever asks for the same meanwhile waits.
+environment() {
+    local name=$1 make=$2 folder
+    shift 2
+    folder=$cache/$name-$(cat "$@" | cksum | cut -d ' ' -f 1)
+    mkdir -p "$cache"
+    (
+        flock 9
+        [ ! -f "$folder/.complete" ] || exit 0
+        say "making $folder ..."
+        rm -rf "$folder"
+        mkdir "$folder"
+        "$make" "$folder" "$@" >&2
+        touch "$folder/.complete"
+    ) 9> "$folder.lock" || fail "$folder could not be made; what kept it is above"
+    printf '%s\n' "$folder"
+}
+
+# python_environment REQUIREMENTS: prints a Python environment with those packages.
+python_environment() { environment python make_python_environment "$1"; }
+make_python_environment() {
+    python3 -m venv "$1" && "$1/bin/pip" install --quiet --disable-pip-version-check --requirement "$2"
+}
+
+# node_environment PACKAGE_JSON: prints a folder with those packages in node_modules. The `npm` of the PATH installs them.
+node_environment() { environment node make_node_environment "$1"; }
+make_node_environment() {
+    cp "$2" "$1/package.json" && (cd "$1" && npm install --silent --no-fund --no-audit)
+}

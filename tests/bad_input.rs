@@ -1,15 +1,12 @@
 //! Bad input against the real binary: each gets a clear error, and loses nothing.
 //!
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod common;
 
 use std::net::TcpListener;
 use std::process::Command;
 
 use serde_json::{Value, json};
 
-use common::{Answer, Http, LONG, Node, event, order, run, wait};
+use crate::common::{Answer, Http, LONG, Node, event, order, run, wait};
 
 const BATCH: &str = "application/cloudevents-batch+json";
 const ONE: &str = "application/cloudevents+json";

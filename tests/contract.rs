@@ -1,15 +1,12 @@
 //! The contract every system keeps: [`tol_system::contract`] over the registry, and the parts that only a running node shows:
 //! metrics, and that a stop is honoured.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod common;
 
 use serde_json::{Value, json};
 use tol_config::Config;
 use tol_system::contract;
 use tree_of_life::node::registry;
 
-use common::{Http, Node, event, order, wait};
+use crate::common::{Http, Node, event, order, wait};
 
 #[test]
 fn every_registered_system_passes_the_suite() {

@@ -1,9 +1,4 @@
 //! The emergency stop with effects under load: none starts after its answer, and it survives the end of the node.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
-
-mod common;
-#[path = "supervision/systems.rs"]
-mod systems;
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
@@ -16,8 +11,8 @@ use serde_json::json;
 use tol_config::Config;
 use tree_of_life::node::testing::TestNode;
 
-use common::{Http, order, wait};
-use systems::{Behaviour, registered};
+use crate::common::systems::{Behaviour, registered};
+use crate::common::{Http, order, wait};
 
 /// Answers every request with 200 and counts them by idempotency key.
 #[derive(Clone, Default)]

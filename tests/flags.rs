@@ -1,15 +1,12 @@
 //! Flags over HTTP, end to end: import, evaluation and export with each format's semantics, and what people do with them.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod common;
-#[path = "flags/trials.rs"]
 mod trials;
 
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use common::{Answer, Http, Node, wait};
+use crate::common::{Answer, Http, Node, wait};
 
 /// A file of the shared data, where it is.
 fn data(path: &str) -> Option<String> {

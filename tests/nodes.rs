@@ -1,12 +1,4 @@
 //! Several nodes on one Apache Kafka: partitions are shared and move, and whatever a node is asked for reaches the owner.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-#[path = "../kafka/tests/broker/mod.rs"]
-#[allow(dead_code)]
-mod broker;
-mod common;
-#[path = "supervision/systems.rs"]
-mod systems;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,9 +7,9 @@ use serde_json::{Value, json};
 use tol_config::{ApiKey, Config, Secret, generate_key, hash_key, scope};
 use tree_of_life::node::testing::TestNode;
 
-use broker::Broker;
-use common::{Http, event, order, wait};
-use systems::{Behaviour, registered};
+use crate::broker::Broker;
+use crate::common::systems::{Behaviour, registered};
+use crate::common::{Http, event, order, wait};
 
 const PARTITIONS: u32 = 4;
 const SYSTEM: &str = "test-panicker";

@@ -1,10 +1,6 @@
 //! The spine: facts go in, systems decide, state is queried, rebuilt and seen as of any moment, by the real binary on the embedded log.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
 
-#[path = "spine/business.rs"]
 mod business;
-mod common;
-#[path = "spine/recount.rs"]
 mod recount;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -15,7 +11,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
-use common::{Http, Node, event, order, tol, wait};
+use crate::common::{Http, Node, event, order, tol, wait};
 use recount::{Purchases, Rng};
 
 /// `tol import` of a CDNOW-like file; what it printed.

@@ -2,9 +2,6 @@
 //!
 //! A full disk needs a file system of its own, which only root may mount: elsewhere that test says that it was skipped, and the same
 //! faults are played below the log by the tests of `tol-kafka` (`DiskFaults`).
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod common;
 
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -12,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use common::{Answer, Http, Node, order, run, tol, wait};
+use crate::common::{Answer, Http, Node, order, run, tol, wait};
 
 /// A problem of that status and kind.
 fn refused(answer: &Answer, status: u16, kind: &str) {

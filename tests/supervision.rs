@@ -1,9 +1,4 @@
 //! Systems that misbehave, in a real node next to the real ones: what fails is parked, replaced or degraded, and the others go on.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod common;
-#[path = "supervision/systems.rs"]
-mod systems;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,8 +8,8 @@ use tol_config::Config;
 use tol_runtime::supervision::Registered;
 use tree_of_life::node::testing::TestNode;
 
-use common::{Http, order, wait};
-use systems::{Behaviour, SEEN, TestSystem, registered};
+use crate::common::systems::{Behaviour, SEEN, TestSystem, registered};
+use crate::common::{Http, order, wait};
 
 const PARTITIONS: u32 = 2;
 

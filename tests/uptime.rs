@@ -1,11 +1,8 @@
 //! The hub's uptime ledger over ends of the process: a crash is downtime, a stop is planned.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod common;
 
 use serde_json::Value;
 
-use common::{Http, Node, wait};
+use crate::common::{Http, Node, wait};
 
 /// The revenue agent's ledger once it has seen so many starts.
 fn ledger(http: &Http, starts: usize) -> Value {

@@ -1,5 +1,4 @@
 //! The CloudEvents specification's own data: its Kafka conformance cases and its JSON Schema.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,4 @@
 //! The checked-in schemas are those of the code, no change breaks a version, and every version's golden file still reads.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,4 @@
 //! The embedded log: the conformance suite, and what a crash, a damaged file and a full disk do.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::path::Path;
 use std::sync::Arc;

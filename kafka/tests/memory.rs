@@ -1,5 +1,4 @@
 //! The in-memory log: the conformance suite, and what its faults do.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

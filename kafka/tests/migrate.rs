@@ -1,5 +1,4 @@
 //! Moving a log: positions kept, gone on with after an interruption, refused where positions would differ.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::sync::Arc;
 

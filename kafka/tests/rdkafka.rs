@@ -1,10 +1,6 @@
 //! The log on Apache Kafka: the conformance suite and the broker's failures, against a real broker.
 //!
 //! `TOL_TEST_KAFKA=host:port` names a running one; otherwise one is started by `scripts/kafka.sh`. `TOL_SKIP_KAFKA=1` skips where neither can be.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-#[allow(dead_code)]
-mod broker;
 
 use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Waker};
@@ -14,7 +10,7 @@ use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use broker::{Broker, skipped};
+use crate::broker::{Broker, skipped};
 use tol_kafka::conformance::{self, Subject, append, append_of, read_all, record, topic};
 use tol_kafka::{Error, EventLog, KafkaLog, KafkaOptions, TopicPartition};
 
@@ -30,11 +26,7 @@ fn conforms() {
         return;
     }
     let given = std::env::var("TOL_TEST_KAFKA").ok().filter(|address| !address.is_empty());
-    let broker = given.is_none().then(|| {
-        let broker = Broker::new();
-        broker.run("up").expect("no broker; set TOL_TEST_KAFKA, or TOL_SKIP_KAFKA=1");
-        broker
-    });
+    let broker = given.is_none().then(|| Broker::start().expect("skipped only where TOL_SKIP_KAFKA is 1"));
     let address = given.unwrap_or_else(|| broker.as_ref().unwrap().address());
     let prefix = format!("t{}.", std::process::id());
     let log = KafkaLog::connect(options(&address, &prefix)).unwrap();

@@ -1,8 +1,9 @@
 """A node under schemathesis and under attack: it answers as /openapi.json says, keeps answering others, and never panics.
 
-    attack [--seed 1] [--examples 20] [--connections 10000] [--malformed 3000]
+    attack [--seed 1] [--examples 20] [--seconds 240] [--connections 10000] [--malformed 3000] [--tags flags,events]
 
-All of it goes to a node of its own on the loopback address; each part is bounded in count and time.
+Schemathesis takes the operations of each tag to a node of their own, two tags at a time, so that what it finds depends on the seed alone;
+the attacks go to one more. All nodes are on the loopback address; each part is bounded in count, and schemathesis by --seconds in time.
 """
 
 import argparse
@@ -16,11 +17,14 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from support import Steps, Workspace, check
+from support import Failure, Steps, Workspace, check
 
 HERE = Path(__file__).resolve().parent
+WORKERS = 2
 REQUESTS = [
     b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n",
     b"GET /events/a%2Fb?source=/x HTTP/1.1\r\nhost: localhost\r\nx-api-key: KEY\r\n\r\n",
@@ -34,36 +38,72 @@ REQUESTS = [
 SPLICES = [b"\r\n", b"\n", b"\0", b"%", b"%00", b"%ff", b"\xff\xfe", b":", b" ", b"\t", b"chunked", b"transfer-encoding: chunked\r\n", b"content-length: 99999999999\r\n", b"../" * 9, b"a" * 9000]
 
 
-def started(workspace):
+def started(workspace, name="node"):
     """A node with one key for all."""
     key = "tol_" + secrets.token_urlsafe(32)
-    config = workspace.folder / "attack.toml"
+    config = workspace.folder / f"{name}.toml"
     digest = hashlib.sha256(key.encode()).hexdigest()
     config.write_text(f'[http]\nrequest_timeout_s = 5\n\n[[security.api_keys]]\nname = "attack"\nhash = "sha256:{digest}"\nscopes = ["admin"]\n')
-    node = workspace.node(config=config, key=key)
+    node = workspace.node(name=name, config=config, key=key)
     node.start()
     return node
 
 
-def schemathesis(node, folder, seed, examples):
+def tags(node):
+    """The tags of /openapi.json, those with most operations first. An operation without one would be left out."""
+    methods = [operation for path in node.get("/openapi.json")["paths"].values() for operation in path.values()]
+    untagged = [operation["operationId"] for operation in methods if len(operation.get("tags", [])) != 1]
+    check(not untagged, f"not exactly one tag: {untagged}")
+    return [tag for tag, _ in Counter(operation["tags"][0] for operation in methods).most_common()]
+
+
+def schemathesis(workspace, options):
     """0 failures, at a fixed seed."""
+    deadline = time.monotonic() + options.seconds
+    first = started(workspace, "schema")
+    known = tags(first)
+    first.stop()
+    wanted = options.tags.split(",") if options.tags else known
+    check(set(wanted) <= set(known), f"tags are {known}")
+    with ThreadPoolExecutor(WORKERS) as workers:
+        runs = [workers.submit(one_tag, workspace, tag, options, deadline) for tag in wanted]
+    failures = [str(run.exception()) for run in runs if run.exception()]
+    check(not failures, "\n".join(failures))
+    cases = [run.result() for run in runs]
+    return f"{sum(cases)} cases for {len(cases)} tags, seed {options.seed}"
+
+
+def one_tag(workspace, tag, options, deadline):
+    """How many cases schemathesis made for the operations of a tag, none of which failed."""
+    begun = time.monotonic()
+    node = started(workspace, f"tag-{tag}")
     # What is there makes more than 404 of the answers.
     event = b'{"specversion":"1.0","id":"order-1001","source":"/shop","type":"shop.seen.v1","subject":"customer/42","data":{}}'
     status, answer = node.request("POST", "/events", event, "application/cloudevents+json")
     check(status == 200, f"POST /events answered {status}: {answer}")
-    command = [Path(sys.executable).with_name("st"), "--config-file", HERE / "schemathesis.toml", "run", f"{node.url}/openapi.json"]
-    command += ["--seed", seed, "--max-examples", examples, "--workers", 1, "--request-timeout", 5, "--header", f"X-Api-Key: {node.key}"]
-    command += ["--no-color", "--output-truncate", "false"]
-    environment = {**os.environ, "SCHEMATHESIS_HOOKS": "schemathesis_hooks", "PYTHONPATH": str(HERE)}
     # It keeps a database of examples in its folder: that must not be the checkout.
-    done = subprocess.run([str(part) for part in command], cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300)
-    log = folder / "schemathesis.log"
-    log.write_text(done.stdout)
-    if done.returncode:
-        print(done.stdout)
-    summary = re.search(r"^Test cases:\n +(.*)$", done.stdout, re.M)
-    check(done.returncode == 0 and summary, f"exit code {done.returncode}; its output is above")
-    return f"{summary.group(1)}, seed {seed}"
+    folder = workspace.folder / f"schemathesis-{tag}"
+    folder.mkdir()
+    command = [Path(sys.executable).with_name("st"), "--config-file", HERE / "schemathesis.toml", "run", f"{node.url}/openapi.json"]
+    command += ["--include-tag", tag, "--seed", options.seed, "--max-examples", options.examples, "--workers", 1, "--request-timeout", 5]
+    command += ["--header", f"X-Api-Key: {node.key}", "--no-color", "--output-truncate", "false"]
+    environment = {**os.environ, "SCHEMATHESIS_HOOKS": "schemathesis_hooks", "PYTHONPATH": str(HERE)}
+    log = folder / "output.log"
+    with log.open("w") as output:
+        try:
+            code = subprocess.run([str(part) for part in command], cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT,
+                                  timeout=max(1, deadline - time.monotonic())).returncode
+        except subprocess.TimeoutExpired:
+            raise Failure(f"{tag}: schemathesis was not done when the {options.seconds} s of all tags were over") from None
+    text = log.read_text(errors="replace")
+    summary = re.search(r"^Test cases:\n +(\d+) generated", text.replace(",", ""), re.M)
+    if code or not summary:
+        print(text)
+    check(code == 0 and summary, f"{tag}: exit code {code}; its output is above")
+    unharmed(node)
+    node.stop()
+    print(f"{'':7} {time.monotonic() - begun:6.1f}s  {tag}: {summary.group(1)} cases", flush=True)
+    return int(summary.group(1))
 
 
 def connect(node):
@@ -173,13 +213,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--examples", type=int, default=20)
+    parser.add_argument("--seconds", type=int, default=240)
+    parser.add_argument("--tags", help="these only, separated by commas")
     parser.add_argument("--connections", type=int, default=10_000)
     parser.add_argument("--malformed", type=int, default=3_000)
     options = parser.parse_args()
     steps = Steps()
     with Workspace() as workspace:
+        steps.run("schemathesis finds nothing against /openapi.json", lambda: schemathesis(workspace, options))
         node = started(workspace)
-        steps.run("schemathesis finds nothing against /openapi.json", lambda: schemathesis(node, workspace.folder, options.seed, options.examples))
         steps.run("idle connections keep nobody waiting", lambda: idle_connections(node, options.connections))
         steps.run("malformed requests do no harm", lambda: malformed(node, options.malformed, options.seed))
         steps.run("the node is unharmed", lambda: unharmed(node))

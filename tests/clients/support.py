@@ -149,9 +149,9 @@ class Broker:
 class Node:
     """A `tol run`, and HTTP to it."""
 
-    def __init__(self, folder, kafka=None, name="node", config=None, key=None):
+    def __init__(self, folder, kafka=None, name="node", config=None, key=None, settings=()):
         self.data, self.kafka, self.port = Path(folder) / name, kafka, free_port()
-        self.config, self.key = config, key
+        self.config, self.key, self.settings = config, key, settings
         self.log = Path(folder) / f"{name}.log"
         self.url = f"http://127.0.0.1:{self.port}"
         self.process = None
@@ -160,6 +160,7 @@ class Node:
         command = [binary(), "run", "--data", self.data, "--listen", f"127.0.0.1:{self.port}"]
         command += ["--kafka", self.kafka] if self.kafka else []
         command += ["--config", self.config] if self.config else []
+        command += [part for setting in self.settings for part in ("--set", setting)]
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         if wait:

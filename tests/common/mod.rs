@@ -1,5 +1,6 @@
 //! What the end-to-end tests share: the real binary as a child, HTTP, events, and waiting without sleeping longer than needed.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
+
+pub mod systems;
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::common::{Node, wait};
 use super::{definition, put};
+use crate::common::{Node, wait};
 
 #[test]
 fn a_rollout_is_started_shown_and_rolled_back_and_nobody_else_moves_its_percentage() {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tol_kafka::conformance::{append, append_of, record};
 use tol_kafka::{EmbeddedLog, EmbeddedOptions, EventLog, TopicPartition, TopicSpec};
 
-use crate::mutate::{Draw, mutate, setting};
+use super::mutate::{Draw, mutate, setting};
 
 const DAMAGED_LOGS: u64 = 400;
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tree_of_life::http::HttpOptions;
 
-use crate::client::Server;
-use crate::mutate::{corpus, fuzz};
+use super::mutate::{corpus, fuzz};
+use crate::http_interface::client::Server;
 
 /// What answers these bytes, if anything does, until the server closes the connection.
 fn answer(server: &Server, request: &[u8]) -> Vec<u8> {

@@ -7,8 +7,8 @@ use tol_config::{ApiKey, generate_key, hash_key, scope};
 use tree_of_life::http::{HttpOptions, openapi};
 use tree_of_life::node::registry;
 
-use crate::client::{Answer, Server};
-use crate::documented::{filled, operations};
+use super::client::{Answer, Server};
+use super::documented::{filled, operations};
 
 /// The platform's scopes and those that systems declare.
 fn scopes() -> Vec<String> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tol_config::{ApiKey, generate_key, hash_key, scope};
 use tree_of_life::http::HttpOptions;
 
-use crate::client::Server;
+use super::client::Server;
 
 /// Everything the server answers to these bytes until it closes the connection.
 fn raw(server: &Server, request: &[u8]) -> String {

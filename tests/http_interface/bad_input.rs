@@ -2,7 +2,7 @@
 
 use tree_of_life::http::{HttpOptions, Kind, Problem};
 
-use crate::client::Server;
+use super::client::Server;
 
 const GOOD: &str = r#"{"specversion":"1.0","id":"1","source":"/shop","type":"commerce.order_placed.v1","subject":"customer/42","data":{}}"#;
 

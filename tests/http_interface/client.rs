@@ -13,7 +13,7 @@ use tol_plug::mounted::Follower;
 use tol_system::Followed;
 use tree_of_life::http::{HttpOptions, serve};
 
-use crate::fake::{FakeNode, node};
+use super::fake::{FakeNode, node};
 
 /// A running server; ends with the test.
 pub struct Server {

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use tree_of_life::http::{Kind, openapi};
 
-use crate::client::Server;
+use super::client::Server;
 
 const METHODS: [&str; 5] = ["GET", "POST", "DELETE", "PUT", "PATCH"];
 

@@ -2,7 +2,7 @@
 
 use tol_events::Attribute;
 
-use crate::client::Server;
+use super::client::Server;
 
 const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 

@@ -8,7 +8,7 @@ use tol_enterprise_feature_flag_system::projections::flags::FlagRow;
 use tol_system::Followed;
 use tree_of_life::http::HttpOptions;
 
-use crate::client::{Answer, Server};
+use super::client::{Answer, Server};
 
 const UNLEASH: &str = "/compat/unleash/api";
 const OFREP: &str = "/compat/ofrep/ofrep/v1/evaluate/flags";

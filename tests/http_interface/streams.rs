@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use tree_of_life::http::HttpOptions;
 use tree_of_life::http::api::StreamedEvent;
 
-use crate::client::Server;
-use crate::fake::order;
+use super::client::Server;
+use super::fake::order;
 
 fn with_events(options: HttpOptions) -> Server {
     let server = Server::with(options);

@@ -1,5 +1,4 @@
 //! Facts about customers and services reach the flags they concern: both systems played together, partition by partition, as the runtime does.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::BTreeMap;
 

@@ -1,9 +1,6 @@
 //! Rollouts and experiments decided from what SDKs report, and from nothing else.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod play;
-
-use play::{Play, types};
+use crate::play::{Play, types};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tol_enterprise_feature_flag_system::EnterpriseFeatureFlagSystem;

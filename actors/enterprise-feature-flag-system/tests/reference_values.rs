@@ -1,5 +1,4 @@
 //! gbstats' and scipy's values in `feature-flags/experiment-reference-values.json` of the data folder, to 1e-6.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::path::PathBuf;
 

@@ -1,5 +1,4 @@
 //! What a guarded rollout may never do, and what it must.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::BTreeMap;
 

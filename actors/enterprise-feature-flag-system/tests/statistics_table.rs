@@ -1,6 +1,5 @@
 //! The README's table, with fewer rollouts: bounds are exact binomial ones, so that a right program fails once in ten thousand seeds.
 //! The whole table: `cargo run --release -p tol-enterprise-feature-flag-system --example rollouts`.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "../examples/rollouts/simulation.rs"]
 mod simulation;

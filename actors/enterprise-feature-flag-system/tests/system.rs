@@ -1,9 +1,6 @@
 //! The rules of the flag system, played event by event as the runtime does.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod play;
-
-use play::{Play, definition, types};
+use crate::play::{Play, definition, types};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tol_enterprise_feature_flag_system::definition::Definition;

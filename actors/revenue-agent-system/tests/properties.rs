@@ -1,4 +1,3 @@
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 //! Whatever comes in whatever order: movements add up to what the subscriptions bring, and nothing is recognised twice.
 
 use std::collections::{BTreeMap, BTreeSet};

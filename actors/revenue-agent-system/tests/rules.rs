@@ -1,4 +1,3 @@
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 //! The agent's rules on hand-made histories, ChartMogul's published life of a customer, and the contract suite.
 
 use std::collections::BTreeMap;

@@ -30,7 +30,7 @@ fn about_others(example: &Event, ids: &BTreeSet<String>, suffix: &str) -> Event 
 
 fn rename(value: &mut Value, ids: &BTreeSet<String>, suffix: &str) {
     match value {
-        Value::String(text) if ids.contains(text) => text.push_str(suffix),
+        Value::String(text) if ids.contains(text.as_str()) => text.push_str(suffix),
         Value::Array(items) => items.iter_mut().for_each(|item| rename(item, ids, suffix)),
         Value::Object(fields) => fields.values_mut().for_each(|field| rename(field, ids, suffix)),
         _ => {}
@@ -71,7 +71,12 @@ impl Cast {
 
     /// What clients tell in a run, and what is written to topics of systems that are not here.
     pub(in crate::simulation) fn facts(&self, random: &mut ChaCha8Rng) -> (Vec<Event>, Vec<(&'static str, Event)>) {
-        let subjects = self.examples.iter().flatten().flat_map(|example| [example.get(Attribute::Subject), example.get(Attribute::Target)]);
+        let subjects = self
+            .examples
+            .iter()
+            .flatten()
+            .flat_map(|example| [example.get(Attribute::Subject), example.get(Attribute::Target)])
+            .filter(|subject| !subject.is_empty());
         let ids: BTreeSet<String> =
             subjects.flat_map(|subject| [Some(subject), subject.split_once('/').map(|(_, id)| id)]).flatten().map(str::to_owned).collect();
         let mut lines: Vec<Vec<Told>> = Vec::new();

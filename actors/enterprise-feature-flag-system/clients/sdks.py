@@ -1,10 +1,11 @@
 """Eight SDKs against a node: their answers before a change and after it, by polling, by streaming and evaluated remotely, and what they count as events.
 
-usage: sdks.py (by `run`, which installs the SDKs)
+usage: sdks.py (by `run`, which installs the SDKs). TOL_URL names the node; without it, or for what stops a node, one is started.
 """
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -86,21 +87,10 @@ def expected(sdk, changed):
 
 
 class Node:
-    """A node on the embedded log."""
+    """A node's HTTP interface."""
 
-    def __init__(self, folder):
-        self.url = f"http://127.0.0.1:{free_port()}"
-        self.log = open(folder / "node.log", "w+")
-        command = [os.environ["TOL_BIN"], "run", "--data", str(folder / "data"), "--listen", self.url.removeprefix("http://")]
-        self.process = subprocess.Popen(command, stdout=self.log, stderr=subprocess.STDOUT)
-        eventually("the node is ready", self.is_ready, PATIENCE_S)
-
-    def is_ready(self):
-        check(self.process.poll() is None, "the node has ended")
-        try:
-            return requests.get(f"{self.url}/readyz", timeout=5).ok
-        except requests.ConnectionError:
-            return False
+    def __init__(self, url):
+        self.url = url
 
     def serve(self, changed):
         headers = {"content-type": "application/cloudevents-batch+json"}
@@ -112,6 +102,28 @@ class Node:
         check(answer.ok, f"events: {answer.status_code} {answer.text}")
         return answer.json()["items"]
 
+    def close(self):
+        """Nothing: others use it."""
+
+
+class OwnNode(Node):
+    """A node on the embedded log, of this program."""
+
+    def __init__(self, folder):
+        super().__init__(f"http://127.0.0.1:{free_port()}")
+        folder.mkdir()
+        self.folder, self.log = folder, open(folder / "node.log", "w+")
+        command = [os.environ["TOL_BIN"], "run", "--data", str(folder / "data"), "--listen", self.url.removeprefix("http://")]
+        self.process = subprocess.Popen(command, stdout=self.log, stderr=subprocess.STDOUT)
+        eventually("the node is ready", self.is_ready, PATIENCE_S)
+
+    def is_ready(self):
+        check(self.process.poll() is None, "the node has ended")
+        try:
+            return requests.get(f"{self.url}/readyz", timeout=5).ok
+        except requests.ConnectionError:
+            return False
+
     def stop(self):
         self.process.terminate()
         try:
@@ -120,14 +132,23 @@ class Node:
             self.process.kill()
             raise Failure("the node did not stop within 30 s, with streams open") from None
 
+    def close(self):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        if sys.exc_info()[0]:
+            print((self.folder / "node.log").read_text()[-3000:], file=sys.stderr)
+
 
 class JavaScript:
     """The SDKs in JavaScript, in one process that tells when an answer changes."""
 
     def __init__(self, url, folder):
-        sdks = os.environ["FLAG_SDKS"]
+        # Node.js looks for packages beside the file that imports them.
+        shutil.copy(Path(__file__).with_name("sdks.mjs"), folder)
+        (folder / "node_modules").symlink_to(Path(os.environ["FLAG_SDKS"]) / "node_modules")
         environment = {**os.environ, "FLAG_BACKUP": str(folder)}
-        self.process = subprocess.Popen(["node", "--no-warnings", f"{sdks}/sdks.mjs", url], cwd=sdks, stdout=subprocess.PIPE, text=True, env=environment,
+        self.process = subprocess.Popen(["node", "--no-warnings", "sdks.mjs", url], cwd=folder, stdout=subprocess.PIPE, text=True, env=environment,
                                         start_new_session=True)
         self.answers, self.errors = {}, []
         self.reader = threading.Thread(target=self.read, daemon=True)
@@ -183,7 +204,8 @@ def main():
     checks = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        node = Node(folder)
+        given = os.environ.get("TOL_URL")
+        node = Node(given) if given else OwnNode(folder / "node")
         javascript = None
         try:
             node.serve(changed=False)
@@ -237,23 +259,35 @@ def main():
             checks += counted(node)
             polling.destroy()
             streaming.destroy()
-            node.stop()
-            checks.append("the node stopped while streams were open")
-        except BaseException:
-            node.log.flush()
-            print((folder / "node.log").read_text()[-3000:], file=sys.stderr)
-            raise
+            checks.append(stopped_while_followed(folder))
         finally:
             if javascript:
                 javascript.close()
-            node.process.kill()
-            node.process.wait()
+            node.close()
     for one in checks:
         print(f"ok  {one}")
     print(f"{len(checks)} checks passed")
     # The SDKs' own threads may not end by themselves.
     sys.stdout.flush()
     os._exit(0)
+
+
+def stopped_while_followed(folder):
+    """A node stops in time, though SDKs follow it."""
+    node = OwnNode(folder / "stopped")
+    javascript = None
+    try:
+        node.serve(changed=False)
+        (folder / "followers").mkdir()
+        javascript = JavaScript(node.url, folder / "followers")
+        for sdk in ["unleash-client-streaming", "growthbook-streaming"]:
+            eventually(lambda: f"{sdk} follows the node; errors: {javascript.errors[-3:]}", lambda: javascript.answers.get(sdk, (None, 0))[0] == expected(sdk, False), PATIENCE_S)
+        node.stop()
+    finally:
+        if javascript:
+            javascript.close()
+        node.close()
+    return "the node stopped while streams were open"
 
 
 def counted(node):

@@ -1,5 +1,4 @@
 //! One flag played event by event, as the runtime does.
-#![allow(dead_code)] // each test uses a part
 
 use serde_json::{Value, json};
 use tol_enterprise_feature_flag_system::definition::Rule;

@@ -1,5 +1,4 @@
 //! A system whose every call can be made to go wrong.
-#![allow(dead_code)]
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

@@ -1,20 +1,13 @@
 //! Bytes from outside at everything that reads them: no panic, and what is accepted means the same when written and read again.
-//! `TOL_FUZZ_SEED=7 TOL_FUZZ_TIMES=100 cargo test --release -p tree-of-life --test fuzz` looks elsewhere, and longer.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+//! `TOL_FUZZ_SEED=7 TOL_FUZZ_TIMES=100 cargo test --release -p tree-of-life --test integration fuzz::` looks elsewhere, and longer.
 
-#[path = "../http_interface/client.rs"]
-#[allow(dead_code)] // what the tests of the interface use
-mod client;
-#[path = "../http_interface/fake.rs"]
-#[allow(dead_code)] // as above
-mod fake;
 mod mutate;
 mod recovery;
 mod requests;
 
 use std::path::Path;
 
-use mutate::{corpus, fuzz};
+use self::mutate::{corpus, fuzz};
 use tol_events::binding::http::{Mode, decode, encode_binary};
 use tol_events::binding::{is_json, json, kafka};
 use tol_events::{Attribute, Event};
