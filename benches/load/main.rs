@@ -1,4 +1,4 @@
-//! Measures the table "Speed and memory": `cargo run --release --example load -- [append|visible|query|rebuild|memory|redrive|stop|all]`,
+//! Measures the table "Speed and memory": `cargo run --release --example load -- [append|visible|query|rebuild|memory|redrive|stop|idle|all]`,
 //! or `scripts/bench`, which builds first. Prints figures and the machine's facts; asserts nothing.
 //!
 //! Each measurement starts a node of its own in a throw-away folder: a process, or inside this one where it needs systems of its own.
@@ -7,7 +7,7 @@
 //! * [`bodies`] — prepared requests
 //! * [`node`] — the node's process
 //! * [`feed`] — many connections that publish
-//! * [`append`], [`visible`], [`query`], [`rebuild`], [`memory`], [`redrive`], [`stop`] — the measurements
+//! * [`append`], [`visible`], [`query`], [`rebuild`], [`memory`], [`redrive`], [`stop`], [`idle`] — the measurements
 //! * [`puppets`] — systems of their own, in a node inside this process
 //! * [`machine`], [`report`] — facts, and the table
 
@@ -15,6 +15,7 @@ mod append;
 mod bodies;
 mod client;
 mod feed;
+mod idle;
 mod machine;
 mod memory;
 mod node;
@@ -61,6 +62,8 @@ enum What {
     Redrive(redrive::Options),
     /// Emergency stop under load.
     Stop(stop::Options),
+    /// Many systems: idle, and the cost of a fact.
+    Idle(idle::Options),
     /// All of them with their defaults.
     All {
         /// Events of the rebuild.
@@ -80,6 +83,7 @@ fn main() -> anyhow::Result<()> {
         What::Memory(options) => memory::measure(&node, &options, &mut report)?,
         What::Redrive(options) => redrive::measure(&node, &options, &mut report)?,
         What::Stop(options) => stop::measure(&node, &options, &mut report)?,
+        What::Idle(options) => idle::measure(&node, &options, &mut report)?,
         What::All { events } => {
             append::measure(&node, &append::Options::default(), &mut report)?;
             visible::measure(&node, &visible::Options::default(), &mut report)?;
@@ -88,6 +92,7 @@ fn main() -> anyhow::Result<()> {
             memory::measure(&node, &memory::Options::default(), &mut report)?;
             redrive::measure(&node, &redrive::Options::default(), &mut report)?;
             stop::measure(&node, &stop::Options::default(), &mut report)?;
+            idle::measure(&node, &idle::Options::default(), &mut report)?;
         }
     }
     if let Some(path) = results {

@@ -1,5 +1,5 @@
-//! Systems of the measurements' own, in a node inside this process: one that refuses what it is told to, and one that asks for
-//! effects and remembers when it last decided.
+//! Systems of the measurements' own, in a node inside this process: one that refuses what it is told to, one that asks for
+//! effects and remembers when it last decided, and any number that read each other's events.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -108,5 +108,83 @@ impl System for Strings {
         let mut event = Event::new("o1", "/shop", "commerce.order_placed.v1", "customer/1").at(EventTime::from_secs(1_767_268_800));
         event.data = json!({"order_id": "o1", "customer_id": "1", "total": {"minor": 1, "currency": "USD"}}).to_string().into_bytes();
         vec![event]
+    }
+}
+
+/// What the systems of a [`Mesh`] want of the facts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wants {
+    /// No type that ever comes: they read the topic.
+    Nothing,
+    /// Every order, and emit an event for each.
+    Everything,
+}
+
+/// A system that reads facts and the events of the others.
+#[derive(Clone)]
+pub struct Mesh {
+    name: &'static str,
+    inputs: Vec<InputSpec>,
+}
+
+impl Mesh {
+    /// So many of them. Their names live as long as the process, as those of registered systems do.
+    pub fn of(count: usize, wants: Wants) -> Vec<Self> {
+        let kept = |text: String| -> &'static str { Box::leak(text.into_boxed_str()) };
+        let names: Vec<&'static str> = (0..count).map(|number| kept(format!("bench-mesh-{number}"))).collect();
+        let facts: &'static [&'static str] = if wants == Wants::Everything { &["commerce.order_placed."] } else { &["bench.never_told."] };
+        let system = |name: &&'static str| {
+            let others = names.iter().filter(|other| *other != name);
+            let events = others.map(|other| InputSpec { topic: kept(format!("{other}.events")), types: &["bench.never_asked."] });
+            let inputs = std::iter::once(InputSpec { topic: "facts.customer", types: facts }).chain(events).collect();
+            Mesh { name, inputs }
+        };
+        names.iter().map(system).collect()
+    }
+
+    fn registered(self) -> Registered {
+        let description = self.describe();
+        Registered { description, factory: Arc::new(move || Ok(tol_system::erase(self.clone()))) }
+    }
+}
+
+/// A node in this process with these systems beside the registered ones.
+pub fn node_with(folder: &Path, systems: Vec<Mesh>) -> anyhow::Result<TestNode> {
+    let mut config = Config::default();
+    config.node.data = folder.join("data");
+    config.http.listen = "127.0.0.1:0".to_owned();
+    TestNode::start(config, systems.into_iter().map(Mesh::registered).collect())
+}
+
+impl System for Mesh {
+    type State = u64;
+
+    fn describe(&self) -> Description {
+        Description {
+            name: self.name,
+            tier: 7,
+            code_version: "1",
+            state_version: 1,
+            about: "A measurement's own",
+            inputs: self.inputs.clone(),
+            emits: &[DONE],
+            depends_on: &[],
+            uptime_target: 0.9,
+        }
+    }
+
+    fn decide(&self, state: &u64, input: Input<'_>, decision: &mut Decision) -> Result<(), Error> {
+        let Input::Event(event) = input else { return Ok(()) };
+        decision.emit(DONE, &json!({ "order": event.id(), "number": state + 1 }));
+        Ok(())
+    }
+
+    fn evolve(&self, state: &mut u64, _: EventView<'_>, _: &mut Evolution) -> Result<(), Error> {
+        *state += 1;
+        Ok(())
+    }
+
+    fn examples(&self) -> Vec<Event> {
+        Vec::new()
     }
 }

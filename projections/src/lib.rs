@@ -18,6 +18,7 @@ mod folder;
 mod follow;
 mod generation;
 pub mod index;
+pub mod metric_definitions;
 pub mod query;
 mod rebuild;
 mod rebuilds;

@@ -248,11 +248,11 @@ impl Shared {
         let name = self.projection.name();
         let mut lag = 0;
         for (partition, place) in self.places.lock().iter().enumerate() {
-            metrics::gauge!("tol_projection_position", "projection" => name, "partition" => partition.to_string()).set(place.next as f64);
+            crate::metric_definitions::projection_position(name, partition).set(place.next as f64);
             lag += place.end.saturating_sub(place.next);
         }
-        metrics::gauge!("tol_projection_lag_events", "projection" => name).set(lag as f64);
-        metrics::gauge!("tol_projection_rebuild_progress_ratio", "projection" => name).set(self.rebuild_status().progress);
-        metrics::gauge!("tol_projection_failed", "projection" => name).set(f64::from(u8::from(self.failed.lock().is_some())));
+        crate::metric_definitions::projection_lag_events(name).set(lag as f64);
+        crate::metric_definitions::projection_rebuild_progress(name).set(self.rebuild_status().progress);
+        crate::metric_definitions::projection_failed(name).set(f64::from(u8::from(self.failed.lock().is_some())));
     }
 }

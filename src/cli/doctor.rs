@@ -4,16 +4,19 @@ use std::fs;
 use std::net::{TcpListener, TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use serde_json::json;
 use tol_config::{Config, LogKind};
+use tol_system::{AnySystem, contract};
 
 use crate::cli::client::Client;
 use crate::cli::error::Error;
 use crate::cli::output::{self, Format};
 use crate::cli::run::ConfigArgs;
+use crate::node::registry;
 
 /// Below this much free disk a node soon stops taking facts.
 const LEAST_FREE_BYTES: u64 = 1 << 30;
@@ -71,6 +74,7 @@ impl DoctorArgs {
             ("port", port(&config.http.listen)),
             ("open files", open_files()),
             ("clock", clock(&config.node.data)),
+            ("systems", registry::systems(&config).map_or_else(|error| Failed(error.to_string()), |all| systems(&all))),
         ];
         for server in config.log.kafka.bootstrap.iter().flat_map(|bootstrap| bootstrap.split(',')) {
             findings.push(("kafka", kafka(server.trim())));
@@ -214,6 +218,22 @@ fn clock(folder: &Path) -> Finding {
     }
 }
 
+/// The quick part of the contract suite over every system of this build, enabled or not.
+fn systems(systems: &[Arc<dyn AnySystem>]) -> Finding {
+    let mut broken = Vec::new();
+    for system in systems {
+        if let Err(violations) = contract::check_quickly(system) {
+            let list: Vec<String> = violations.iter().map(ToString::to_string).collect();
+            broken.push(format!("{} does not keep the contract of systems: {}", system.describe().name, list.join("; ")));
+        }
+    }
+    if broken.is_empty() {
+        Finding::Ok(format!("{} systems keep their contract", systems.len()))
+    } else {
+        Failed(format!("{}; disable it with systems.NAME.enabled = false, or run another build", broken.join("; ")))
+    }
+}
+
 fn kafka(server: &str) -> Finding {
     let addresses = match server.to_socket_addrs() {
         Ok(addresses) => addresses,
@@ -263,6 +283,45 @@ mod tests {
         assert!(matches!(lock(folder.path()), Failed(_)));
         assert!(matches!(data_folder(&folder.path().join("not/yet/there")), Finding::Ok(_)));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    /// A system whose examples it does not want.
+    struct Unfit;
+
+    impl tol_system::System for Unfit {
+        type State = u64;
+
+        fn describe(&self) -> tol_system::Description {
+            tol_system::Description {
+                name: "unfit",
+                tier: 7,
+                code_version: "1",
+                state_version: 1,
+                about: "A test's own",
+                inputs: Vec::new(),
+                emits: &[],
+                depends_on: &[],
+                uptime_target: 0.9,
+            }
+        }
+
+        fn decide(&self, _: &u64, _: tol_system::Input<'_>, _: &mut tol_system::Decision) -> Result<(), tol_system::Error> {
+            Ok(())
+        }
+
+        fn evolve(&self, _: &mut u64, _: tol_events::EventView<'_>, _: &mut tol_system::Evolution) -> Result<(), tol_system::Error> {
+            Ok(())
+        }
+
+        fn examples(&self) -> Vec<tol_events::Event> {
+            Vec::new()
+        }
+    }
+
+    #[test]
+    fn systems_that_break_their_contract_are_named() {
+        assert!(matches!(systems(&registry::systems(&Config::default()).unwrap()), Finding::Ok(_)));
+        assert!(matches!(systems(&[tol_system::erase(Unfit)]), Failed(detail) if detail.starts_with("unfit does not keep the contract")));
     }
 
     #[test]

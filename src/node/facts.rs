@@ -25,6 +25,8 @@ use tol_plug::{Kind, Problem};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// How long one try with another node may take: one that hangs must leave time for its successor.
 const TRY: Duration = Duration::from_secs(3);
+/// How long admission may take: longer than it lets a request wait. One that hangs never answers.
+pub(crate) const ANSWERED_WITHIN: Duration = Duration::from_secs(20);
 /// Between tries.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -126,7 +128,7 @@ impl Open {
         let answer = match &url {
             None => self.admit_and_wait(part.iter().map(|(_, fact)| fact.clone()).collect()),
             Some(url) => pass_on(&part).and_then(|ask| {
-                metrics::counter!("tol_facts_passed_on_total").increment(part.len() as u64);
+                super::metric_definitions::facts_passed_on().increment(part.len() as u64);
                 self.peers.ask(url, &ask, TRY)
             }),
         };
@@ -143,10 +145,10 @@ impl Open {
         let (candidates, ids) = self.prepare(facts)?;
         let (sender, answer) = mpsc::sync_channel(1);
         self.admission.publish(candidates, ids, Box::new(move |published| drop(sender.send(published))));
-        match answer.recv() {
+        match answer.recv_timeout(ANSWERED_WITHIN) {
             Ok(Ok(published)) => Ok(Published { accepted: published.accepted, duplicates: published.duplicates, positions: published.positions }),
             Ok(Err(refusal)) => Err(self.refused(refusal, &sources)),
-            Err(_) => Err(Problem::unavailable("admission ended; GET /readyz tells why", 5)),
+            Err(_) => Err(Problem::unavailable("admission ended or hangs; GET /readyz tells why", 5)),
         }
     }
 

@@ -11,6 +11,7 @@
 //! * [`effects`] — who runs effects, and where their results go
 //! * [`outlet`] — effects, dead-letter copies and observations on their way out
 //! * [`inbox`] — facts that Kafka publishers wrote
+//! * [`metric_definitions`] — names of metrics
 //! * [`kafka`] — the configuration's options of Kafka
 //! * [`erase`] — persons erased: keys destroyed, what was derived dropped
 //! * [`start`] — opening and closing
@@ -27,6 +28,7 @@ pub(crate) mod erase;
 mod facts;
 mod inbox;
 mod kafka;
+mod metric_definitions;
 mod outlet;
 mod peers;
 mod plugs;

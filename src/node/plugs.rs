@@ -129,6 +129,11 @@ impl Plugs {
         self.projections.iter().map(|projection| projection.projection.clone())
     }
 
+    /// Topics that the systems' projections are folded from.
+    pub(crate) fn projection_topics(&self) -> impl Iterator<Item = &'static str> {
+        self.projections.iter().map(|projection| projection.projection.topic())
+    }
+
     fn followed(&self) -> impl Iterator<Item = (&MountedProjection, &Follower)> {
         self.projections.iter().filter_map(|projection| Some((projection, projection.follower.as_ref()?)))
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -60,7 +60,7 @@ pub(super) fn metrics_recorder() -> anyhow::Result<PrometheusHandle> {
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &seconds)?
         .install_recorder()
         .context("the metrics recorder could not be installed")
-        .inspect(|_| tol_runtime::metric_definitions::describe())
+        .inspect(|_| super::metric_definitions::describe_all())
 }
 
 /// Opens a node, tells `listens` its URL once it listens, and closes it when `ended` says why.
@@ -147,7 +147,7 @@ fn open(node: &Arc<Node>, mut registered: Vec<Registered>) -> anyhow::Result<Thr
     let standing_thread = std::thread::Builder::new().name("standing".to_owned()).spawn(move || standing::look_after(&looking))?;
     node.say("opening the log");
     let log = open_log(node)?;
-    let kinds = Arc::new(open_kinds(node, &log, &read_topics(&registered))?);
+    let kinds = Arc::new(open_kinds(node, &log, &read_topics(&registered, &node.plugs))?);
     let split_topics = split_topics(&mut registered, &kinds);
     ensure_topics(node, log.as_ref(), &registered)?;
     store.keep();
@@ -176,7 +176,17 @@ fn open(node: &Arc<Node>, mut registered: Vec<Registered>) -> anyhow::Result<Thr
         // The embedded log gathers by itself while it syncs; a broker is sent a request a partition each time.
         gather_ms: if config.log_kind() == LogKind::Embedded { 0 } else { 3 },
     };
-    let (admission, admission_thread) = admission::service::start(log.clone(), store.clone(), &url, nonce.as_u64_pair().0, admission_options)?;
+    let limits = Limits {
+        restarts: config.supervision.restart_limit as usize,
+        window_ms: config.supervision.restart_window_s * 1_000,
+        backoff_ms: config.supervision.backoff_initial_ms,
+        backoff_max_ms: config.supervision.backoff_max_ms,
+        hung_after_ms: config.supervision.hung_after_ms,
+        max_abandoned: config.supervision.max_abandoned as usize,
+        ..Limits::default()
+    };
+    let (admission, admission_thread) =
+        admission::service::start_within(limits.clone(), log.clone(), store.clone(), &url, nonce.as_u64_pair().0, admission_options)?;
     let door = admission.clone();
     kinds.watch(move |topic| door.open_topic(topic));
 
@@ -212,15 +222,6 @@ fn open(node: &Arc<Node>, mut registered: Vec<Registered>) -> anyhow::Result<Thr
         options: Options { partitions: config.log.partitions, split_topics, ..Options::default() },
         retries,
         started: node.started,
-    };
-    let limits = Limits {
-        restarts: config.supervision.restart_limit as usize,
-        window_ms: config.supervision.restart_window_s * 1_000,
-        backoff_ms: config.supervision.backoff_initial_ms,
-        backoff_max_ms: config.supervision.backoff_max_ms,
-        hung_after_ms: config.supervision.hung_after_ms,
-        max_abandoned: config.supervision.max_abandoned as usize,
-        ..Limits::default()
     };
     let (observed, observations) = outlet::observations();
     let (name, alive) = (config.node.name.clone(), last_alive(node, &*log));
@@ -287,6 +288,8 @@ fn open(node: &Arc<Node>, mut registered: Vec<Registered>) -> anyhow::Result<Thr
     start("observations", Box::new(move || outlet::publish_observations(&observing, &observed, &observations)))?;
     let erasing = node.clone();
     start("erasures", Box::new(move || erasures.run(&|| erasing.closing.load(Ordering::Acquire))))?;
+    let (measuring, measured) = (node.clone(), opened.clone());
+    start("gauges", Box::new(move || measure(&measuring, &measured)))?;
     if shared {
         let (reading, following) = (node.clone(), node.clone());
         start("inbox", Box::new(move || inbox::run(&reading, &opened)))?;
@@ -297,9 +300,24 @@ fn open(node: &Arc<Node>, mut registered: Vec<Registered>) -> anyhow::Result<Thr
 }
 
 /// The topics that somebody reads: a system or a projection.
-fn read_topics(registered: &[Registered]) -> BTreeSet<&'static str> {
+fn read_topics(registered: &[Registered], plugs: &Plugs) -> BTreeSet<&'static str> {
     let systems = registered.iter().flat_map(|system| &system.description.inputs).map(|input| input.topic);
-    systems.chain(["facts.customer", "facts.flag", "facts.service"]).collect()
+    systems.chain(["facts.customer", "facts.service"]).chain(plugs.projection_topics()).collect()
+}
+
+/// How often gauges are measured: more often than Prometheus asks for them.
+const MEASURED_EVERY: Duration = Duration::from_secs(2);
+
+/// Measures what `/metrics` shows, until the node closes.
+fn measure(node: &Node, open: &Open) {
+    let mut next = Instant::now();
+    while !node.closing.load(Ordering::Acquire) {
+        if Instant::now() >= next {
+            super::api::measure(open);
+            next = Instant::now() + MEASURED_EVERY;
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
 }
 
 /// Requests that may be passed on to other nodes at a time, each on a thread that waits.

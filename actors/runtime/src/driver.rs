@@ -7,11 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tol_kafka::{Append, Appended, Batch, EventLog, Position};
 use tol_system::EffectOutcome;
 
-use crate::owner::{Action, Answered, Error, Moment, Owner, Parked, PendingEffect, Ticket};
+use crate::owner::{Action, Answered, Error, Moment, Owner, Parked, PendingEffect, Ticket, Uncovered};
 use crate::store::Store;
 
 /// How long an owner that writes nothing may not notice that its partition was claimed above it, in milliseconds.
 pub(crate) const WATCH_MS: u64 = 1_000;
+
+/// Wait before a log that could not be read is read again, in milliseconds.
+pub(crate) const READ_AGAIN_MS: u64 = 100;
 
 /// From so many records on that it has to fold before it can own its partition, a driver is worth a thread of its own.
 const FAR_BEHIND: u64 = 1_000;
@@ -33,6 +36,8 @@ pub enum Output {
     DeadLetter(Box<Parked>),
     /// An operator's request is settled.
     Answer(Ticket, Result<Answered, String>),
+    /// Which own position covers an input.
+    Covered(Ticket, Result<Position, Uncovered>),
 }
 
 /// What one step did.
@@ -66,12 +71,14 @@ pub struct Driver {
     end_at_start: Position,
     /// When the end of the own topic is looked at next, while active.
     watch_at_ms: u64,
+    /// The log could not be read at the last step: when it is tried again.
+    again_ms: Option<u64>,
 }
 
 impl Driver {
     /// Runs `owner`; `wake` is called, from a thread of the log's, when [`Driver::step`] has something new.
     pub fn new(owner: Owner, log: Arc<dyn EventLog>, read_bytes: usize, wake: Arc<dyn Fn() + Send + Sync>) -> Self {
-        Self { owner, log, answers: Arc::default(), wake, read_bytes, checked: false, end_at_start: 0, watch_at_ms: 0 }
+        Self { owner, log, answers: Arc::default(), wake, read_bytes, checked: false, end_at_start: 0, watch_at_ms: 0, again_ms: None }
     }
 
     /// The state machine.
@@ -89,6 +96,21 @@ impl Driver {
     pub fn is_far_behind(&self) -> bool {
         let Some(position) = self.owner.read_own_from() else { return false };
         !self.checked || position + FAR_BEHIND <= self.end_at_start || self.owner.unwritten_bytes() >= self.read_bytes
+    }
+
+    /// When it is to be stepped although nobody wakes it; `None` where only something new gives it something to do.
+    pub fn due_ms(&self) -> Option<u64> {
+        [self.again_ms, self.owner.due_ms()].into_iter().flatten().min()
+    }
+
+    /// Whether it has something to do that nobody may have told it of: its own topic or an input goes on behind what it read. Costs next to nothing.
+    pub fn look(&mut self, now_ms: u64) -> bool {
+        if !self.checked || self.owner.read_own_from().is_some() {
+            return true;
+        }
+        self.watch(now_ms);
+        let grew = |partition: &tol_kafka::TopicPartition, next: Position| self.log.known_end(partition).is_ok_and(|end| end > next);
+        self.owner.read_own_from().is_some() || self.owner.has_waiting() || self.owner.read_inputs_from().iter().any(|(input, next)| grew(input, *next))
     }
 
     /// Opens an owner's cache and checks it against the log (E10).
@@ -150,9 +172,11 @@ impl Driver {
     /// The owner ends and says why.
     pub fn step(&mut self, moment: Moment) -> Result<Progress, Error> {
         let mut progress = Progress::default();
+        self.again_ms = None;
         if !self.checked {
             self.checked = self.check()?;
             if !self.checked {
+                self.again_ms = Some(moment.now_ms + READ_AGAIN_MS);
                 return Ok(progress);
             }
         }
@@ -167,7 +191,8 @@ impl Driver {
         }
         self.watch(moment.now_ms);
         if let Some(position) = self.owner.read_own_from() {
-            let batches = readable(self.log.read(self.owner.own(), position, self.read_bytes))?;
+            let read = self.log.read(self.owner.own(), position, self.read_bytes);
+            let batches = self.readable_now(read, moment)?;
             if batches.is_empty() {
                 self.owner.rest()?;
             }
@@ -180,7 +205,8 @@ impl Driver {
             }
         } else if !moment.stopped {
             for (partition, position) in self.owner.read_inputs_from() {
-                for batch in readable(self.log.read(&partition, position, self.read_bytes))? {
+                let read = self.log.read(&partition, position, self.read_bytes);
+                for batch in self.readable_now(read, moment)? {
                     progress.moved = true;
                     self.owner.take_input(&batch)?;
                 }
@@ -195,9 +221,18 @@ impl Driver {
                 Action::EffectSettled(id) => progress.outputs.push(Output::EffectSettled(id)),
                 Action::DeadLetter(parked) => progress.outputs.push(Output::DeadLetter(parked)),
                 Action::Answer(ticket, answer) => progress.outputs.push(Output::Answer(ticket, answer)),
+                Action::Covered(ticket, covered) => progress.outputs.push(Output::Covered(ticket, covered)),
             }
         }
         Ok(progress)
+    }
+
+    /// [`readable`]; a log that cannot be read now is read again soon.
+    fn readable_now(&mut self, read: Result<Vec<Arc<Batch>>, tol_kafka::Error>, moment: Moment) -> Result<Vec<Arc<Batch>>, Error> {
+        if read.is_err() {
+            self.again_ms = Some(moment.now_ms + READ_AGAIN_MS);
+        }
+        readable(read)
     }
 
     fn append(&self, append: Append, wrap: impl FnOnce(Result<Vec<Appended>, tol_kafka::Error>) -> Answer + Send + 'static) {

@@ -7,9 +7,10 @@
 //! * [`clock`] — ticks that drive timers
 //! * [`control`] — stops and releases, pauses and resumptions, from and to every node, and the gate that follows them
 //! * [`effects`] — the only way out
-//! * [`metric_definitions`] — the metrics of this crate
+//! * [`metric_definitions`] — the names of metrics
 //! * [`driver`] — runs an owner against a log
 //! * [`simulation`] — a whole cluster under a seed, with everything going wrong
+//! * [`shared_inputs`] — the inputs that every owner of a system reads, read once
 //! * [`supervision`] — systems as actors, restarted, degraded, replaced
 //! * [`store`] — the [`Store`](store::Store) trait and its in-memory twin
 
@@ -21,7 +22,11 @@ pub mod driver;
 pub mod effects;
 pub mod metric_definitions;
 pub mod owner;
+pub mod shared_inputs;
 pub mod simulation;
 pub mod store;
 pub mod supervision;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod test_log;
 pub mod writer;

@@ -1,8 +1,70 @@
-//! The names of this crate's metrics.
+//! The names of this crate's metrics, and of those that a node measures about its systems.
 
-use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
+use metrics::{Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
 use crate::effects::LaneName;
+
+const ADMISSION_RESTARTS: &str = "tol_admission_restarts_total";
+const ADMISSION_SILENT_SECONDS: &str = "tol_admission_silent_seconds";
+const SYSTEM_DEAD_LETTERS: &str = "tol_system_dead_letters";
+const SYSTEM_DECISION_SECONDS: &str = "tol_system_decision_seconds";
+const SYSTEM_EVENTS_CONSUMED: &str = "tol_system_events_consumed_total";
+const SYSTEM_EVENTS_EMITTED: &str = "tol_system_events_emitted_total";
+const SYSTEM_LAG_EVENTS: &str = "tol_system_lag_events";
+const SYSTEM_RESTARTS: &str = "tol_system_restarts_total";
+const SYSTEM_STATE: &str = "tol_system_state";
+
+/// Describes the metrics to the installed recorder.
+pub fn describe() {
+    describe_effects();
+    describe_counter!(ADMISSION_RESTARTS, "Times admission was started again after a panic");
+    describe_gauge!(ADMISSION_SILENT_SECONDS, Unit::Seconds, "Time since admission's thread last gave a sign of life");
+    describe_gauge!(SYSTEM_DEAD_LETTERS, "Parked inputs of a system");
+    describe_histogram!(SYSTEM_DECISION_SECONDS, Unit::Seconds, "Time of each call of a system's decide");
+    describe_counter!(SYSTEM_EVENTS_CONSUMED, "Inputs that a system decided or passed over");
+    describe_counter!(SYSTEM_EVENTS_EMITTED, "Events of a system that were committed");
+    describe_gauge!(SYSTEM_LAG_EVENTS, "Records of its inputs that a system has not decided");
+    describe_counter!(SYSTEM_RESTARTS, "Starts of a system after the first");
+    describe_gauge!(SYSTEM_STATE, "0 waiting, 1 running, 2 restarting, 3 degraded, 4 probing, 5 stopped");
+}
+
+pub(crate) fn admission_restarts() -> Counter {
+    counter!(ADMISSION_RESTARTS)
+}
+
+pub(crate) fn admission_silent_seconds() -> Gauge {
+    gauge!(ADMISSION_SILENT_SECONDS)
+}
+
+/// Parked inputs of a system, as its cache says.
+pub fn system_dead_letters(system: &'static str) -> Gauge {
+    gauge!(SYSTEM_DEAD_LETTERS, "system" => system)
+}
+
+pub(crate) fn system_decision_seconds(system: &'static str) -> Histogram {
+    histogram!(SYSTEM_DECISION_SECONDS, "system" => system)
+}
+
+pub(crate) fn system_events_consumed(system: &'static str) -> Counter {
+    counter!(SYSTEM_EVENTS_CONSUMED, "system" => system)
+}
+
+pub(crate) fn system_events_emitted(system: &'static str) -> Counter {
+    counter!(SYSTEM_EVENTS_EMITTED, "system" => system)
+}
+
+/// Records of its inputs that a system has not decided.
+pub fn system_lag_events(system: &'static str) -> Gauge {
+    gauge!(SYSTEM_LAG_EVENTS, "system" => system)
+}
+
+pub(crate) fn system_restarts(system: &'static str) -> Counter {
+    counter!(SYSTEM_RESTARTS, "system" => system)
+}
+
+pub(crate) fn system_state(system: &'static str) -> Gauge {
+    gauge!(SYSTEM_STATE, "system" => system)
+}
 
 // Effects, by `system` and `runner`.
 
@@ -45,9 +107,4 @@ pub(crate) fn effects_ended(lane: &LaneName, outcome: &'static str) {
 
 pub(crate) fn effects_retried(lane: &LaneName) {
     counter!(EFFECT_RETRIES, "system" => lane.system.clone(), "runner" => lane.runner.clone()).increment(1);
-}
-
-/// Describes the metrics to the installed recorder.
-pub fn describe() {
-    describe_effects();
 }

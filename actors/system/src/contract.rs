@@ -31,8 +31,8 @@ use guard::Guard;
 pub const SEEDS: u64 = 32;
 /// Timers fired and effects settled in one run; one that sets itself again would go on for ever.
 const MAX_FOLLOW_UPS: usize = 200;
-/// The same in [`check_at_start`].
-const FOLLOW_UPS_AT_START: usize = 20;
+/// The same in [`check_quickly`].
+const QUICK_FOLLOW_UPS: usize = 20;
 /// Events that one input may lead to: a group is held in memory until it is whole (E4).
 pub const MAX_GROUP: usize = 1_000;
 
@@ -124,14 +124,14 @@ pub fn check(system: &Arc<dyn AnySystem>) -> Result<Report, Vec<Violation>> {
     check_with(system, Extent { seeds: SEEDS, follow_ups: MAX_FOLLOW_UPS, damage: Damage::Every })
 }
 
-/// The part of [`check`] that a node can wait for whenever it starts: every rule is looked at, in one run of the examples in their own order with
+/// The part of [`check`] that takes milliseconds, for `tol doctor`: every rule is looked at, in one run of the examples in their own order with
 /// few timers, and with inputs whose data is damaged as a whole. What takes long in [`check`] is each value of each example's data damaged in every
-/// way, which says the same about a build at each of its starts: that is for tests.
+/// way: that is for tests.
 ///
 /// # Errors
 /// As [`check`].
-pub fn check_at_start(system: &Arc<dyn AnySystem>) -> Result<Report, Vec<Violation>> {
-    check_with(system, Extent { seeds: 1, follow_ups: FOLLOW_UPS_AT_START, damage: Damage::AsWhole })
+pub fn check_quickly(system: &Arc<dyn AnySystem>) -> Result<Report, Vec<Violation>> {
+    check_with(system, Extent { seeds: 1, follow_ups: QUICK_FOLLOW_UPS, damage: Damage::AsWhole })
 }
 
 /// How much is tried.

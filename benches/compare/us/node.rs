@@ -12,7 +12,7 @@ use tol_kafka::{EventLog, KafkaLog, KafkaOptions, TopicPartition, TopicSpec};
 use tol_projections::{RocksStore, StoreOptions};
 use tol_runtime::control::ControlGate;
 use tol_runtime::owner::{Options, Parked, PendingEffect};
-use tol_runtime::supervision::actor::{Environment, Outlet};
+use tol_runtime::supervision::actor::{Covered, Environment, Outlet};
 use tol_runtime::supervision::{Command, Limits, Registered, Root, RootHandle, RootOptions};
 use tol_system::erase;
 
@@ -124,9 +124,10 @@ impl Running {
     /// Whether the owner of this partition is active and has decided everything up to `last` of the facts.
     pub fn covers(&self, system: &str, facts: &TopicPartition, last: u64) -> bool {
         let (sender, answer) = sync_channel(1);
-        let reply = Box::new(move |covering: Option<_>| {
-            let _ = sender.try_send(covering.is_some());
+        let patience = Duration::from_secs(2);
+        let reply = Box::new(move |covered: Covered| {
+            let _ = sender.try_send(covered.is_ok());
         });
-        self.root.command(system, Command::Covering(facts.clone(), last, reply)) && answer.recv_timeout(Duration::from_secs(2)).unwrap_or(false)
+        self.root.command(system, Command::Covering(facts.clone(), last, patience, reply)) && answer.recv_timeout(patience).unwrap_or(false)
     }
 }

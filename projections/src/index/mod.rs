@@ -236,7 +236,7 @@ impl EventIndex {
             }
             if reported.is_none_or(|at| at.elapsed() >= LOOK) {
                 reported = Some(Instant::now());
-                metrics::gauge!("tol_index_lag_events").set(self.status().lag as f64);
+                crate::metric_definitions::index_lag_events().set(self.status().lag as f64);
             }
         }
     }

@@ -54,7 +54,7 @@ impl RocksStore {
         let run = move || {
             while !store.keeper.stopping.load(Ordering::SeqCst) {
                 store.mend();
-                metrics::gauge!("tol_store_trouble").set(f64::from(u8::from(store.trouble().is_some())));
+                crate::metric_definitions::store_trouble().set(f64::from(u8::from(store.trouble().is_some())));
                 let guard = store.keeper.woken.0.lock().unwrap_or_else(PoisonError::into_inner);
                 drop(store.keeper.woken.1.wait_timeout(guard, ROUND));
             }
@@ -103,7 +103,7 @@ impl RocksStore {
                 return false;
             }
         }
-        metrics::counter!("tol_store_reopened_total").increment(1);
+        crate::metric_definitions::store_reopened().increment(1);
         mending.trouble = None;
         mending.next = None;
         *self.keeper.said.lock() = None;

@@ -174,7 +174,7 @@ fn open_or_begin(folder: &Path, options: &StoreOptions) -> Result<(Database, Ope
 fn begin(folder: &Path, options: &StoreOptions, problem: String) -> Result<(Database, Opened), Error> {
     let to = move_aside(folder)?;
     tracing::error!(folder = %folder.display(), moved_to = %to.display(), %problem, "the projections store is damaged; it was moved aside and is filled again from the log");
-    metrics::counter!("tol_store_healed_total").increment(1);
+    crate::metric_definitions::store_healed().increment(1);
     let db = open_db(folder, options).map_err(|problem| if is_full(&problem) { Error::Full(problem.into_string()) } else { problem.into() })?;
     Ok((Database::new(db), Opened::MovedAside { to, problem }))
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tol_events::EventTime;
+use tol_runtime::metric_definitions;
 use tol_runtime::owner::{Answered, Parked, Recorded, count_parked, read_parked};
 use tol_runtime::supervision::actor::Discard;
 use tol_runtime::supervision::root::SystemStatus;
@@ -24,7 +25,7 @@ impl Open {
     pub(crate) fn parked_count(&self, status: &SystemStatus) -> u64 {
         let count = |partition| count_parked(&*self.store, &status.description, partition).unwrap_or_default();
         let count = (0..self.partitions).map(count).sum::<usize>() as u64;
-        metrics::gauge!("tol_system_dead_letters", "system" => status.description.name).set(count as f64);
+        metric_definitions::system_dead_letters(status.description.name).set(count as f64);
         count
     }
 

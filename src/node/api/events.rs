@@ -11,7 +11,7 @@ use tol_projections::index::{Located, SearchQuery as IndexQuery};
 use tol_runtime::admission::{Candidate, Refusal};
 
 use crate::http::api::{Trace, TraceNode};
-use crate::node::facts::PATIENCE;
+use crate::node::facts::{ANSWERED_WITHIN, PATIENCE};
 use crate::node::publish::Fact;
 use crate::node::{Node, Open, publish as prepare};
 use tol_plug::Answer;
@@ -60,10 +60,10 @@ fn hand_in(open: &Open, candidates: Vec<Candidate>, ids: Vec<String>) -> Admitte
 }
 
 async fn answered(open: &Open, admitted: Admitted, sources: &[String]) -> Result<Published, Problem> {
-    match admitted.await {
-        Ok(Ok(published)) => Ok(Published { accepted: published.accepted, duplicates: published.duplicates, positions: published.positions }),
-        Ok(Err(refusal)) => Err(open.refused(refusal, sources)),
-        Err(_) => Err(Problem::unavailable("admission ended; GET /readyz tells why", 5)),
+    match tokio::time::timeout(ANSWERED_WITHIN, admitted).await {
+        Ok(Ok(Ok(published))) => Ok(Published { accepted: published.accepted, duplicates: published.duplicates, positions: published.positions }),
+        Ok(Ok(Err(refusal))) => Err(open.refused(refusal, sources)),
+        Ok(Err(_)) | Err(_) => Err(Problem::unavailable("admission ended or hangs; GET /readyz tells why", 5)),
     }
 }
 

@@ -11,6 +11,7 @@ mod systems;
 
 pub(crate) use events::readable;
 pub(crate) use redrive::Redrives;
+pub(crate) use systems::measure;
 
 use std::sync::Arc;
 

@@ -214,7 +214,7 @@ pub(super) async fn answer(node: &Node, question: Vec<u8>) -> Result<Value, Prob
                 return Err(facts::not_owner());
             }
             let deadline = tokio::time::Instant::now() + Duration::from_millis(timeout_ms).min(LONGEST_WAIT);
-            answered(Ok(projections::covering_here(&open, &system, &partition, position, deadline).await))
+            answered(projections::covering_here(&open, &system, &partition, position, deadline).await)
         }
         Ask::Stop(_) => Ok(Value::Null),
     }

@@ -154,7 +154,7 @@ async fn decide(node: &Node, system: String, facts: Vec<Event>, patience: Durati
     let published = node.admit(facts).await?;
     let open = node.opened()?.clone();
     for (partition, position) in &published.positions {
-        let Some(covering) = projections::covering(&open, &system, partition, *position, until).await else { return Ok(Decided::Pending(published)) };
+        let Some(covering) = projections::covering(&open, &system, partition, *position, until).await? else { return Ok(Decided::Pending(published)) };
         if !events::indexed(&open, &covering, until).await? {
             return Ok(Decided::Pending(published));
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tol_events::{Position, TopicPartition};
 use tol_projections::{AsOf, AsOfState};
+use tol_runtime::owner::Uncovered;
 use tol_runtime::supervision::Command;
 
 use crate::http::api::{Digest, ProjectionStatus, RebuildState, RebuildStatus};
@@ -19,6 +20,9 @@ use tol_plug::{Kind, Problem};
 const ASKED_FOR: Duration = Duration::from_secs(2);
 /// How much longer its answer may take.
 const ANSWERED_IN: Duration = Duration::from_secs(1);
+
+/// Wait before an owner that is away, or moving, is asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(20);
 
 /// An error of the projections as a problem.
 pub(super) fn problem(name: &str, error: &tol_projections::Error) -> Problem {
@@ -93,7 +97,7 @@ pub(super) async fn wait_for(open: &Open, name: String, positions: Vec<(TopicPar
             let detail = format!("{name} is folded from {topic}; a position of {partition} says nothing about it");
             return Err(Problem::parameter("min_position", detail));
         };
-        match covering(open, system, &partition, position, deadline).await {
+        match covering(open, system, &partition, position, deadline).await? {
             Some((_, 0)) => {}
             Some((own, end)) => direct.push((own, end - 1)),
             None => return Ok(false),
@@ -112,54 +116,65 @@ pub(super) async fn wait_for(open: &Open, name: String, positions: Vec<(TopicPar
     }
 }
 
-/// The own position of a system that covers an input: its owner knows.
+/// The own position of a system that covers an input: its owner knows. None where that is not said in time.
 pub(super) async fn covering(
     open: &Open,
     system: &str,
     partition: &TopicPartition,
     position: Position,
     deadline: tokio::time::Instant,
-) -> Option<(TopicPartition, Position)> {
+) -> Result<Option<(TopicPartition, Position)>, Problem> {
     while tokio::time::Instant::now() < deadline {
         let turn = deadline.min(tokio::time::Instant::now() + ASKED_FOR);
         let Owner::There(url) = open.routing.owner(partition.partition) else {
             // Here, or nowhere yet: the partition may move meanwhile.
-            match covering_here(open, system, partition, position, turn).await {
-                Some(covering) => return Some(covering),
+            match covering_here(open, system, partition, position, turn).await? {
+                Some(covering) => return Ok(Some(covering)),
                 None => continue,
             }
         };
         let wait = turn.saturating_duration_since(tokio::time::Instant::now());
         let ask = Ask::Covering { system: system.to_owned(), partition: partition.clone(), position, timeout_ms: wait.as_millis() as u64 };
         match open.peers.ask_later(url, ask, wait + ANSWERED_IN).await {
-            Ok(Some(covering)) => return Some(covering),
+            Ok(Some(covering)) => return Ok(Some(covering)),
             Ok(None) => {}
+            Err(problem) if problem.kind == Kind::INVALID_PARAMETER => return Err(problem),
             Err(problem) => {
                 tracing::debug!(%problem, system, %partition, "its owner does not tell what covers an input");
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                tokio::time::sleep(ASK_AGAIN).await;
             }
         }
     }
-    None
+    Ok(None)
 }
 
-/// The same, as this node knows it.
+/// The same, as this node knows it. The question waits with the owner, which answers when it commits what it decided from that input. None where
+/// the owner was lost or the time is over.
 pub(super) async fn covering_here(
     open: &Open,
     system: &str,
     partition: &TopicPartition,
     position: Position,
     deadline: tokio::time::Instant,
-) -> Option<(TopicPartition, Position)> {
-    while tokio::time::Instant::now() < deadline {
-        let (sender, answer) = oneshot::channel();
-        let asked = open.root.command(system, Command::Covering(partition.clone(), position, Box::new(move |covering| drop(sender.send(covering)))));
-        if asked && let Ok(Ok(Some(covering))) = tokio::time::timeout_at(deadline, answer).await {
-            return Some(covering);
+) -> Result<Option<(TopicPartition, Position)>, Problem> {
+    let (sender, answer) = oneshot::channel();
+    let patience = deadline.saturating_duration_since(tokio::time::Instant::now());
+    let reply = Box::new(move |covered| drop(sender.send(covered)));
+    let asked = open.root.command(system, Command::Covering(partition.clone(), position, patience, reply));
+    let answered = if asked { tokio::time::timeout_at(deadline, answer).await.ok().and_then(Result::ok) } else { None };
+    match answered {
+        Some(Ok(covering)) => Ok(Some(covering)),
+        Some(Err(refusal @ Uncovered::NotRead)) => {
+            Err(Problem::parameter("min_position", format!("{refusal}: {system} decides nothing from a position of {partition}")))
         }
-        tokio::time::sleep(Duration::from_millis(2)).await;
+        Some(Err(refusal @ Uncovered::Busy(_))) => Err(Problem::unavailable(format!("{system}: {refusal}"), 1)),
+        Some(Err(Uncovered::Late)) => Ok(None),
+        // The system is away, or its owner begins anew.
+        Some(Err(Uncovered::NotOwned)) | None => {
+            tokio::time::sleep_until(deadline.min(tokio::time::Instant::now() + ASK_AGAIN)).await;
+            Ok(None)
+        }
     }
-    None
 }
 
 /// What `read` answers of the present, and the version of the rows it rests on where that is an older one.

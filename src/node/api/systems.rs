@@ -43,17 +43,16 @@ fn lag_of(open: &Open, status: &root::SystemStatus) -> u64 {
         for spec in &status.description.inputs {
             let partition = TopicPartition::new(spec.topic, number);
             let Ok(end) = open.log.known_end(&partition) else { continue };
-            let done = snapshot.and_then(|snapshot| snapshot.inputs.get(&partition.to_string()).copied()).unwrap_or(0);
+            let done = snapshot.and_then(|snapshot| snapshot.inputs.get(&partition).copied()).unwrap_or(0);
             lag += end.saturating_sub(done);
         }
     }
     lag
 }
 
-fn status(open: &Open, status: &root::SystemStatus) -> SystemStatus {
+fn status(open: &Open, status: &root::SystemStatus, ledger: Option<&Value>) -> SystemStatus {
     let total = |count: fn(&tol_runtime::owner::Counts) -> u64| status.partitions.iter().map(|partition| count(&partition.counts)).sum();
     let lag = lag_of(open, status);
-    metrics::gauge!("tol_system_lag_events", "system" => status.description.name).set(lag as f64);
     SystemStatus {
         name: status.description.name.to_owned(),
         version: status.description.code_version.to_owned(),
@@ -64,13 +63,25 @@ fn status(open: &Open, status: &root::SystemStatus) -> SystemStatus {
         dead_letters: open.parked_count(status),
         consumed: total(|counts| counts.consumed),
         emitted: total(|counts| counts.emitted),
-        uptime: uptime(open, status.description.name, status.description.uptime_target),
+        uptime: ledger.and_then(|ledger| uptime(ledger, status.description.uptime_target)),
     }
 }
 
-/// The hub's ledger of a system.
-fn uptime(open: &Open, name: &str, target: f64) -> Option<Uptime> {
-    let report = observe(open, "tree-of-life-system", &format!("system/{name}"))?;
+/// Sets the gauges that are measured, of all systems. Asks nobody, so that `/metrics` shows them however busy a system is.
+pub(crate) fn measure(open: &Open) {
+    for status in open.root.statuses() {
+        tol_runtime::metric_definitions::system_lag_events(status.description.name).set(lag_of(open, &status) as f64);
+        open.parked_count(&status);
+    }
+}
+
+/// The hub's ledger of a system. `None` when the hub is away. Blocking.
+fn ledger(open: &Open, name: &str) -> Option<Value> {
+    observe(open, "tree-of-life-system", &format!("system/{name}"))
+}
+
+/// What a ledger says of a system's uptime until now.
+fn uptime(report: &Value, target: f64) -> Option<Uptime> {
     let as_of = report.get("as_of").and_then(Value::as_str).and_then(EventTime::parse)?;
     // The ledger ends at the last observation; what has lasted since is added to the phase it is in.
     let lasted = EventTime::from(chrono::Utc::now()).micros_since(as_of).max(0);
@@ -115,23 +126,32 @@ pub(super) fn query(open: &Open, system: &str, question: Question) -> Result<Val
 }
 
 pub(super) fn all(open: &Open) -> Vec<SystemStatus> {
-    open.root.statuses().iter().map(|found| status(open, found)).collect()
+    // A hub that does not answer about one system is not waited for again.
+    let mut hub_is_away = false;
+    let with_ledger = |found: &root::SystemStatus| {
+        let ledger = if hub_is_away { None } else { ledger(open, found.description.name) };
+        hub_is_away |= ledger.is_none();
+        status(open, found, ledger.as_ref())
+    };
+    open.root.statuses().iter().map(with_ledger).collect()
 }
 
 pub(super) fn one(open: &Open, name: &str, subject: Option<&str>) -> Result<Option<SystemDetail>, Problem> {
     let Some(found) = open.root.statuses().into_iter().find(|found| found.description.name == name) else { return Ok(None) };
     let mut details: BTreeMap<String, Value> = BTreeMap::new();
     details.insert("description".into(), serde_json::to_value(&found.description).unwrap_or_default());
-    details.insert("partitions".into(), serde_json::to_value(&found.partitions).unwrap_or_default());
+    details.insert("partitions".into(), serde_json::to_value(&*found.partitions).unwrap_or_default());
     details.insert("abandoned_threads".into(), json!(found.abandoned));
     if let Some(subject) = subject {
         let state = observe(open, name, subject).ok_or_else(|| Problem::unavailable(format!("{name} does not answer now (it is {})", state_of(&found)), 1))?;
         details.insert("subject".into(), json!({ "subject": subject, "state": state }));
     }
-    if let Some(ledger) = observe(open, "tree-of-life-system", &format!("system/{name}")) {
+    let ledger = ledger(open, name);
+    let status = status(open, &found, ledger.as_ref());
+    if let Some(ledger) = ledger {
         details.insert("uptime_ledger".into(), ledger);
     }
-    Ok(Some(SystemDetail { status: status(open, &found), details }))
+    Ok(Some(SystemDetail { status, details }))
 }
 
 /// The digest of a system's states, read from the node's caches: the system is not asked, and need not run. Blocking.

@@ -11,6 +11,7 @@
 //! * [`request`] — what it is asked and what it answers
 //! * `waiting` — those who wait
 //! * [`service`] — threads, the bounded queue, the answers
+//! * `watch` — starts admission again when its thread panics, fails or hangs
 
 pub mod candidate;
 pub mod driver;
@@ -23,6 +24,7 @@ pub mod memory;
 pub mod request;
 pub mod service;
 mod waiting;
+mod watch;
 
 pub use candidate::{Candidate, SeenKey};
 pub use gate::Gate;

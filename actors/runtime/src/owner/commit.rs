@@ -63,6 +63,7 @@ impl Owner {
         self.actions.extend(built.settled.into_iter().map(Action::EffectSettled));
         self.actions.extend(built.dead_letters.into_iter().map(|parked| Action::DeadLetter(Box::new(parked))));
         self.actions.extend(built.answers.into_iter().map(|(ticket, answer)| Action::Answer(ticket, Ok(answer))));
+        self.actions.extend(built.covers.into_iter().map(|ticket| Action::Covered(ticket, Ok(cursor.position))));
         Ok(())
     }
 
@@ -96,14 +97,21 @@ impl Owner {
             self.cache.drop_overlay();
         }
         let dropped = [std::mem::take(&mut self.building), self.in_flight.take().map(|(_, built, ..)| built).unwrap_or_default()];
-        let tickets = dropped.into_iter().flat_map(|built| built.answers).map(|(ticket, _)| ticket);
+        let (mut tickets, mut covers) = (Vec::new(), Vec::new());
+        for built in dropped {
+            tickets.extend(built.answers.into_iter().map(|(ticket, _)| ticket));
+            covers.extend(built.covers);
+        }
+        self.drop_questions(covers);
         let redriving = self.redriving.drain(..).map(|job| job.ticket);
-        for ticket in tickets.chain(redriving).collect::<Vec<_>>() {
+        for ticket in tickets.into_iter().chain(redriving).collect::<Vec<_>>() {
             self.actions.push(Action::Answer(ticket, Err(format!("{problem}; it is not known whether it was done, look and ask again"))));
         }
         self.waiting.clear();
+        self.shared_waiting = 0;
         self.results.clear();
         self.readers.clear();
+        self.joined.clear();
         self.positions = self.meta.inputs.clone();
         self.recorded = self.meta.inputs.clone();
         self.kept.clear();

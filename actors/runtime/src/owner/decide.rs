@@ -13,7 +13,7 @@ use tol_system::{Decision, Draft, EffectOutcome, Evolution, Input};
 
 use super::cache::DueTimer;
 use super::fold::{EFFECT_MARK, TIMER_MARK, apply, evolve, fold_parking, marks, panic_text, parking, write_positions};
-use super::{Action, Error, Moment, Mutation, Owner, Waiting};
+use super::{Action, Error, Moment, Mutation, Owner, Waiting, recipient};
 
 /// What led to a group of own events. Of an event it borrows all: nearly all inputs lead to nothing.
 #[derive(Clone, Debug)]
@@ -84,11 +84,12 @@ impl Owner {
         while self.building.records.len() < self.options.batch_events && moment.now_ms >= self.retry.1 && !self.is_halted_by_now() {
             let Some(front) = self.waiting.pop_front() else { break };
             let done = match &front {
-                Waiting::Moved { partition, after } => {
+                Waiting::Moved { partition, after, count, .. } => {
                     self.advance(partition, *after);
+                    self.moved_inputs += count.saturating_sub(1);
                     true
                 }
-                Waiting::Event { batch, index, after } => self.decide_event(&batch.clone(), *index, *after, moment)?,
+                Waiting::Event { batch, index, after, .. } => self.decide_event(&batch.clone(), *index, *after, moment)?,
                 Waiting::Effect { request_id, outcome, at } => self.decide_effect(request_id, outcome, *at, moment)?,
             };
             if done {
@@ -96,6 +97,7 @@ impl Owner {
                     self.results.remove(request_id);
                 }
                 self.counts.consumed += 1;
+                self.shared_waiting -= usize::from(front.is_shared());
                 self.retry = (0, 0);
             } else {
                 self.waiting.push_front(front);
@@ -172,15 +174,9 @@ impl Owner {
     /// Whether an event of an input topic is for this owner: wanted, and of a subject of this partition.
     fn is_mine(&self, partition: &TopicPartition, input: &Input<'_>) -> bool {
         let Input::Event(event) = input else { return true };
-        let event_type = event.event_type();
-        let wanted = self.description.inputs.iter().any(|spec| spec.topic == &*partition.topic && spec.wants(event_type));
-        if !wanted || event_type.starts_with(reserved::PREFIX) {
-            return false;
-        }
-        match event.target().filter(|_| !self.options.breaks(Mutation::TargetIgnored)) {
-            Some(target) => id::partition_of(target, self.options.partitions) == self.partition,
-            None => partition.partition == self.partition || matches!(&*partition.topic, "control"),
-        }
+        let number = recipient(&self.description.inputs, self.options.partitions, partition, *event);
+        // What concerns all nodes concerns all owners.
+        number.is_some_and(|number| number == self.partition || (&*partition.topic == "control" && event.target().is_none()))
     }
 
     /// Fires every timer that is due at a tick, in (due, subject, id) order.
@@ -278,7 +274,9 @@ impl Owner {
         let mut decision = Decision::new(self.description.name, &cause.source, &cause.id);
         let started = Instant::now(); // for the metric only
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| system.decide(state, input, &mut decision).and_then(|()| decision.finish())));
-        self.counts.decide_micros += started.elapsed().as_micros() as u64;
+        let elapsed = started.elapsed();
+        self.counts.decide_micros += elapsed.as_micros() as u64;
+        self.decision_seconds.record(elapsed);
         let drafts = match outcome {
             Err(panic) => return Ok(Err(format!("decide panicked: {}", panic_text(&*panic)))),
             Ok(Err(problem)) => return Ok(Err(problem.to_string())),

@@ -108,6 +108,7 @@ impl Owner {
         self.lost = 0;
         self.claim_position = None;
         self.readers.clear();
+        self.joined.clear();
         for (topic, partition) in self.input_partitions() {
             let partition = TopicPartition::new(topic, partition);
             let mut cursor = self.meta.inputs.get(&partition).copied().unwrap_or_default();

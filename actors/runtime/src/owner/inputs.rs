@@ -24,9 +24,15 @@ impl Owner {
         partitions
     }
 
-    /// The inputs it wants to read now, and from where. None while it has enough waiting (bounded), may decide nothing, or is not active.
+    /// Whether a partition is among its inputs while it is active.
+    pub(super) fn reads(&self, partition: &TopicPartition) -> bool {
+        self.readers.contains_key(partition) || self.joined.contains_key(partition)
+    }
+
+    /// The inputs it wants to read by itself now, and from where. None while it has read enough (bounded), may decide nothing, or is not active.
+    /// What shared readers handed to it does not count: neither kind of input keeps it from the other.
     pub fn read_inputs_from(&self) -> Vec<(TopicPartition, Position)> {
-        if !self.writer.is_active() || !self.waiting.is_empty() || self.is_halted() {
+        if !self.writer.is_active() || self.waiting.len() > self.shared_waiting || self.is_halted() {
             return Vec::new();
         }
         self.readers.values().map(|reader| (reader.topic_partition().clone(), reader.next())).collect()
@@ -47,7 +53,8 @@ impl Owner {
                     let sequence = if epoch == 0 { 0 } else { first_sequence + offset as u64 };
                     last = Cursor { position: position + 1, epoch, sequence };
                     let home = kept.iter().rev().find(|batch| batch.base() <= *position && *position < batch.end()).unwrap_or(batch);
-                    waiting.push_back(Waiting::Event { batch: home.clone(), index: position.saturating_sub(home.base()) as usize, after: last });
+                    let index = position.saturating_sub(home.base()) as usize;
+                    waiting.push_back(Waiting::Event { batch: home.clone(), index, after: last, shared: false });
                 }
             }
             Ok(())
@@ -56,7 +63,7 @@ impl Owner {
         // While a group is held, what lies before it is still needed.
         kept.retain(|batch| batch.end() > after.position);
         if after != last {
-            waiting.push_back(Waiting::Moved { partition: batch.topic_partition().clone(), after });
+            waiting.push_back(Waiting::Moved { partition: batch.topic_partition().clone(), after, count: 1, shared: false });
         }
         Ok(())
     }

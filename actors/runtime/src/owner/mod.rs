@@ -4,6 +4,7 @@
 //!
 //! * `cache` — what it remembers, and the overlay of what is not committed
 //! * `commit` — claims, batches, and what the log's answers mean
+//! * `covering` — which own position covers an input
 //! * `decide` — inputs to groups of own events
 //! * `digest` — the content of a system's states in one number
 //! * `follow` — its own topic while it is not active
@@ -12,10 +13,12 @@
 //! * `options` — limits, and why an owner ends
 //! * `parking` — inputs that failed
 //! * `redrive` — what operators do about them
+//! * `shared` — what it takes from readers that it shares
 //! * `letters` — parked inputs read without an owner
 
 mod cache;
 mod commit;
+mod covering;
 mod decide;
 mod digest;
 mod fold;
@@ -26,6 +29,7 @@ mod mutation;
 mod options;
 mod parking;
 mod redrive;
+mod shared;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
@@ -40,6 +44,7 @@ use tol_system::{AnySystem, Description, EffectOutcome, Parameters, QueryError};
 
 pub(crate) use cache::rows_prefix;
 pub use cache::{Cache, DueTimer, Meta, PendingEffect, Positions};
+pub use covering::Uncovered;
 pub use digest::{DigestError, StateDigest, digest_states};
 pub(crate) use fold::panic_text;
 pub use letters::{count_parked, read_parked};
@@ -49,6 +54,7 @@ pub(crate) use mutation::{Mutation, breaks};
 pub use options::{Error, Options, inputs_under_other};
 pub use parking::{Parked, Recorded};
 pub use redrive::{Answered, Redrive, Redriven, Stayed};
+pub(crate) use shared::{is_shared, recipient};
 
 use crate::control::{ControlGate, Seat};
 use crate::store::Store;
@@ -83,17 +89,26 @@ pub enum Action {
     DeadLetter(Box<Parked>),
     /// What was asked is committed, or refused.
     Answer(Ticket, Result<Answered, String>),
+    /// The own position below which everything lies that was decided from the input asked about; or why that cannot be said.
+    Covered(Ticket, Result<Position, Uncovered>),
 }
 
 /// One accepted input, waiting to be decided.
 #[derive(Debug)]
 enum Waiting {
     /// Event `index` of a batch; `after` is where its partition goes on.
-    Event { batch: Arc<Batch>, index: usize, after: Cursor },
-    /// Records that count for nothing moved the position.
-    Moved { partition: TopicPartition, after: Cursor },
+    Event { batch: Arc<Batch>, index: usize, after: Cursor, shared: bool },
+    /// `count` records that count for nothing moved the position.
+    Moved { partition: TopicPartition, after: Cursor, count: u64, shared: bool },
     /// An effect ended.
     Effect { request_id: String, outcome: EffectOutcome, at: EventTime },
+}
+
+impl Waiting {
+    /// Whether it came from a shared reader.
+    fn is_shared(&self) -> bool {
+        matches!(self, Waiting::Event { shared: true, .. } | Waiting::Moved { shared: true, .. })
+    }
 }
 
 /// A batch being built or in flight.
@@ -105,6 +120,8 @@ struct Building {
     settled: Vec<String>,
     dead_letters: Vec<Parked>,
     answers: Vec<(Ticket, Answered)>,
+    /// Questions which own position covers an input, answered with the batch's end.
+    covers: Vec<Ticket>,
     last_id: String,
     /// How many records it had when it was cut.
     events: u64,
@@ -147,8 +164,13 @@ pub struct Owner {
     /// Whether this node is to own the partition.
     assigned: bool,
     claim_position: Option<Position>,
+    /// Readers of its own.
     readers: BTreeMap<TopicPartition, Reader>,
+    /// Inputs for which it is a member of a shared reader, and how far it was told that one is.
+    joined: BTreeMap<TopicPartition, Cursor>,
     waiting: VecDeque<Waiting>,
+    /// How many of those came from shared readers.
+    shared_waiting: usize,
     /// Requests of effects whose results are among `waiting`: results are offered more than once.
     results: BTreeSet<String>,
     /// Positions as decided so far; what is ahead of `meta.inputs` has not been recorded.
@@ -164,8 +186,12 @@ pub struct Owner {
     /// Tries of the input at the front so far, and when the next may be.
     retry: (u32, u64),
     redriving: VecDeque<redrive::Redriving>,
+    /// Questions about inputs that are not decided yet; at most [`Options::questions`].
+    questions: Vec<covering::Question>,
     actions: Vec<Action>,
     counts: Counts,
+    /// Takes the time of each decision; the same for all partitions of the system.
+    decision_seconds: metrics::Histogram,
     /// Claims that were lost in a row, for backoff.
     lost: u32,
     claim_at_ms: u64,
@@ -209,6 +235,7 @@ impl Owner {
             config_hash,
         };
         let own = TopicPartition::new(format!("{}.events", description.name), partition);
+        let decision_seconds = crate::metric_definitions::system_decision_seconds(description.name);
         Ok(Self {
             writer: Writer::new(own, meta.own, identity),
             system,
@@ -224,7 +251,9 @@ impl Owner {
             assigned: false,
             claim_position: None,
             readers: BTreeMap::new(),
+            joined: BTreeMap::new(),
             waiting: VecDeque::new(),
+            shared_waiting: 0,
             results: BTreeSet::new(),
             moved: BTreeSet::new(),
             moved_inputs: 0,
@@ -232,8 +261,10 @@ impl Owner {
             in_flight: None,
             retry: (0, 0),
             redriving: VecDeque::new(),
+            questions: Vec::new(),
             actions: Vec::new(),
             counts: Counts::default(),
+            decision_seconds,
             lost: 0,
             claim_at_ms: 0,
             nonce_seed,
@@ -341,9 +372,27 @@ impl Owner {
                     self.decide_waiting(moment)?;
                 }
             }
+            if !self.questions.is_empty() {
+                self.take_up_questions(moment);
+            }
             self.cut_batch()?;
         }
         Ok(std::mem::take(&mut self.actions))
+    }
+
+    /// When it has something to do although nothing new comes: claim, try an input again, give up a question. On the clock of [`Moment::now_ms`].
+    pub fn due_ms(&self) -> Option<u64> {
+        if !self.writer.is_active() {
+            let claims = self.assigned && *self.writer.phase() == Phase::Following;
+            return claims.then_some(self.claim_at_ms);
+        }
+        let retry = (self.retry.1 > 0 && self.has_waiting()).then_some(self.retry.1);
+        [retry, self.questions_due_ms()].into_iter().flatten().min()
+    }
+
+    /// Whether anything waits to be decided.
+    pub fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty() || !self.redriving.is_empty()
     }
 
     /// Whether nothing waits, is being built or in flight.
@@ -351,15 +400,9 @@ impl Owner {
         self.waiting.is_empty() && self.building.records.is_empty() && self.in_flight.is_none() && self.redriving.is_empty()
     }
 
-    /// The own position that covers input `position` of `partition` (inclusive): everything decided from it lies below. `None` while it does not.
-    pub fn covering(&self, partition: &TopicPartition, position: Position) -> Option<Position> {
-        let done = self.positions.get(partition).is_some_and(|cursor| cursor.position > position);
-        (done && self.writer.is_active() && self.building.records.is_empty() && self.in_flight.is_none()).then(|| self.writer.next_position())
-    }
-
     /// When the next timer of its partition is due.
     pub(crate) fn next_timer(&self) -> Option<EventTime> {
-        self.cache.due_timer(EventTime::from_micros(i64::MAX)).ok().flatten().map(|timer| timer.due)
+        self.cache.first_timer().ok().flatten().map(|timer| timer.due)
     }
 
     /// Input positions as decided so far.

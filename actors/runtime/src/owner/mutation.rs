@@ -94,6 +94,8 @@ pub(crate) enum Mutation {
     RedriveBeyond,
     /// E7: what became of a redrive is answered before it is committed.
     AnsweredEarly,
+    /// E7: which own position covers an input is answered before what was decided from it is committed.
+    CoveredEarly,
     /// A release from before the stop lifts it.
     StaleRelease,
     /// A node that is told of a stop awaits no record of it.
@@ -106,6 +108,10 @@ pub(crate) enum Mutation {
     StopTwice,
     /// A release is written ahead of the stops that its node knows of and that are not recorded.
     ReleaseAlone,
+    /// E5: an owner shares a reader that is ahead of it.
+    JoinedBehind,
+    /// A shared reader hands an owner what that one has read by itself.
+    HandedTwice,
     /// Ticks follow the wall clock back.
     ClockBack,
     /// E9: the higher of two positions wins, not the later.
@@ -117,7 +123,7 @@ pub(crate) enum Mutation {
 #[cfg(test)]
 impl Mutation {
     /// Those that the simulation notices. The last two are not among them: see the tests that say why.
-    pub(crate) const NOTICED: [Mutation; 51] = [
+    pub(crate) const NOTICED: [Mutation; 54] = [
         Mutation::ClaimNotExclusive,
         Mutation::GroupCompleted,
         Mutation::AcknowledgedAnywhere,
@@ -162,12 +168,15 @@ impl Mutation {
         Mutation::RedriveUnlimited,
         Mutation::RedriveBeyond,
         Mutation::AnsweredEarly,
+        Mutation::CoveredEarly,
         Mutation::StaleRelease,
         Mutation::StopToldUnawaited,
         Mutation::StopToldLate,
         Mutation::StopToldUnrecorded,
         Mutation::StopTwice,
         Mutation::ReleaseAlone,
+        Mutation::JoinedBehind,
+        Mutation::HandedTwice,
         Mutation::ClockBack,
     ];
 }

@@ -23,6 +23,8 @@ pub struct Options {
     pub checkpoint_inputs: u64,
     /// Times a parked input may be redriven in vain before a redrive has to be forced.
     pub redrives: u32,
+    /// Questions which own position covers an input that may wait at a time.
+    pub questions: usize,
     /// Bytes asked for at one read of an input.
     pub read_bytes: usize,
     /// Bytes folded from the own topic before they are written to the cache, while there is more to read: a cache that is filled from empty
@@ -30,6 +32,13 @@ pub struct Options {
     pub unwritten_bytes: usize,
     /// Topics of facts some kinds of which lie under `facts.other`, so that whoever reads such a topic reads that one too.
     pub split_topics: Vec<Arc<str>>,
+}
+
+impl super::Owner {
+    /// Records that a shared reader may pass before it says so: a part of a checkpoint's.
+    pub(crate) fn told_every(&self) -> u64 {
+        (self.options.checkpoint_inputs / 4).max(1)
+    }
 }
 
 impl Default for Options {
@@ -42,6 +51,7 @@ impl Default for Options {
             batch_events: 2_000,
             checkpoint_inputs: 20_000,
             redrives: 5,
+            questions: 1_024,
             read_bytes: 256 * 1024,
             unwritten_bytes: 16 << 20,
             split_topics: Vec::new(),

@@ -42,6 +42,11 @@ pub struct Recorded {
 }
 
 impl Recorded {
+    /// Whether it was decided from the input with this id.
+    pub(super) fn is_caused_by(&self, id: &str) -> bool {
+        self.cause == id
+    }
+
     /// All of it, as a system reads it.
     pub(super) fn view(&self) -> Result<EventView<'_>, String> {
         let index = self.position.saturating_sub(self.batch.base()) as usize;

@@ -86,6 +86,8 @@ pub struct Stats {
     pub stops: StopCounts,
     /// Events of the guest.
     pub of_guest: usize,
+    /// Questions which own position covers an input that were answered, and those refused.
+    pub covered: (usize, usize),
 }
 
 /// What came of the stops of a run.
@@ -135,6 +137,8 @@ impl std::ops::AddAssign for Stats {
         self.pauses.1 += other.pauses.1;
         self.stops += other.stops;
         self.of_guest += other.of_guest;
+        self.covered.0 += other.covered.0;
+        self.covered.1 += other.covered.1;
     }
 }
 
@@ -226,6 +230,7 @@ fn check(cluster: &mut Cluster) -> Result<(Stats, BTreeMap<String, u64>), String
             return Err(format!("what became of {letter} in {redrive} was answered but is not in the log"));
         }
     }
+    stats.covered = cluster.questions.check(&cluster.log)?;
     stats.events = findings.events;
     stats.parked = findings.parked;
     stats.redriven = findings.redriven;
@@ -270,8 +275,8 @@ fn check_replay(cluster: &Cluster, key: Key, remembered: &Remembered) -> Result<
         return Err(format!("{key:?}: input positions are {ours:?} live and {theirs:?} in a replay"));
     }
     check_remembered(&prefix, &replayed_rows, remembered).map_err(|problem| format!("{key:?}: {problem}"))?;
-    for (input, cursor) in live.owner().positions() {
-        let end = cluster.log.bounds(input).map_err(|error| error.to_string())?.end;
+    for (input, cursor) in cluster.input_positions(node, key) {
+        let end = cluster.log.bounds(&input).map_err(|error| error.to_string())?.end;
         if cursor.position != end {
             return Err(format!("{key:?} rests at {cursor} of {input}, which ends at {end}"));
         }

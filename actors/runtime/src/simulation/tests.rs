@@ -14,6 +14,7 @@ fn two_hundred_seeds_break_no_rule() {
     assert!(stats.events > 200 * 20 && stats.parked > 200 && stats.redriven > 200 && stats.discarded > 20, "{stats:?}");
     assert!(stats.timers > 200 && stats.effects > 200 && stats.repeated_effects > 20 && stats.claims > 2_000 && stats.dropped > 1_000, "{stats:?}");
     assert!(stats.pauses.0 > 200 && stats.pauses.1 > 20, "{stats:?}");
+    assert!(stats.covered.0 > 1_000 && stats.covered.1 > 100, "{stats:?}");
     let stops = stats.stops;
     assert!(stops.asked > 100 && stops.told > 50 && stops.told_late > 5 && stops.left_alone > 10 && stops.repeated_late > 5, "{stops:?}");
     assert!(stats.facts > 2_000 && stats.refused > 100 && stats.repeated > 100, "{stats:?}");

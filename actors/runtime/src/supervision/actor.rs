@@ -11,12 +11,14 @@ use tol_kafka::EventLog;
 use tol_system::{AnySystem, Description};
 
 use crate::control::ControlGate;
-use crate::driver::{Driver, Output};
-use crate::owner::{Answered, Counts, Moment, Options, Parked, PendingEffect};
+use crate::driver::{Driver, Output, READ_AGAIN_MS};
+use crate::metric_definitions;
+use crate::owner::{Answered, Counts, Moment, Options, Owner, Parked, PendingEffect, Uncovered};
+use crate::shared_inputs::SharedInputs;
 use crate::store::Store;
 use crate::writer::Phase;
 
-pub use super::command::{Command, Discard, Question, Reply, Wake};
+pub use super::command::{Command, Covered, Discard, Question, Reply, Wake};
 use super::root::lock;
 pub use super::shared::{PartitionSnapshot, SystemShared};
 use super::turn::Turn;
@@ -69,11 +71,17 @@ impl Environment {
 pub struct SystemActor {
     description: Description,
     drivers: Vec<Driver>,
+    /// What all of them read.
+    inputs: SharedInputs,
+    /// Something was done since the last snapshot.
+    changed: bool,
     /// The store that the drivers' caches were opened with.
     session: Arc<dyn Store>,
     environment: Environment,
     shared: Arc<SystemShared>,
     replies: BTreeMap<u64, Reply<Result<Answered, String>>>,
+    /// Who asked which own position covers an input.
+    covering: BTreeMap<u64, Reply<Covered>>,
     next_ticket: u64,
 }
 
@@ -103,7 +111,19 @@ impl SystemActor {
             driver.owner_mut().seal_with(environment.keys.clone());
             drivers.push(driver);
         }
-        Ok(Self { description: system.describe(), drivers, session, environment, shared, replies: BTreeMap::new(), next_ticket: 0 })
+        let inputs = SharedInputs::default();
+        Ok(Self {
+            description: system.describe(),
+            drivers,
+            inputs,
+            changed: true,
+            session,
+            environment,
+            shared,
+            replies: BTreeMap::new(),
+            covering: BTreeMap::new(),
+            next_ticket: 0,
+        })
     }
 
     fn moment(&self) -> Moment {
@@ -116,14 +136,28 @@ impl SystemActor {
         crate::store::check_current(self.session.as_ref()).map_err(|error| error.to_string())?;
         loop {
             let pending = std::mem::take(&mut *lock(&self.shared.pending));
-            let wanted = |driver: &Driver| pending.all || pending.some.contains(&driver.owner().partition());
+            let now_ms = self.moment().now_ms;
+            pending.inputs.into_iter().for_each(|partition| self.inputs.grew(partition));
+            if pending.look {
+                self.inputs.look(self.environment.log.as_ref());
+            }
+            let wanted = |driver: &mut Driver| {
+                let number = driver.owner().partition();
+                pending.all
+                    || pending.some.contains(&number)
+                    || (pending.followers.contains(&number) && driver.owner().read_own_from().is_some())
+                    || (pending.due && driver.due_ms().is_some_and(|due| due <= now_ms))
+                    || (pending.look && driver.look(now_ms))
+            };
             let shared = self.shared.clone();
             let environment = &self.environment;
             let moved = |partition| {
                 lock(&shared.pending).some.insert(partition);
             };
             let turn = Turn { moment: &|| environment.moment(), abandoned: &shared.abandoned, beat: &shared.beat, moved: &moved, until };
-            let mut stepped = turn.steps(self.drivers.iter_mut().filter(|driver| wanted(driver)).collect());
+            let wanting: Vec<&mut Driver> = self.drivers.iter_mut().filter_map(|driver| wanted(driver).then_some(driver)).collect();
+            self.changed |= !wanting.is_empty();
+            let mut stepped = turn.steps(wanting);
             // What a partition gave out stays done, whatever became of those stepped after it.
             for (partition, output) in stepped.outputs.drain(..) {
                 self.output(partition, output);
@@ -135,10 +169,33 @@ impl SystemActor {
                 return Ok(false);
             }
             shared.beat.fetch_add(1, Ordering::Relaxed);
-            if !stepped.moved || Instant::now() >= until {
-                return Ok(stepped.moved);
+            let moved = self.hand_out()? || stepped.moved;
+            if !moved || Instant::now() >= until {
+                self.shared.due_ms.store(self.due_ms(), Ordering::Release);
+                return Ok(moved);
             }
         }
+    }
+
+    /// Reads what all partitions read, and hands it to those it is for; whether there was anything.
+    fn hand_out(&mut self) -> Result<bool, String> {
+        let moment = self.moment();
+        if moment.stopped || self.environment.gate.is_paused(self.description.name) || !self.inputs.has_work(self.drivers.iter().map(Driver::owner)) {
+            return Ok(false);
+        }
+        let mut owners: Vec<&mut Owner> = self.drivers.iter_mut().map(Driver::owner_mut).collect();
+        let read_bytes = self.environment.options.read_bytes;
+        let handed = self.inputs.step(self.environment.log.as_ref(), &mut owners, moment, read_bytes).map_err(|error| error.to_string())?;
+        self.changed |= handed.read;
+        let moved = handed.read || !handed.owners.is_empty();
+        lock(&self.shared.pending).some.extend(handed.owners);
+        Ok(moved)
+    }
+
+    /// When it wants its next turn although nobody wakes it.
+    fn due_ms(&self) -> u64 {
+        let again = self.inputs.failed().then(|| self.moment().now_ms + READ_AGAIN_MS);
+        self.drivers.iter().filter_map(Driver::due_ms).chain(again).min().unwrap_or(u64::MAX)
     }
 
     fn output(&mut self, partition: u32, output: Output) {
@@ -151,10 +208,19 @@ impl SystemActor {
                     reply(answer);
                 }
             }
+            Output::Covered(ticket, covered) => {
+                let own = self.drivers.get(partition as usize).map(|driver| driver.owner().own().clone());
+                if let (Some(reply), Some(own)) = (self.covering.remove(&ticket), own) {
+                    reply(covered.map(|end| (own, end)));
+                }
+            }
         }
     }
 
-    fn publish_snapshot(&self) {
+    fn publish_snapshot(&mut self) {
+        if !std::mem::take(&mut self.changed) {
+            return;
+        }
         let name = self.description.name;
         let snapshot: Vec<PartitionSnapshot> = self
             .drivers
@@ -166,18 +232,14 @@ impl SystemActor {
                     Phase::Claiming { .. } => "claiming",
                     Phase::Active => "active",
                 };
-                let inputs = owner.positions().iter().map(|(partition, cursor)| (partition.to_string(), cursor.position)).collect();
+                let inputs = self.inputs.positions(owner).into_iter().map(|(partition, cursor)| (partition, cursor.position)).collect();
                 PartitionSnapshot { partition: owner.partition(), phase, counts: owner.counts(), inputs, last_problem: owner.last_problem().map(str::to_owned) }
             })
             .collect();
         let total = |count: fn(&Counts) -> u64| snapshot.iter().map(|partition| count(&partition.counts)).sum::<u64>();
-        metrics::counter!("tol_system_events_consumed_total", "system" => name).absolute(total(|counts| counts.consumed));
-        metrics::counter!("tol_system_events_emitted_total", "system" => name).absolute(total(|counts| counts.emitted));
-        let (consumed, micros) = (total(|counts| counts.consumed), total(|counts| counts.decide_micros));
-        if consumed > 0 {
-            metrics::histogram!("tol_system_decision_seconds", "system" => name).record(micros as f64 / consumed as f64 / 1e6);
-        }
-        *lock(&self.shared.partitions) = snapshot;
+        metric_definitions::system_events_consumed(name).absolute(total(|counts| counts.consumed));
+        metric_definitions::system_events_emitted(name).absolute(total(|counts| counts.emitted));
+        *lock(&self.shared.partitions) = Arc::new(snapshot);
     }
 
     fn driver_of(&mut self, subject: &str) -> Option<&mut Driver> {
@@ -207,8 +269,6 @@ impl Actor for SystemActor {
         crate::background::yield_to_others(crate::background::Background::Deciding);
         context.set_mailbox_capacity(MAILBOX);
         *lock(&self.shared.recipient) = Some(context.address().recipient());
-        // What is due by the clock, and what a lost wake-up left behind.
-        context.run_interval(Duration::from_millis(100), |actor, _| actor.shared.wake());
         context.run_interval(Duration::from_millis(500), |actor, _| actor.publish_snapshot());
         self.shared.wake();
     }
@@ -227,6 +287,7 @@ impl Handler<Wake> for SystemActor {
             Ok(true) => self.shared.send_wake(),
             Ok(false) => {}
             Err(problem) => {
+                self.changed = true;
                 self.publish_snapshot();
                 *lock(&self.shared.failed) = Some(problem);
                 context.stop();
@@ -240,6 +301,14 @@ impl Handler<Command> for SystemActor {
 
     fn handle(&mut self, command: Command, _: &mut Self::Context) {
         let moment = self.moment();
+        match &command {
+            Command::Assign(_) => self.shared.wake(),
+            Command::Redrive(partition, ..) | Command::Discard(Discard { partition, .. }, _) | Command::EffectEnded(partition, ..) => {
+                self.shared.wake_partition(*partition);
+            }
+            Command::Covering(partition, ..) => self.shared.wake_partition(partition.partition),
+            Command::Observe(..) | Command::Query(..) => {}
+        }
         match command {
             Command::Assign(partitions) => {
                 for driver in &mut self.drivers {
@@ -273,19 +342,20 @@ impl Handler<Command> for SystemActor {
                     reply(answer);
                 }
             }
-            Command::Covering(partition, position, reply) => {
-                let covering = self.drivers.get(partition.partition as usize).and_then(|driver| {
-                    let owner = driver.owner();
-                    owner.covering(&partition, position).map(|end| (owner.own().clone(), end))
-                });
-                reply(covering);
-            }
+            Command::Covering(partition, position, patience, reply) => match self.drivers.get_mut(partition.partition as usize) {
+                Some(driver) => {
+                    self.next_ticket += 1;
+                    self.covering.insert(self.next_ticket, reply);
+                    let until_ms = moment.now_ms + patience.as_millis() as u64;
+                    driver.owner_mut().cover(partition, position, self.next_ticket, until_ms);
+                }
+                None => reply(Err(Uncovered::NotRead)),
+            },
             Command::EffectEnded(partition, request_id, outcome, at) => {
                 if let Some(driver) = self.drivers.get_mut(partition as usize) {
                     driver.effect_ended(request_id, outcome, at);
                 }
             }
         }
-        self.shared.wake();
     }
 }

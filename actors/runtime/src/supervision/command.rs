@@ -1,13 +1,14 @@
 //! What a running system is asked.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use actix::Message;
 use tol_events::EventTime;
 use tol_kafka::{Position, TopicPartition};
 use tol_system::{EffectOutcome, Parameters, QueryError};
 
-use crate::owner::{Answered, Redrive};
+use crate::owner::{Answered, Redrive, Uncovered};
 
 /// Take a turn.
 #[derive(Message)]
@@ -16,6 +17,9 @@ pub struct Wake;
 
 /// Called once with an answer, from the system's thread; must not block.
 pub type Reply<T> = Box<dyn FnOnce(T) + Send>;
+
+/// The own partition and the position below which everything lies that was decided from an input.
+pub type Covered = Result<(TopicPartition, Position), Uncovered>;
 
 /// What operators and other parts of the node ask of a system.
 #[derive(Message)]
@@ -31,8 +35,8 @@ pub enum Command {
     Observe(String, Reply<serde_json::Value>),
     /// A question of the system's own about a subject.
     Query(Question, Reply<Result<serde_json::Value, QueryError>>),
-    /// The own position that covers an input position, if it is covered.
-    Covering(TopicPartition, Position, Reply<Option<(TopicPartition, Position)>>),
+    /// Which own position covers this input: answered once that is committed, or cannot be said within the time given.
+    Covering(TopicPartition, Position, Duration, Reply<Covered>),
     /// An effect ended: partition, request, result, when. It may come more than once.
     EffectEnded(u32, String, EffectOutcome, EventTime),
 }

@@ -11,6 +11,7 @@ use tol_system::Description;
 use super::actor::{Command, PartitionSnapshot, SystemActor, SystemShared};
 use super::machine::State;
 use super::root::{Root, lock};
+use crate::owner::is_shared;
 
 /// What supervision saw.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,11 +61,22 @@ pub struct SystemStatus {
     /// Why it failed last.
     pub last_error: Option<String>,
     /// Its partitions.
-    pub partitions: Vec<PartitionSnapshot>,
+    #[serde(serialize_with = "each")]
+    pub partitions: Arc<Vec<PartitionSnapshot>>,
+}
+
+fn each<S: serde::Serializer>(partitions: &Arc<Vec<PartitionSnapshot>>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(partitions.iter())
 }
 
 /// A running generation and the topics that wake it.
-pub(super) type Reading = (Arc<SystemShared>, BTreeSet<String>);
+pub(super) struct Reading {
+    pub shared: Arc<SystemShared>,
+    /// Its own topic.
+    pub own: String,
+    /// Those that it decides on, and the clock.
+    pub inputs: BTreeSet<String>,
+}
 
 #[derive(Default)]
 pub(super) struct Board {
@@ -101,11 +113,16 @@ impl RootHandle {
     }
 
     /// Wakes the systems that read this partition. A fact is read by the owner of its own partition number only; what systems and the clock
-    /// write may be read by all (targets, timers).
+    /// write is read once for all (targets, timers).
     pub fn wake_readers_of(&self, partition: &TopicPartition) {
-        for (shared, topics) in lock(&self.board.shared).values() {
-            if topics.contains(&*partition.topic) {
-                if partition.topic.starts_with("facts.") {
+        for Reading { shared, own, inputs } in lock(&self.board.shared).values() {
+            if *own == *partition.topic {
+                shared.wake_follower(partition.partition);
+            }
+            if inputs.contains(&*partition.topic) {
+                if is_shared(&partition.topic) {
+                    shared.wake_input(partition);
+                } else if partition.topic.starts_with("facts.") {
                     shared.wake_partition(partition.partition);
                 } else {
                     shared.wake();
@@ -116,7 +133,7 @@ impl RootHandle {
 
     /// Wakes all systems.
     pub fn wake_all(&self) {
-        lock(&self.board.shared).values().for_each(|(shared, _)| shared.wake());
+        lock(&self.board.shared).values().for_each(|reading| reading.shared.wake());
     }
 
     /// Asks for a system to be stopped, started or restarted. `false`: the root's mailbox is full.

@@ -16,6 +16,10 @@ pub mod root;
 mod shared;
 mod turn;
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod idle_tests;
+
 pub use actor::{Command, SystemShared};
 pub use machine::{Limits, Machine, State, Verdict};
 pub use root::{Observation, Registered, Root, RootHandle, RootOptions};

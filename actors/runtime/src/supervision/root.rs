@@ -10,9 +10,10 @@ use actix::{Actor, Addr, Arbiter, AsyncContext, Context, Handler};
 use tol_system::{AnySystem, Description};
 
 use super::actor::{Command, Environment, SystemActor, SystemShared};
-use super::handle::{Assign, Board, Ordered};
+use super::handle::{Assign, Board, Ordered, Reading};
 pub use super::handle::{Observation, Observer, Order, RootHandle, SystemStatus};
 use super::machine::{Limits, Machine, State, Verdict};
+use crate::metric_definitions;
 
 /// Makes a system anew for every start. It may fail, and may panic.
 pub type Factory = Arc<dyn Fn() -> Result<Arc<dyn AnySystem>, String> + Send + Sync>;
@@ -41,6 +42,8 @@ struct Child {
     shared: Arc<SystemShared>,
     address: Option<Addr<SystemActor>>,
     arbiter: Option<Arbiter>,
+    /// It was stopped or paused when that was looked at last.
+    halted: bool,
     /// Where the constructor's thread leaves what it made.
     starting: Option<Arc<Mutex<Option<Made>>>>,
 }
@@ -52,6 +55,9 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// How often systems look for work that nobody told them of, in milliseconds; as often as an idle owner looks at the end of its topic (E6).
+const LOOK_MS: u64 = crate::driver::WATCH_MS;
+
 /// The root actor.
 pub struct Root {
     children: BTreeMap<String, Child>,
@@ -59,6 +65,8 @@ pub struct Root {
     options: RootOptions,
     assigned: BTreeSet<u32>,
     board: Arc<Board>,
+    /// When all systems look next whether they have something to do.
+    look_at_ms: u64,
 }
 
 impl Root {
@@ -71,11 +79,11 @@ impl Root {
             .enumerate()
             .map(|(index, registered)| {
                 let machine = Machine::new(options.limits.clone(), 0x9e37_79b9_7f4a_7c15 ^ index as u64);
-                let child = Child { machine, shared: Arc::default(), address: None, arbiter: None, starting: None, registered };
+                let child = Child { machine, shared: Arc::default(), address: None, arbiter: None, starting: None, halted: false, registered };
                 (child.registered.description.name.to_owned(), child)
             })
             .collect();
-        let root = Root { children, environment, options, assigned: BTreeSet::new(), board: board.clone() };
+        let root = Root { children, environment, options, assigned: BTreeSet::new(), board: board.clone(), look_at_ms: 0 };
         // Whoever asks before the first tick is told that they wait, not that there are none.
         root.publish();
         let address = Root::start_in_arbiter(&arbiter.handle(), move |_| root);
@@ -92,7 +100,30 @@ impl Root {
         for name in names {
             self.watch(&name, now_ms);
         }
+        self.wake_those_due(now_ms);
         self.publish();
+    }
+
+    /// A system sleeps until something new comes; what the clock or an operator gives it to do is found here.
+    fn wake_those_due(&mut self, now_ms: u64) {
+        let looks = now_ms >= self.look_at_ms;
+        if looks {
+            // Looking is also a sign of life.
+            self.look_at_ms = now_ms + (self.options.limits.hung_after_ms / 4).clamp(50, LOOK_MS);
+        }
+        for (name, child) in &mut self.children {
+            if child.address.is_none() {
+                continue;
+            }
+            child.shared.wake_due(now_ms);
+            let halted = self.environment.gate.is_closed() || self.environment.gate.is_paused(name);
+            if std::mem::replace(&mut child.halted, halted) && !halted {
+                child.shared.wake();
+            }
+            if looks {
+                child.shared.wake_to_look();
+            }
+        }
     }
 
     fn watch(&mut self, name: &str, now_ms: u64) {
@@ -186,13 +217,13 @@ impl Root {
         child.arbiter = Some(arbiter);
         let sent = address.try_send(Command::Assign(self.assigned.clone())).is_ok();
         child.address = Some(address.clone());
-        let topics = topics_of(&child.registered.description);
+        let reading = reading_of(&child.registered.description, shared);
         lock(&self.board.addresses).insert(name.to_owned(), address);
-        lock(&self.board.shared).insert(name.to_owned(), (shared, topics));
+        lock(&self.board.shared).insert(name.to_owned(), reading);
         if !sent {
             return self.failed(name, "its mailbox took nothing".to_owned(), now_ms);
         }
-        metrics::counter!("tol_system_restarts_total", "system" => name.to_owned()).absolute(restarts);
+        metric_definitions::system_restarts(child.registered.description.name).absolute(restarts);
         let (attempt, backoff_ms) = (child.machine.attempt() as u64, child.machine.backoff_ms());
         (self.options.observer)(name, if restarts == 0 { Observation::Started } else { Observation::Restarted { attempt, backoff_ms } });
     }
@@ -201,7 +232,7 @@ impl Root {
         let mut statuses = lock(&self.board.statuses);
         for (name, child) in &self.children {
             let state = child.machine.state();
-            metrics::gauge!("tol_system_state", "system" => name.clone()).set(f64::from(state as u8));
+            metric_definitions::system_state(child.registered.description.name).set(f64::from(state as u8));
             let status = SystemStatus {
                 description: child.registered.description.clone(),
                 state,
@@ -227,9 +258,9 @@ fn end(child: &mut Child) {
     }
 }
 
-fn topics_of(description: &Description) -> BTreeSet<String> {
-    let inputs = description.inputs.iter().map(|spec| spec.topic.to_owned());
-    inputs.chain([format!("{}.events", description.name), "clock".to_owned()]).collect()
+fn reading_of(description: &Description, shared: Arc<SystemShared>) -> Reading {
+    let inputs = description.inputs.iter().map(|spec| spec.topic.to_owned()).chain(["clock".to_owned()]).collect();
+    Reading { shared, own: format!("{}.events", description.name), inputs }
 }
 
 impl Actor for Root {

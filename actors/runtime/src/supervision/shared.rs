@@ -1,12 +1,12 @@
 //! What others see of a running system without asking it, and how they wake it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use actix::Recipient;
 use serde::Serialize;
-use tol_kafka::Position;
+use tol_kafka::{Position, TopicPartition};
 
 use super::command::Wake;
 use super::root::lock;
@@ -22,9 +22,14 @@ pub struct PartitionSnapshot {
     /// Counts.
     pub counts: Counts,
     /// Where its inputs go on.
-    pub inputs: BTreeMap<String, Position>,
+    #[serde(serialize_with = "by_name")]
+    pub inputs: BTreeMap<TopicPartition, Position>,
     /// What it gave up last, if anything.
     pub last_problem: Option<String>,
+}
+
+fn by_name<S: serde::Serializer>(inputs: &BTreeMap<TopicPartition, Position>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(inputs.iter().map(|(partition, position)| (partition.to_string(), position)))
 }
 
 /// What others see of a running system without asking it.
@@ -41,7 +46,9 @@ pub struct SystemShared {
     /// Where to send wake-ups.
     pub(super) recipient: Mutex<Option<Recipient<Wake>>>,
     /// The last snapshot.
-    pub partitions: Mutex<Vec<PartitionSnapshot>>,
+    pub partitions: Mutex<Arc<Vec<PartitionSnapshot>>>,
+    /// When it wants a turn although nobody wakes it, on the clock of [`crate::owner::Moment::now_ms`]; `u64::MAX` for never.
+    pub(super) due_ms: AtomicU64,
     /// Why it ended, if it did.
     pub failed: Mutex<Option<String>>,
 }
@@ -49,8 +56,18 @@ pub struct SystemShared {
 /// Which partitions the next turn steps.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
+    /// All of them.
     pub all: bool,
+    /// These.
     pub some: BTreeSet<u32>,
+    /// Those of these that follow their own topic: it has new records.
+    pub followers: BTreeSet<u32>,
+    /// Those that are due by the clock.
+    pub due: bool,
+    /// Those that find something to do when they look: nobody may have told them.
+    pub look: bool,
+    /// Inputs that all owners read and that have new records.
+    pub inputs: BTreeSet<TopicPartition>,
 }
 
 impl SystemShared {
@@ -66,6 +83,33 @@ impl SystemShared {
         self.send_wake();
     }
 
+    /// The own topic of this partition has new records, which its owner does not read while it is active.
+    pub fn wake_follower(&self, partition: u32) {
+        lock(&self.pending).followers.insert(partition);
+        self.send_wake();
+    }
+
+    /// An input that all owners read has new records.
+    pub fn wake_input(&self, partition: &TopicPartition) {
+        lock(&self.pending).inputs.insert(partition.clone());
+        self.send_wake();
+    }
+
+    /// Lets partitions that are due have their turn, if there are any by now.
+    pub(super) fn wake_due(&self, now_ms: u64) {
+        if self.due_ms.load(Ordering::Acquire) <= now_ms {
+            self.due_ms.store(u64::MAX, Ordering::Release);
+            lock(&self.pending).due = true;
+            self.send_wake();
+        }
+    }
+
+    /// Lets all partitions look whether they have something to do. Also a sign of life of a system that has nothing to do.
+    pub(super) fn wake_to_look(&self) {
+        lock(&self.pending).look = true;
+        self.send_wake();
+    }
+
     pub(super) fn send_wake(&self) {
         if !self.woken.swap(true, Ordering::AcqRel) {
             let sent = lock(&self.recipient).as_ref().is_some_and(|recipient| recipient.try_send(Wake).is_ok());
@@ -76,7 +120,7 @@ impl SystemShared {
     }
 
     /// The last snapshot.
-    pub fn snapshot(&self) -> Vec<PartitionSnapshot> {
+    pub fn snapshot(&self) -> Arc<Vec<PartitionSnapshot>> {
         lock(&self.partitions).clone()
     }
 }

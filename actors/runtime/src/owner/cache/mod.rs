@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use tol_events::EventTime;
 use tol_kafka::{Cursor, TopicPartition};
 use tol_system::{AnySystem, Description, State};
 
@@ -69,6 +70,8 @@ pub struct Cache {
     cut: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     /// Nothing at all is parked: nearly always, and it spares a scan an input. Never set while anything may be.
     none_parked: bool,
+    /// No timer is due before this, or at all; unknown until the rows were looked at. Spares a scan a tick.
+    first_due: Option<Option<EventTime>>,
 }
 
 /// A state in memory.
@@ -165,6 +168,7 @@ impl Cache {
             rows: BTreeMap::new(),
             cut: BTreeMap::new(),
             none_parked: false,
+            first_due: None,
         };
         cache.take_token()?;
         cache.remove(&prefix_of_format_1(&description, partition))?;
@@ -214,6 +218,7 @@ impl Cache {
     /// Forgets everything that is not written (E6).
     pub fn drop_overlay(&mut self) {
         self.none_parked = false; // what was dropped may have been a redrive
+        self.first_due = None;
         self.states.clear();
         self.dirty.clear();
         (self.decoded_bytes, self.changed_bytes) = (0, 0);

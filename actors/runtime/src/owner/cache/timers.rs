@@ -42,6 +42,10 @@ impl Cache {
             let old_due: [u8; 8] = old.as_slice().try_into().map_err(|_| Error::Internal("a timer's row is not 8 bytes"))?;
             self.rows.insert(self.timer_key(old_due, subject, id), None);
         }
+        if let Some(SetTimer { due, .. }) = set {
+            // Unknown stays unknown; what is cancelled may stay the bound.
+            self.first_due = self.first_due.map(|first| Some(first.map_or(due, |first| first.min(due))));
+        }
         let row = set.map(|set| {
             let due = ordered(set.due);
             // The id is a UUID, so that the first NUL ends it.
@@ -64,16 +68,38 @@ impl Cache {
     ///
     /// # Errors
     /// The store failed.
-    pub fn due_timer(&self, now: EventTime) -> Result<Option<DueTimer>, Error> {
+    pub fn due_timer(&mut self, now: EventTime) -> Result<Option<DueTimer>, Error> {
+        if !self.may_be_due(now) {
+            return Ok(None);
+        }
+        let first = self.first_timer()?;
+        self.first_due = Some(first.as_ref().map(|timer| timer.due));
+        Ok(first.filter(|timer| timer.due <= now))
+    }
+
+    /// Whether a timer is due at `now`. Looks at the rows only where one may be.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn is_timer_due(&mut self, now: EventTime) -> Result<bool, Error> {
+        Ok(self.due_timer(now)?.is_some())
+    }
+
+    fn may_be_due(&self, now: EventTime) -> bool {
+        self.first_due.is_none_or(|first| first.is_some_and(|first| first <= now))
+    }
+
+    /// The first timer in (due, subject, id) order, due or not.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn first_timer(&self) -> Result<Option<DueTimer>, Error> {
         let prefix = key(&self.prefix, b't', &[]);
         let Some((row, set)) = self.rows_below(&prefix, 1)?.into_iter().next() else { return Ok(None) };
         let malformed = Error::Internal("a timer's key does not read");
         let rest = row.get(prefix.len()..).ok_or(malformed)?;
         let (due, name) = rest.split_at_checked(8).ok_or(Error::Internal("a timer's key is too short"))?;
         let due = unordered(due.try_into().map_err(|_| Error::Internal("a timer's key is too short"))?);
-        if due > now {
-            return Ok(None);
-        }
         let name = std::str::from_utf8(name).map_err(|_| Error::Internal("a timer's name is not UTF-8"))?;
         let (subject, id) = name.split_once('\0').ok_or(Error::Internal("a timer's key has no id"))?;
         let set = String::from_utf8(set).map_err(|_| Error::Internal("a timer's row is not UTF-8"))?;

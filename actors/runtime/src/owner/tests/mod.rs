@@ -1,5 +1,6 @@
 //! Owners with a system that does as the facts say.
 
+mod covering;
 mod deciding;
 mod parking;
 mod personal;

@@ -8,7 +8,7 @@ use tol_events::EventTime;
 use tol_kafka::{Append, EventLog, Position, Record, TopicPartition};
 
 use super::super::rules;
-use super::{Cluster, EPOCH_MICROS, Outcome};
+use super::{Cluster, Outcome};
 use crate::admission::driver::{AdmissionDriver, Output};
 use crate::admission::request::Opener;
 use crate::admission::{AdmissionOptions, Memory, Published, Refusal};

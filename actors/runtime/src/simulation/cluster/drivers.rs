@@ -7,10 +7,11 @@ use rand::Rng;
 use tol_kafka::{EventLog, TopicPartition};
 
 use super::super::oracle;
+use super::super::rules::Kind;
 use super::{Cluster, Key, Outcome, Running};
 use crate::driver::{Driver, Output};
 use crate::effects::Job;
-use crate::owner::{Error, Moment};
+use crate::owner::{Error, Moment, Owner, Positions};
 use crate::store::MemoryStore;
 
 impl Cluster {
@@ -72,7 +73,7 @@ impl Cluster {
                 if let Some(at) = hung {
                     self.nodes[node].hung.remove(at);
                 }
-                self.open_tickets.retain(|_, (owner, _)| *owner != instance);
+                self.forget_tickets(instance);
                 return Ok(true);
             }
             Err(Error::Store(crate::store::Error::Failed(_))) => {
@@ -81,7 +82,7 @@ impl Cluster {
                     Some(at) => drop(self.nodes[node].hung.remove(at)),
                     None => drop(self.nodes[node].drivers.remove(&key)),
                 }
-                self.open_tickets.retain(|_, (owner, _)| *owner != instance);
+                self.forget_tickets(instance);
                 return Ok(true);
             }
             Err(error) => return Err(format!("n{node} {key:?}: the owner ended: {error}")),
@@ -107,6 +108,7 @@ impl Cluster {
                 }
                 Output::EffectSettled(request) => self.nodes[node].queue.settled(&request),
                 Output::DeadLetter(_) => {}
+                Output::Covered(ticket, covered) => self.covered(ticket, covered)?,
                 Output::Answer(ticket, answer) => {
                     let Some((_, asked)) = self.open_tickets.remove(&ticket) else {
                         return Err(format!("ticket {ticket} was answered twice or never asked for"));
@@ -117,7 +119,34 @@ impl Cluster {
                 }
             }
         }
-        Ok(progress.moved)
+        let handed = hung.is_none() && !stopped && self.hand_out(node, key.0)?;
+        Ok(progress.moved || handed)
+    }
+
+    /// Reads what the partitions of a system share, and hands it out; whether there was anything.
+    fn hand_out(&mut self, node: usize, kind: Kind) -> Result<bool, String> {
+        let moment = self.moment(node);
+        let place = &mut self.nodes[node];
+        let inputs = place.inputs.entry(kind).or_default();
+        let mut owners: Vec<&mut Owner> = place.drivers.iter_mut().filter(|(key, _)| key.0 == kind).map(|(_, running)| running.driver.owner_mut()).collect();
+        // As the log says, not as somebody told: who is told is not simulated.
+        inputs.look(place.log.as_ref());
+        match inputs.step(place.log.as_ref(), &mut owners, moment, self.options.read_bytes) {
+            Ok(handed) => Ok(handed.read || !handed.owners.is_empty()),
+            // The disk is full: its owners end when they are stepped.
+            Err(Error::Store(crate::store::Error::Failed(_))) => Ok(false),
+            Err(error) => Err(format!("n{node} {kind:?}: shared inputs: {error}")),
+        }
+    }
+
+    /// Where the inputs of an owner stand.
+    pub(in crate::simulation) fn input_positions(&self, node: usize, key: Key) -> Positions {
+        let place = &self.nodes[node];
+        match (place.drivers.get(&key), place.inputs.get(&key.0)) {
+            (Some(running), Some(inputs)) => inputs.positions(running.driver.owner()),
+            (Some(running), None) => running.driver.owner().positions().clone(),
+            (None, _) => Positions::new(),
+        }
     }
 
     /// The active owner of a partition: its node and its driver.

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tol_events::personal::{KeyStore, MemoryKeyStore};
-use tol_events::{Event, EventTime};
+use tol_events::{Event, EventTime, id};
 use tol_kafka::{EventLog, Faults, MemoryClient, MemoryLog, TopicPartition, TopicSpec};
 use tol_system::{AnySystem, EffectRequest};
 
 mod beside;
+mod covering;
 mod door;
 mod drivers;
 mod effects;
@@ -36,7 +37,9 @@ use crate::control::{ControlGate, Permit};
 use crate::driver::Driver;
 use crate::effects::{EffectQueue, Run};
 use crate::owner::{Moment, Options};
+use crate::shared_inputs::SharedInputs;
 use crate::store::MemoryStore;
+use covering::Questions;
 use door::{Disk, Door, Pump};
 use operators::Promised;
 use pauses::Pauses;
@@ -77,6 +80,8 @@ pub(super) struct Node {
     pub projections: Vec<Counting>,
     companion: Option<Box<dyn Companion>>,
     drivers: BTreeMap<Key, Running>,
+    /// What the partitions of a system share.
+    inputs: BTreeMap<Kind, SharedInputs>,
     /// Owners that hung and wake up on the same node, with their cache taken over.
     hung: Vec<(Key, Running)>,
 }
@@ -125,6 +130,7 @@ pub(super) struct Cluster {
     instances: u64,
     tickets: u64,
     open_tickets: BTreeMap<u64, (u64, Option<String>)>,
+    pub questions: Questions,
     /// Dead letters whose discard was answered with 1.
     pub promised: Promised,
     faults: Faults,
@@ -173,6 +179,7 @@ impl Cluster {
             batch_events: random.random_range(1..=8),
             checkpoint_inputs: random.random_range(3..=30),
             redrives: random.random_range(1..=3),
+            questions: 2,
             read_bytes: random.random_range(1..=4000),
             // Of its own, so that the seeds stay what they were: sometimes each batch is written, sometimes all waits for the end.
             unwritten_bytes: ChaCha8Rng::seed_from_u64(!seed).random_range(0..3_000),
@@ -230,6 +237,7 @@ impl Cluster {
             instances: 0,
             tickets: 0,
             open_tickets: BTreeMap::new(),
+            questions: Questions::new(seed),
             promised: Promised::default(),
             faults,
             verbose,
@@ -260,6 +268,7 @@ impl Cluster {
                 projections: Vec::new(),
                 companion: None,
                 drivers: BTreeMap::new(),
+                inputs: BTreeMap::new(),
                 hung: Vec::new(),
             };
             cluster.nodes.push(node);

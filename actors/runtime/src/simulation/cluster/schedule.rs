@@ -23,6 +23,7 @@ impl Cluster {
         let gone: BTreeSet<u64> =
             place.drivers.values().map(|running| running.instance).chain(place.hung.iter().map(|(_, running)| running.instance)).collect();
         place.drivers.clear();
+        place.inputs.clear();
         place.hung.clear();
         place.up = false;
         place.projections.clear();
@@ -34,7 +35,7 @@ impl Cluster {
         if forget {
             place.store.inner.clear();
         }
-        self.open_tickets.retain(|_, (instance, _)| !gone.contains(instance));
+        gone.into_iter().for_each(|instance| self.forget_tickets(instance));
         self.untold.retain(|(untold, _)| *untold != node);
     }
 
@@ -105,6 +106,7 @@ impl Cluster {
             self.move_partition()?;
         }
         self.tell_one();
+        self.ask_what_covers();
         self.step_guests()?;
         match self.random.random_range(0..1000) {
             0..300 => {
@@ -259,7 +261,7 @@ impl Cluster {
             }
             let hung = std::mem::take(&mut self.nodes[node].hung);
             let gone: BTreeSet<u64> = hung.iter().map(|(_, running)| running.instance).collect();
-            self.open_tickets.retain(|_, (instance, _)| !gone.contains(instance));
+            gone.into_iter().for_each(|instance| self.forget_tickets(instance));
             if !self.nodes[node].up {
                 self.restart(node)?;
             }
@@ -296,7 +298,7 @@ impl Cluster {
         }
         match self.open_tickets.first_key_value() {
             Some((ticket, _)) => Err(format!("ticket {ticket} was never answered")),
-            None => Ok(()),
+            None => self.questions.none_is_open(),
         }
     }
 

@@ -6,7 +6,7 @@ use rand::Rng;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
-use tol_events::{Attribute, Event, EventTime, id};
+use tol_events::{Attribute, Event, EventTime, id, kinds};
 
 use super::Cast;
 
@@ -60,7 +60,7 @@ impl Cast {
     fn stands_in(&self, system: usize, example: &Event) -> Option<Option<&'static str>> {
         let event_type = example.get(Attribute::Type);
         let wanting: Vec<&'static str> = self.described.get(system)?.inputs.iter().filter(|input| input.wants(event_type)).map(|input| input.topic).collect();
-        let home = id::facts_topic(example.get(Attribute::Subject));
+        let home = kinds::topic_of(example.get(Attribute::Subject));
         if wanting.iter().any(|topic| *topic == home) {
             return Some(None);
         }

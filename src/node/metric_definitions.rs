@@ -1,0 +1,17 @@
+//! The names of the node's own metrics. Those of HTTP are with HTTP.
+
+use metrics::{Counter, counter, describe_counter};
+
+const FACTS_PASSED_ON: &str = "tol_facts_passed_on_total";
+
+/// Describes the metrics of all crates to the installed recorder.
+pub(crate) fn describe_all() {
+    tol_kafka::metric_definitions::describe();
+    tol_projections::metric_definitions::describe();
+    tol_runtime::metric_definitions::describe();
+    describe_counter!(FACTS_PASSED_ON, "Facts that this node passed on to the owners of their partitions");
+}
+
+pub(crate) fn facts_passed_on() -> Counter {
+    counter!(FACTS_PASSED_ON)
+}
