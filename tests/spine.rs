@@ -208,7 +208,7 @@ fn a_small_business_by_hand() {
 fn stream(http: &Http, query: &str, resume: Option<&str>) -> BufReader<TcpStream> {
     let address = http.url.strip_prefix("http://").unwrap();
     let mut connection = TcpStream::connect(address).unwrap();
-    connection.set_read_timeout(Some(common::LONG)).unwrap();
+    connection.set_read_timeout(Some(crate::common::LONG)).unwrap();
     let resume = resume.map_or(String::new(), |token| format!("last-event-id: {token}\r\n"));
     write!(connection, "GET /events/stream?{query} HTTP/1.1\r\nhost: {address}\r\naccept: text/event-stream\r\n{resume}\r\n").unwrap();
     let mut reader = BufReader::new(connection);

@@ -197,5 +197,5 @@ pub fn register(config: &Config, more: &[Mount]) -> Result<Vec<Registered>, Erro
             registered.push(Registered { description, factory: Arc::new(move || Ok(system.clone())) });
         }
     }
-    registered
+    Ok(registered)
 }

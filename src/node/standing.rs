@@ -24,7 +24,9 @@ impl StandingCell {
     /// Of a node that is starting; stops are followed from now on.
     pub(crate) fn new(gate: &ControlGate) -> Self {
         let (sender, stopped) = watch::channel(false);
-        gate.on_change(move |engaged| drop(sender.send_replace(engaged)));
+        gate.on_change(move |engaged| {
+            sender.send_replace(engaged);
+        });
         Self { now: RwLock::new(Standing { degraded: Some("the node is starting".to_owned()) }), stopped }
     }
 

@@ -131,7 +131,7 @@ fn a_rollout_waits_for_a_service_that_is_deployed_or_not_well_and_rolls_back_mea
 #[test]
 fn people_whom_the_rule_cannot_reach_are_no_control() {
     let mut play = Play::new();
-    let mut targeted = play::definition(100);
+    let mut targeted = crate::play::definition(100);
     targeted["environments"]["production"]["rules"][0]["constraints"] = json!([{"attribute": "plan", "operator": "in", "values": ["pro"]}]);
     play.tell("flags.change_requested.v1", 0, json!({"definition": targeted, "by": "ada", "reason": "pros first"}));
     begin(&mut play, "proportion", None);
@@ -260,7 +260,7 @@ fn experiments_that_cannot_be_read_are_refused() {
 fn a_bandit_weighs_the_rules_variants_and_logs_every_propensity_as_it_is_served() {
     let mut play = Play::new();
     let part = |name: &str| json!({"variant": name, "weight": 500});
-    let mut split = play::definition(10_000);
+    let mut split = crate::play::definition(10_000);
     split["variants"] = json!({"old": null, "new": null});
     split["environments"]["production"]["rules"][0]["serve"] = json!({"serve": "split", "of": 1000, "parts": [part("old"), part("new")]});
     play.tell("flags.change_requested.v1", 0, json!({"definition": split, "by": "ada", "reason": "two variants"}));

@@ -59,9 +59,8 @@ fn a_change_that_breaks_a_rule_is_refused_with_what_to_do_and_holds_nothing_up()
 fn a_timer_that_comes_late_says_nothing_of_a_flag_that_was_changed_since() {
     let mut play = Play::new();
     let mut scheduled = definition(100);
-    scheduled["environments"]["production"]["schedule"] = json!([{"at": EventTime::from_micros(3 * play::HOUR), "enabled": false}]);
-    let change =
-        |definition: &Value, stale: i64| json!({"definition": definition, "by": "ada", "reason": "x", "stale_at": EventTime::from_micros(stale * play::HOUR)});
+    scheduled["environments"]["production"]["schedule"] = json!([{"at": EventTime::from_micros(3 * crate::play::HOUR), "enabled": false}]);
+    let change = |definition: &Value, stale: i64| json!({"definition": definition, "by": "ada", "reason": "x", "stale_at": EventTime::from_micros(stale * crate::play::HOUR)});
     play.tell("flags.change_requested.v1", 1, change(&scheduled, 2));
     let parked: Vec<(String, EventTime)> = ["stale", "schedule"].map(|id| (id.to_owned(), play.timers[id])).to_vec();
     play.tell("flags.change_requested.v1", 4, change(&definition(100), 9));

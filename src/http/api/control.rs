@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tol_events::{EventTime, Position, TopicPartition};
+use tol_plug::platform::Check;
 use utoipa::ToSchema;
 
 /// What an operator does to a system.

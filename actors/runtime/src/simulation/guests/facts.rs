@@ -6,7 +6,7 @@ use rand::Rng;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
-use tol_events::{Attribute, Event, EventTime, id, kinds};
+use tol_events::{Attribute, Event, EventTime, kinds};
 
 use super::Cast;
 
