@@ -66,6 +66,8 @@ pub(super) struct Clients {
     pub repeated: usize,
     /// Facts beyond so many that wait are not sent yet.
     window: Option<usize>,
+    /// Topics of facts besides those of the test systems.
+    further: Vec<&'static str>,
 }
 
 /// Where a subject's facts go.
@@ -154,6 +156,11 @@ impl Clients {
             }
             self.wishes.push(wish);
         }
+    }
+
+    /// Facts may also be in this topic.
+    pub(super) fn look_also_at(&mut self, topic: &'static str) {
+        self.further.push(topic);
     }
 
     /// Facts are told in their order, but for so many at a time.
@@ -293,7 +300,7 @@ impl Clients {
     /// Every fact that counts was told by a client, once; everything acknowledged counts, where it was said to lie; of two that exclude each other one.
     pub(super) fn check(&self, log: &MemoryLog) -> Result<usize, String> {
         let mut facts: BTreeMap<String, usize> = BTreeMap::new();
-        for topic in rules::FACTS_TOPICS {
+        for topic in rules::FACTS_TOPICS.into_iter().chain(self.further.iter().copied()) {
             for partition in 0..self.partitions {
                 let of = TopicPartition::new(topic, partition);
                 let mut last_inbox: BTreeMap<String, u64> = BTreeMap::new();

@@ -191,7 +191,11 @@ impl Cluster {
         let world = Arc::new(World::new(subjects));
         let count = random.random_range(1..=3);
         let mut clients = Clients::new(partitions);
-        let door_options = door::options(&mut random, partitions, kafka);
+        let mut door_options = door::options(&mut random, partitions, kafka);
+        for topic in cast.iter().flat_map(|cast| cast.further_facts()) {
+            door_options.topics.push(topic.into());
+            clients.look_also_at(topic);
+        }
         if !plain && cast.is_none() {
             let facts = random.random_range(10..50);
             clients.fill(&mut random, facts, subjects, inbox, EPOCH_MICROS);

@@ -22,7 +22,7 @@ mod facts;
 mod tests;
 mod views;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -195,6 +195,11 @@ impl Cast {
     pub(super) fn topics(&self) -> impl Iterator<Item = &'static str> {
         let inputs = self.described.iter().flat_map(|description| &description.inputs);
         inputs.map(|input| input.topic).filter(|topic| *topic != "clock")
+    }
+
+    /// Topics of facts that they read and no test system does.
+    pub(super) fn further_facts(&self) -> BTreeSet<&'static str> {
+        self.topics().filter(|topic| topic.starts_with("facts.") && !rules::FACTS_TOPICS.contains(topic)).collect()
     }
 
     /// When simulated time begins: at the first of the examples, whose data names times.
