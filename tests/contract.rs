@@ -10,7 +10,7 @@ use crate::common::{Http, Node, event, order, wait};
 
 #[test]
 fn every_registered_system_passes_the_suite() {
-    let systems = registry::systems(&Config::default());
+    let systems = registry::systems(&Config::default()).unwrap();
     assert!(systems.len() >= 5);
     for system in systems {
         let report = contract::check(&system).unwrap_or_else(|violations| panic!("{}: {violations:#?}", system.describe().name));

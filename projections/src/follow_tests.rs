@@ -3,11 +3,12 @@ use std::sync::{Arc, Mutex};
 
 use crate::customers::Customers;
 use crate::testing::{Owned, business, engine, order, settle, store};
-use crate::{Error, Followed, ProjectionEngine};
+use crate::{Error, ProjectionEngine};
+use tol_system::Followed;
 
 const TOPIC: &str = "facts.customer";
 
-type Row = <Customers as crate::Projection>::Row;
+type Row = <Customers as tol_system::Projection>::Row;
 
 /// What a follower holds, and what it was told.
 #[derive(Default)]
@@ -45,7 +46,7 @@ fn assert_holds_all(engine: &ProjectionEngine, told: &Mutex<Told>) {
     let shown: BTreeMap<String, serde_json::Value> =
         engine.list("customers", 10_000, None).unwrap().items.into_iter().map(|item| (item.key, item.value)).collect();
     let held: BTreeMap<String, serde_json::Value> =
-        told.rows.iter().map(|(key, row)| (key.clone(), <Customers as crate::Projection>::value(row, key))).collect();
+        told.rows.iter().map(|(key, row)| (key.clone(), <Customers as tol_system::Projection>::value(row, key))).collect();
     assert_eq!(held, shown);
     assert!(told.caught_up);
 }

@@ -187,6 +187,7 @@ pub fn register(config: &Config, more: &[Mount]) -> Result<Vec<Registered>, Erro
         }
         for system in systems_of(config, plug, folder)? {
             let mut description = system.describe();
+            let name = description.name;
             let settings = config.system(description.name);
             if !settings.enabled {
                 continue;
@@ -194,7 +195,13 @@ pub fn register(config: &Config, more: &[Mount]) -> Result<Vec<Registered>, Erro
             if let Some(ppm) = settings.uptime_target_ppm() {
                 description.uptime_target = f64::from(ppm) / 1e6;
             }
-            registered.push(Registered { description, factory: Arc::new(move || Ok(system.clone())) });
+            let (config, plug) = (config.clone(), *plug);
+            // Made anew at each start: a system that kept something in itself begins without it.
+            let make = move || {
+                let made = systems_of(&config, &plug, folder).map_err(|error| error.to_string())?;
+                made.into_iter().find(|system| system.describe().name == name).ok_or_else(|| format!("{folder} does not make {name} any more"))
+            };
+            registered.push(Registered { description, factory: Arc::new(make) });
         }
     }
     Ok(registered)

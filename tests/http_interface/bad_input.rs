@@ -1,6 +1,7 @@
 //! What is wrong is refused with a problem that says what and where, and nothing of it reaches the node.
 
-use tree_of_life::http::{HttpOptions, Kind, Problem};
+use tol_plug::{Kind, Problem};
+use tree_of_life::http::HttpOptions;
 
 use super::client::Server;
 
@@ -111,7 +112,7 @@ fn what_the_node_refuses_is_told_with_index_and_id() {
     refuse(Problem::unavailable("the log is away", 2));
     let answer = server.structured(GOOD);
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("2")));
-    refuse(Problem::new(Kind::DiskFull, "no space left"));
+    refuse(Problem::new(Kind::DISK_FULL, "no space left"));
     assert_eq!(server.structured(GOOD).status, 507);
     let known =
         tol_events::registry::ValidationError::UnknownVersion { event_type: "commerce.order_placed.v9".into(), known: "commerce.order_placed.v1".into() };

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use tree_of_life::http::HttpOptions;
-use tree_of_life::http::api::StreamedEvent;
+use tol_plug::platform::StreamedEvent;
 
 use super::client::Server;
 use super::fake::order;

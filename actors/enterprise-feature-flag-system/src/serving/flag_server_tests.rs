@@ -81,7 +81,7 @@ fn a_refused_request_about_an_unknown_flag_makes_no_flag() {
 
 #[test]
 fn what_is_compiled_already_answers_as_what_is_compiled_for_a_question() {
-    use super::evaluate::{Question, evaluate};
+    use crate::serving::evaluate::{Question, evaluate};
     use crate::evaluation::Format;
     use crate::serving::Serving;
     let definition = |key: &str, family: &str, rules: serde_json::Value| {

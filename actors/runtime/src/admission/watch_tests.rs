@@ -2,7 +2,7 @@
 
 use std::sync::mpsc;
 
-use tol_events::{Event, EventTime, id};
+use tol_events::{Event, EventTime};
 
 use super::super::Candidate;
 use super::super::request::{AdmissionOptions, Published, Refusal};
@@ -21,9 +21,9 @@ struct Stage {
 
 impl Stage {
     fn start(hung_after_ms: u64) -> Self {
-        let topics: Vec<(&str, u32)> = id::FACTS_TOPICS.into_iter().map(|topic| (topic, 1)).collect();
+        let topics: Vec<(&str, u32)> = vec![("facts.customer", 1)];
         let log = TestLog::new(&topics);
-        let options = AdmissionOptions { partitions: 1, queue: 10, queue_events: 10, batch_events: 10, timeout_ms: 60_000, joint_appends: true, gather_ms: 0 };
+        let options = AdmissionOptions { partitions: 1, queue: 10, queue_events: 10, batch_events: 10, timeout_ms: 60_000, joint_appends: true, gather_ms: 0, topics: vec!["facts.customer".into()] };
         let limits = Limits { hung_after_ms, backoff_ms: 1_000, ..Limits::default() };
         let store = Arc::new(MemoryStore::new(1));
         let (admission, thread) = start_within(limits, log.clone(), store, "http://a", 7, options).unwrap();
@@ -44,7 +44,7 @@ impl Stage {
     fn publish(&self, id: &str) -> mpsc::Receiver<Result<Published, Refusal>> {
         let (sender, answer) = mpsc::channel();
         let event = Event::new(id, "/shop", "shop.thing_done.v1", "customer/1");
-        let candidate = Candidate::new(event, None, 1, None, EventTime::from_secs(1));
+        let candidate = Candidate::new(event, None, "facts.customer", 1, None, EventTime::from_secs(1));
         self.admission.publish(vec![candidate], vec![id.to_owned()], Box::new(move |published| drop(sender.send(published))));
         answer
     }

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use actix::System as Actix;
+use tol_events::personal::MemoryKeyStore;
 use tol_events::reserved::{OWNER_CLAIMED, OwnerClaimed};
 use tol_events::{Attribute, Event, EventTime, EventView};
 use tol_kafka::{Append, EventLog, Record, TopicPartition};
@@ -60,6 +61,7 @@ struct Nowhere;
 
 impl Outlet for Nowhere {
     fn start_effect(&self, _: &str, _: u32, _: String, _: PendingEffect) {}
+    fn effect_settled(&self, _: &str) {}
     fn dead_letter(&self, _: &Parked) {}
 }
 
@@ -94,6 +96,7 @@ fn a_system_with_nothing_to_do_reads_nothing_and_is_woken_by_what_comes() {
                 log: of_root,
                 store: Arc::new(MemoryStore::new(1)),
                 node: "http://a".into(),
+                keys: Arc::new(MemoryKeyStore::new()),
                 gate: ControlGate::default(),
                 outlet: Arc::new(Nowhere),
                 options: Options { partitions: PARTITIONS, ..Options::default() },
