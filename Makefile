@@ -27,7 +27,7 @@ build: ## builds the release binary and leaves it at bin/tol
 
 lint: ## formatting, clippy with warnings denied, shellcheck where it is installed
 	cargo fmt --all --check
-	cargo clippy --release --locked --workspace --all-targets -- -D warnings
+	scripts/cargo clippy --release --locked --workspace --all-targets -- -D warnings
 	@if command -v shellcheck > /dev/null; then shellcheck scripts/setup scripts/dependencies scripts/build scripts/test scripts/demo scripts/lib.sh scripts/parts.sh .ci/run tests/clients/run tests/clients/attack actors/*/clients/run; fi
 
 bench: build ## measures the figures of the README; see benches/README.md

@@ -6,6 +6,15 @@ cache=${XDG_CACHE_HOME:-$HOME/.cache}/tol
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cache/target}
 export PATH=$cache/tools:$PATH:$HOME/.cargo/bin
 
+# `scripts/rocksdb` compiles RocksDB's C++ once for a machine and notes where. Without that note cargo compiles it as the crate does, in an hour.
+rocksdb_version=$(sed -n '/^name = "librocksdb-sys"$/{n;s/^version = "\(.*\)"/\1/p}' "$root/Cargo.lock")
+use_rocksdb() {
+    [ -s "$cache/rocksdb/$rocksdb_version" ] || return 0
+    ROCKSDB_LIB_DIR=$(cat "$cache/rocksdb/$rocksdb_version")
+    export ROCKSDB_LIB_DIR ROCKSDB_STATIC=1
+}
+use_rocksdb
+
 say() { printf '%s\n' "$*" >&2; }
 fail() {
     say "$(basename "$0"): $*"
