@@ -186,8 +186,9 @@ fn a_small_business_by_hand() {
     let asked = || -> Vec<Value> { http.events("type=delivery.rollback_requested.v1").iter().map(|event| event["data"]["deployment_id"].clone()).collect() };
     wait("two rollbacks", || (asked().len() == 2).then_some(()));
     assert_eq!(asked(), [json!("d2"), json!("d3")]);
-    let promoted: Vec<Value> = http.events("type=delivery.release_promoted.v1").iter().map(|event| event["data"]["deployment_id"].clone()).collect();
-    assert_eq!(promoted, [json!("d1"), json!("d3"), json!("d4")]);
+    let promoted = || -> Vec<Value> { http.events("type=delivery.release_promoted.v1").iter().map(|event| event["data"]["deployment_id"].clone()).collect() };
+    wait("three promotions", || (promoted().len() == 3).then_some(()));
+    assert_eq!(promoted(), [json!("d1"), json!("d3"), json!("d4")]);
 
     // The tree of causes, over HTTP and on the command line.
     let failed = http.get("/events/ship-2").ok();

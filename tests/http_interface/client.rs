@@ -13,7 +13,7 @@ use tol_plug::mounted::Follower;
 use tol_system::Followed;
 use tree_of_life::http::{HttpOptions, serve};
 
-use super::fake::{FakeNode, node};
+use super::fake::{FakeNode, flag_row, node};
 
 /// A running server; ends with the test.
 pub struct Server {
@@ -80,7 +80,10 @@ impl Server {
             });
         });
         let (address, handle, followers) = receiver.recv().unwrap();
-        Self { address, node, handle, followers }
+        let server = Self { address, node, handle, followers };
+        let row = ("flag/42".to_owned(), Some(postcard::to_stdvec(&flag_row()).unwrap()));
+        server.follow("flags", Followed { anew: true, rows: vec![row], caught_up: true, last_known: false });
+        server
     }
 
     /// Tells the follower of a system's projection of rows, as that projection's fold does.

@@ -74,6 +74,7 @@ fn each_documented_operation_is_served_by_what_it_names() {
             "concludeExperiment" | "recordExposures" => "publish",
             // An experiment that was begun already is shown.
             "flag" | "flagHistory" | "rollout" | "experiments" | "flagExperiments" | "experiment" | "startExperiment" => "row",
+            "eraseSubject" => "erase",
             _ => id,
         };
         let asked = calls.iter().any(|call| call.split(' ').next() == Some(asks));

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
+use tol_enterprise_feature_flag_system::projections::flags::{Experiment, FlagRow};
 use tol_events::{Attribute, Event, EventTime, Position, TopicPartition};
 use tol_plug::platform::{
     Check, Decided, EventFilter, EventPage, Folded, Item, LoggedEvent, Owner, Past, Permit, Published, Row, RowPage, RowsQuery, SearchQuery, Standing,
@@ -14,6 +15,23 @@ use tol_plug::platform::{
 use tol_plug::{Answer, Blobs, Kind, Platform, Problem};
 use tree_of_life::http::NodeApi;
 use tree_of_life::http::api::*;
+
+/// A flag's row as the store has it: the flag `42`, with an experiment.
+pub fn flag_row() -> FlagRow {
+    let experiments = BTreeMap::from([("42".to_owned(), Experiment::default())]);
+    FlagRow { version: 1, definition: Some(flag()["definition"].to_string()), experiments, ..FlagRow::default() }
+}
+
+/// The same row as queries show it.
+fn flag() -> Value {
+    let definition = json!({"key": "42", "type": "boolean", "family": "flagd", "environments": {"production": {"enabled": true}}});
+    let rollout = json!({"id": "r-1", "state": "running"});
+    let details = json!({"variations": ["disabled", "enabled"], "metrics": ["purchases", "usage.export"], "environment": "production"});
+    let experiment = json!({"statement": "people buy more", "state": "running", "details": details, "version": 1, "began_at": "2026-01-01T00:00:00Z",
+        "by": "ada", "counted": {"exposures": {"disabled": 500, "enabled": 500}}});
+    let experiments = json!({"42": experiment});
+    json!({"key": "42", "version": 1, "definition": definition, "stale": false, "rollout": rollout, "experiments": experiments, "changes": []})
+}
 
 /// See the module.
 #[derive(Default)]
@@ -50,7 +68,7 @@ impl FakeNode {
 }
 
 fn known(projection: &str) -> Result<(), Problem> {
-    if projection == "customers" { Ok(()) } else { Err(Problem::unknown_projection(projection)) }
+    if matches!(projection, "customers" | "flags") { Ok(()) } else { Err(Problem::unknown_projection(projection)) }
 }
 
 fn cursor(cursor: Option<&str>) -> Result<(), Problem> {
@@ -142,7 +160,7 @@ impl Platform for FakeNode {
         known(projection)?;
         let row = Row {
             key: key.into(),
-            value: json!({"customer_id": key, "orders": 3}),
+            value: if projection == "flags" { flag() } else { json!({"customer_id": key, "orders": 3}) },
             as_of: past.map(Past::time),
             positions: positions(),
             rows_version: (key == "older").then_some(1),
