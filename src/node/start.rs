@@ -44,7 +44,14 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     let plugs = Plugs::start(&config, &[])?;
     let metrics = metrics_recorder()?;
     let data = config.node.data.clone();
-    actix::System::new().block_on(serve(config, metrics, plugs, registered, |url, _| println!("tol listens on {url} (data in {})", data.display()), stop_signal()))
+    actix::System::new().block_on(serve(
+        config,
+        metrics,
+        plugs,
+        registered,
+        |url, _| println!("tol listens on {url} (data in {})", data.display()),
+        stop_signal(),
+    ))
 }
 
 /// Log lines go to standard error; `RUST_LOG` chooses which (default: `info`).

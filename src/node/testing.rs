@@ -58,14 +58,8 @@ impl TestNode {
                 "the test's end"
             };
             let system = actix::System::new();
-            let outcome = system.block_on(start::serve(
-                config,
-                metrics,
-                plugs,
-                registered,
-                |url, node| drop(told.send((url.to_owned(), Arc::downgrade(node)))),
-                ended,
-            ));
+            let outcome =
+                system.block_on(start::serve(config, metrics, plugs, registered, |url, node| drop(told.send((url.to_owned(), Arc::downgrade(node)))), ended));
             actix::System::current().stop();
             outcome
         })?;

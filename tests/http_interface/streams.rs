@@ -4,8 +4,8 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use tree_of_life::http::HttpOptions;
 use tol_plug::platform::StreamedEvent;
+use tree_of_life::http::HttpOptions;
 
 use super::client::Server;
 use super::fake::order;

@@ -81,9 +81,9 @@ fn a_refused_request_about_an_unknown_flag_makes_no_flag() {
 
 #[test]
 fn what_is_compiled_already_answers_as_what_is_compiled_for_a_question() {
-    use crate::serving::evaluate::{Question, evaluate};
     use crate::evaluation::Format;
     use crate::serving::Serving;
+    use crate::serving::evaluate::{Question, evaluate};
     let definition = |key: &str, family: &str, rules: serde_json::Value| {
         let variants = serde_json::json!({"a": "A", "b": "B"});
         let split = serde_json::json!({"of": 1000, "parts": [{"variant": "a", "weight": 500}, {"variant": "b", "weight": 500}]});

@@ -23,7 +23,16 @@ impl Stage {
     fn start(hung_after_ms: u64) -> Self {
         let topics: Vec<(&str, u32)> = vec![("facts.customer", 1)];
         let log = TestLog::new(&topics);
-        let options = AdmissionOptions { partitions: 1, queue: 10, queue_events: 10, batch_events: 10, timeout_ms: 60_000, joint_appends: true, gather_ms: 0, topics: vec!["facts.customer".into()] };
+        let options = AdmissionOptions {
+            partitions: 1,
+            queue: 10,
+            queue_events: 10,
+            batch_events: 10,
+            timeout_ms: 60_000,
+            joint_appends: true,
+            gather_ms: 0,
+            topics: vec!["facts.customer".into()],
+        };
         let limits = Limits { hung_after_ms, backoff_ms: 1_000, ..Limits::default() };
         let store = Arc::new(MemoryStore::new(1));
         let (admission, thread) = start_within(limits, log.clone(), store, "http://a", 7, options).unwrap();
