@@ -257,7 +257,7 @@ impl<'s> Layers<'s> {
             // `42` of an environment variable is a number, until a setting wants text.
             if let Some(setting) = self.settings.get_mut(&key)
                 && let Some(text) = setting.text.take()
-                && setting.value != Value::from(text.as_str())
+                && setting.value.as_str() != Some(text.as_str())
             {
                 setting.value = Value::from(text);
                 continue;

@@ -96,7 +96,7 @@ pub(crate) fn check<'a, T: DomainEvent + Deserialize<'a>>(view: &EventView<'a>) 
     data.validate().map_err(|error| ValidationError::Field { event_type: T::TYPE, error })?;
     let subject = view.subject();
     let of_kind = subject.strip_prefix(T::SUBJECT_KIND).and_then(|rest| rest.strip_prefix('/')).is_some_and(|id| id == data.subject_id());
-    if !of_kind && !(T::SUBJECT_KIND.is_empty() && subject == data.subject_id()) {
+    if !(of_kind || T::SUBJECT_KIND.is_empty() && subject == data.subject_id()) {
         let expected = data.subject();
         return Err(ValidationError::Subject { event_type: T::TYPE, expected, found: subject.to_owned() });
     }

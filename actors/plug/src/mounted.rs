@@ -25,6 +25,11 @@ use crate::route::{Handler, Outcome, Route, Scope, Spec};
 use crate::runner::{Effect, Failure, OnStop};
 use crate::settings::{self, SettingError};
 
+/// Makes the systems of a plug under its settings.
+pub type MakeSystems = fn(&Value) -> Result<Vec<Arc<dyn AnySystem>>, SettingError>;
+/// Makes what answers from memory, under a plug's settings.
+pub type StartPlug = fn(&Value, &Start) -> Result<Arc<dyn Mounted>, StartError>;
+
 /// A line of the registry.
 #[derive(Clone, Copy)]
 pub struct Mount {
@@ -33,9 +38,9 @@ pub struct Mount {
     /// Checks settings, and gives them back for people: with the defaults, and `***` for secrets.
     pub settings: fn(&Value) -> Result<Value, SettingError>,
     /// Its systems under these settings.
-    pub systems: fn(&Value) -> Result<Vec<Arc<dyn AnySystem>>, SettingError>,
+    pub systems: MakeSystems,
     /// Makes what answers from memory.
-    pub start: fn(&Value, &Start) -> Result<Arc<dyn Mounted>, StartError>,
+    pub start: StartPlug,
 }
 
 impl Mount {

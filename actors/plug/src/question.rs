@@ -8,12 +8,15 @@ use serde_json::Value;
 use crate::platform::Platform;
 use crate::problem::Problem;
 
+/// Answers a question on the node that owns its subject.
+pub type AnswerQuestion<S> = fn(Arc<S>, Arc<dyn Platform>, Asked) -> BoxFuture<'static, Result<Value, Problem>>;
+
 /// A question to the node that owns a subject's partition.
 pub struct Question<S: 'static> {
     /// Its name, unique on the node: `jobs.lease`.
     pub name: &'static str,
     /// Answers it, on the owner's node.
-    pub answer: fn(Arc<S>, Arc<dyn Platform>, Asked) -> BoxFuture<'static, Result<Value, Problem>>,
+    pub answer: AnswerQuestion<S>,
 }
 
 /// What is asked.

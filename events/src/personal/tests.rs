@@ -139,7 +139,11 @@ fn nodes_that_share_a_folder_have_one_key_a_person() {
     std::thread::scope(|scope| {
         for (at, node) in nodes.iter().enumerate() {
             let subjects = &subjects;
-            scope.spawn(move || subjects.iter().cycle().skip(at * 17).take(50).for_each(|subject| drop(node.get_or_create(subject).unwrap())));
+            scope.spawn(move || {
+                subjects.iter().cycle().skip(at * 17).take(50).for_each(|subject| {
+                    node.get_or_create(subject).unwrap();
+                })
+            });
         }
     });
     for subject in &subjects {

@@ -50,7 +50,9 @@ struct Inner {
 
 /// Functions that are told of each stop (true) and each release (false). They must not block.
 #[derive(Default)]
-struct Told(Mutex<Vec<Box<dyn Fn(bool) + Send + Sync>>>);
+struct Told(Mutex<Vec<Tell>>);
+
+type Tell = Box<dyn Fn(bool) + Send + Sync>;
 
 impl std::fmt::Debug for Told {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -129,7 +129,7 @@ fn a_cache_of_another_format_is_removed_and_folded_anew() {
     let mut stage = Stage::new();
     stage.fact("f1", "customer/a", json!({ "timer": ["x", 50] }));
     stage.settle(&mut stage.open(1));
-    let (row, meta) = (b"puppet\01\00\0tx".to_vec(), b"owner\0mpuppet\01\00\0".to_vec());
+    let (row, meta) = (b"puppet\x001\x000\0tx".to_vec(), b"owner\0mpuppet\x001\x000\0".to_vec());
     stage.store.write(vec![Change::Put(Table::State, row.clone(), b"f1".to_vec()), Change::Put(Table::Meta, meta.clone(), b"{}".to_vec())], None).unwrap();
     stage.settle(&mut stage.open(2));
     assert_eq!((stage.store.get(Table::State, &row).unwrap(), stage.store.get(Table::Meta, &meta).unwrap()), (None, None));

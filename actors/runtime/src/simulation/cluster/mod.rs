@@ -297,9 +297,9 @@ impl Cluster {
     /// What says what a system must have done.
     pub(super) fn judged(&self, kind: Kind) -> Judged<'_> {
         match (&self.guest, self.made(kind)) {
-            (_, Some(system)) => Judged::ByPlainRun(system, &self.ended),
-            (Some(guest), None) if kind == Kind::Guest => Judged::ByModel(guest.as_ref()),
-            _ => Judged::ByRules,
+            (_, Some(system)) => Judged::PlainRun(system, &self.ended),
+            (Some(guest), None) if kind == Kind::Guest => Judged::Model(guest.as_ref()),
+            _ => Judged::Rules,
         }
     }
 

@@ -323,8 +323,9 @@ impl Cluster {
 
     /// Each partition of each system.
     fn keys(&self) -> impl Iterator<Item = Key> + use<> {
-        let kinds = self.kinds();
-        (0..self.partitions).flat_map(move |partition| kinds.to_vec().into_iter().map(move |kind| (kind, partition)))
+        let (kinds, partitions) = (self.kinds(), self.partitions);
+        let keys: Vec<Key> = (0..partitions).flat_map(|partition| kinds.iter().map(move |kind| (*kind, partition))).collect();
+        keys.into_iter()
     }
 
     fn settle_doors(&mut self) -> Result<bool, String> {

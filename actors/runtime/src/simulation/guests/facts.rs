@@ -61,7 +61,7 @@ impl Cast {
         let event_type = example.get(Attribute::Type);
         let wanting: Vec<&'static str> = self.described.get(system)?.inputs.iter().filter(|input| input.wants(event_type)).map(|input| input.topic).collect();
         let home = kinds::topic_of(example.get(Attribute::Subject));
-        if wanting.iter().any(|topic| *topic == home) {
+        if wanting.contains(&home) {
             return Some(None);
         }
         let own = wanting.into_iter().find(|topic| topic.ends_with(".events"))?;

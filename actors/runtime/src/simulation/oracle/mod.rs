@@ -60,11 +60,11 @@ struct Model<'a> {
 #[derive(Clone)]
 pub(super) enum Judged<'a> {
     /// Nothing else.
-    ByRules,
+    Rules,
     /// Its own model.
-    ByModel(&'a dyn Guest),
+    Model(&'a dyn Guest),
     /// The same system, run plainly; and how its effects ended.
-    ByPlainRun(Arc<dyn AnySystem>, &'a Ended),
+    PlainRun(Arc<dyn AnySystem>, &'a Ended),
 }
 
 /// What subjects of a partition must be remembered as.
@@ -362,11 +362,11 @@ type Reads = (String, Vec<&'static str>);
 fn reads(kind: Kind, judged: &Judged<'_>) -> Vec<Reads> {
     let of_rules = kind.reads().map(|(topic, prefix)| (topic.to_owned(), vec![prefix]));
     match judged {
-        Judged::ByPlainRun(system, _) => {
+        Judged::PlainRun(system, _) => {
             let inputs = system.describe().inputs.into_iter().filter(|input| input.topic != "clock");
             inputs.map(|input| (input.topic.to_owned(), input.types.to_vec())).collect()
         }
-        Judged::ByRules | Judged::ByModel(_) => of_rules.into_iter().collect(),
+        Judged::Rules | Judged::Model(_) => of_rules.into_iter().collect(),
     }
 }
 
@@ -407,12 +407,12 @@ pub(super) fn check(
     let Limits { partitions, subjects, redrives } = limits;
     let inputs = inputs_of(log, &reads(kind, &judged), partition, partitions)?;
     let guest = match &judged {
-        Judged::ByModel(guest) => Some(*guest),
-        Judged::ByRules | Judged::ByPlainRun(..) => None,
+        Judged::Model(guest) => Some(*guest),
+        Judged::Rules | Judged::PlainRun(..) => None,
     };
     let plain_run = match judged {
-        Judged::ByPlainRun(system, ended) => Some(PlainRun::new(system, ended, &inputs)),
-        Judged::ByRules | Judged::ByModel(_) => None,
+        Judged::PlainRun(system, ended) => Some(PlainRun::new(system, ended, &inputs)),
+        Judged::Rules | Judged::Model(_) => None,
     };
     let guest = guest.map(|guest| {
         let mut facts: Vec<&Recorded> = inputs.values().map(|source| &source.event).collect();
