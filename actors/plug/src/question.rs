@@ -8,19 +8,19 @@ use serde_json::Value;
 use crate::platform::Platform;
 use crate::problem::Problem;
 
-/// A question to the node that owns a subject's partition.
+/// A question that the node which owns a subject's partition answers.
 pub struct Question<S: 'static> {
     /// Its name, unique on the node: `jobs.lease`.
     pub name: &'static str,
-    /// Answers it, on the owner's node.
+    /// Answers the question, on the owner's node.
     pub answer: fn(Arc<S>, Arc<dyn Platform>, Asked) -> BoxFuture<'static, Result<Value, Problem>>,
 }
 
-/// What is asked.
+/// One asked question.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Asked {
-    /// The subject it is about.
+    /// The subject that the question is about.
     pub subject: String,
-    /// Whatever the question needs.
+    /// Whatever the question needs, as the asking side gave it.
     pub body: Value,
 }
