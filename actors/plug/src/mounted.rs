@@ -324,7 +324,8 @@ impl MountedProjection {
         Self { projection: tol_system::projection::erase(projection), follower: None }
     }
 
-    /// Mounts a projection and calls `follower` with its rows: first, before the log is open, those of the last run, then each change before it is visible to queries.
+    /// Mounts a projection and calls `follower` with its rows: first, before the log is open, those of the last run; then each change, before
+    /// a query that waits for the position sees it.
     pub fn followed<P: Projection>(projection: P, follower: impl Fn(Followed<P::Row>) + Send + Sync + 'static) -> Self {
         let follower = move |stored: Followed<Vec<u8>>| follower(stored.read::<P>());
         Self { projection: tol_system::projection::erase(projection), follower: Some(Arc::new(follower)) }

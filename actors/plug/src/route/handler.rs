@@ -14,7 +14,8 @@ pub type Outcome = Result<HttpResponse, Problem>;
 pub enum Handler<S: 'static> {
     /// A function that reads no body and waits for nothing. It is called on a worker and must return within microseconds.
     Immediate(fn(&Request<S>) -> Outcome),
-    /// A function that may read the body and wait; it must not block. [`waiting!`](crate::waiting) and [`with_body!`](crate::with_body) make it of an `async fn`.
+    /// A function that may read the body and wait; it must not block. [`waiting!`](crate::waiting) and [`with_body!`](crate::with_body) make it of
+    /// an `async fn`.
     Waiting(fn(Request<S>, Payload) -> LocalBoxFuture<'static, Outcome>),
 }
 

@@ -1,4 +1,5 @@
-//! [`Route`] and [`Spec`]: rows of the table of routes. Serving, access, limits, metrics, the OpenAPI document and tests follow these rows, so that they cannot differ.
+//! [`Route`] and [`Spec`]: rows of the table of routes. Serving, access, limits, metrics, the OpenAPI document and tests follow these rows, so that they
+//! cannot differ.
 
 mod handler;
 pub mod parameters;
