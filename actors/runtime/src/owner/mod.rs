@@ -1,20 +1,20 @@
 //! [`Owner`]: one partition of one system as a state machine without I/O (rules E1 to E11).
 //!
-//! It is told of records, acknowledgements, results and time, and answers with [`Action`]s. A shell ([`crate::driver`]) does them.
+//! It takes records, acknowledgements, results and the time, and returns [`Action`]s, which a shell ([`crate::driver`]) carries out.
 //!
-//! * `cache` — what it remembers, and the overlay of what is not committed
-//! * `commit` — claims, batches, and what the log's answers mean
-//! * `covering` — which own position covers an input
-//! * `decide` — inputs to groups of own events
-//! * `digest` — the content of a system's states in one number
-//! * `follow` — its own topic while it is not active
-//! * `inputs` — what waits to be decided
-//! * `fold` — own events read back into the cache
+//! * `cache` — the states of subjects, and the overlay of what is not committed
+//! * `commit` — claims the partition, cuts batches, takes the log's answers
+//! * `covering` — finds the own position that covers an input, for read-your-writes
+//! * `decide` — turns inputs into groups of own events
+//! * `digest` — hashes all states of a system
+//! * `follow` — follows its own topic while it is not active
+//! * `inputs` — inputs that wait to be decided
+//! * `fold` — folds own events that are read back into the cache
 //! * `options` — limits, and why an owner ends
-//! * `parking` — inputs that failed
-//! * `redrive` — what operators do about them
-//! * `shared` — what it takes from readers that it shares
-//! * `letters` — parked inputs read without an owner
+//! * `parking` — parks inputs that failed
+//! * `redrive` — redrives and discards parked inputs
+//! * `shared` — takes inputs from shared readers
+//! * `letters` — reads parked inputs without an owner
 
 mod cache;
 mod commit;
@@ -71,7 +71,7 @@ pub struct Moment {
     pub stopped: bool,
 }
 
-/// Names whoever waits for an answer.
+/// Identifies a request that waits for an answer.
 pub type Ticket = u64;
 
 /// What the shell is to do.
