@@ -1,4 +1,4 @@
-//! Starts the effects of this node: gives them the runners of the platform and of all systems, and their results to the owners.
+//! The effects of this node: who runs them, and where their results go.
 
 use std::sync::{Arc, OnceLock};
 
@@ -9,7 +9,7 @@ use tol_system::Failure;
 
 use super::Node;
 
-/// Starts the lanes of effects, which have none yet. `owners` is set once the systems run; results that end before are offered again.
+/// The node's effects, none yet. `owners` is set once the systems run; results that end before that are offered again.
 pub(super) fn start(node: &Arc<Node>, owners: Arc<OnceLock<RootHandle>>) -> Effects {
     let offer_to = Arc::new(move |offer: Offer| {
         let Offer { system, partition, key, outcome, at } = offer;
@@ -18,7 +18,7 @@ pub(super) fn start(node: &Arc<Node>, owners: Arc<OnceLock<RootHandle>>) -> Effe
     Effects::new(runners(node), node.gate.clone(), node.started, node.data().join("effects"), offer_to)
 }
 
-/// Lists the platform's runners, and those of enabled systems.
+/// The platform's runners, and those of the systems that are enabled.
 fn runners(node: &Arc<Node>) -> Vec<EffectRunner> {
     let platform: Arc<dyn Platform> = node.clone();
     let platform = Arc::downgrade(&platform);
