@@ -1,4 +1,4 @@
-//! What every typed domain event has: its type name, its subject, its personal fields and its rules.
+//! [`DomainEvent`]: what every typed domain event has, its type, subject, personal fields and rules.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::event::{Attribute, Event};
 use crate::money::Money;
 
-/// A rule about a field that does not hold. Its message names the field and says what would be right.
+/// A broken rule about a field. Its message names the field and says what would be right.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field} {problem}")]
 pub struct FieldError {
@@ -17,7 +17,7 @@ pub struct FieldError {
 }
 
 impl FieldError {
-    /// A rule about `field` that does not hold.
+    /// Makes the error of a broken rule about `field`.
     pub fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
         Self { field: field.into(), problem: problem.into() }
     }
@@ -27,15 +27,15 @@ impl FieldError {
 pub trait DomainEvent: Sized + Serialize + JsonSchema {
     /// The event type with its version: `commerce.order_placed.v1`.
     const TYPE: &'static str;
-    /// Kind of the subject: `customer` for `customer/42`. Empty where it may be of any kind; then [`DomainEvent::subject_id`] is the whole subject.
+    /// Kind of the subject: `customer` for `customer/42`. Empty where a subject may be of any kind; then [`DomainEvent::subject_id`] is the whole subject.
     const SUBJECT_KIND: &'static str;
-    /// Top-level fields that are encrypted with the subject's key before they reach the log.
+    /// Top-level fields that are sealed with the person's key before they reach the log.
     const PERSONAL: &'static [&'static str] = &[];
 
-    /// Id of the subject: `42` for `customer/42`.
+    /// Gives the id of the subject: `42` for `customer/42`.
     fn subject_id(&self) -> &str;
 
-    /// The subject: `customer/42`.
+    /// Gives the subject: `customer/42`.
     fn subject(&self) -> String {
         if Self::SUBJECT_KIND.is_empty() { self.subject_id().to_owned() } else { format!("{}/{}", Self::SUBJECT_KIND, self.subject_id()) }
     }
@@ -46,10 +46,10 @@ pub trait DomainEvent: Sized + Serialize + JsonSchema {
     /// The first field that breaks a rule.
     fn validate(&self) -> Result<(), FieldError>;
 
-    /// The event with this data: subject and `dataschema` set, time and the rest left to the caller.
+    /// Makes an event with this data. Subject and `dataschema` are set; time and the rest are left to the caller.
     ///
     /// # Errors
-    /// When the data cannot be written as JSON.
+    /// The data cannot be written as JSON.
     fn to_event(&self, id: impl Into<String>, source: impl Into<String>) -> Result<Event, serde_json::Error> {
         let mut event = Event::new(id, source, Self::TYPE, self.subject());
         event.set(Attribute::DataSchema, schema_uri(Self::TYPE));
@@ -57,7 +57,7 @@ pub trait DomainEvent: Sized + Serialize + JsonSchema {
     }
 }
 
-/// The `dataschema` of a known type: a reference relative to the node.
+/// Gives the `dataschema` of a known type: a reference relative to the node.
 pub fn schema_uri(event_type: &str) -> String {
     format!("/schemas/{event_type}.json")
 }
@@ -77,7 +77,7 @@ pub enum PersonalText {
 }
 
 impl PersonalText {
-    /// The text, unless it is sealed.
+    /// Gives the text; `None` where it is sealed.
     pub fn plain(&self) -> Option<&str> {
         match self {
             PersonalText::Plain(text) => Some(text),
@@ -105,7 +105,7 @@ impl JsonSchema for PersonalText {
     }
 }
 
-/// Field must not be empty.
+/// Refuses an empty field.
 pub(crate) fn filled(field: &str, text: &str) -> Result<(), FieldError> {
     if text.is_empty() {
         return Err(FieldError::new(field, "is empty; it must name something"));
@@ -113,12 +113,12 @@ pub(crate) fn filled(field: &str, text: &str) -> Result<(), FieldError> {
     Ok(())
 }
 
-/// An optional field must not be empty when it is there.
+/// Refuses an optional field that is there and empty.
 pub(crate) fn filled_if_present(field: &str, text: Option<&str>) -> Result<(), FieldError> {
     text.map_or(Ok(()), |text| filled(field, text))
 }
 
-/// An amount of zero or more.
+/// Refuses an amount below zero.
 pub(crate) fn not_negative(field: &str, amount: Money) -> Result<(), FieldError> {
     if amount.minor < 0 {
         return Err(FieldError::new(format!("{field}.minor"), format!("is {}; it must be 0 or more", amount.minor)));
@@ -126,7 +126,7 @@ pub(crate) fn not_negative(field: &str, amount: Money) -> Result<(), FieldError>
     Ok(())
 }
 
-/// An amount above zero.
+/// Refuses an amount of zero or less.
 pub(crate) fn positive(field: &str, amount: Money) -> Result<(), FieldError> {
     if amount.minor <= 0 {
         return Err(FieldError::new(format!("{field}.minor"), format!("is {}; it must be above 0", amount.minor)));
@@ -134,7 +134,7 @@ pub(crate) fn positive(field: &str, amount: Money) -> Result<(), FieldError> {
     Ok(())
 }
 
-/// A count of one or more.
+/// Refuses a count of zero.
 pub(crate) fn at_least_one(field: &str, count: u64) -> Result<(), FieldError> {
     if count == 0 {
         return Err(FieldError::new(field, "is 0; it must be 1 or more"));

@@ -1,5 +1,5 @@
-//! The CloudEvents envelope, in the two forms the code needs: [`Event`], owned and easy to build,
-//! and [`EventView`], a few offsets into a batch that was decoded once and is shared by all its readers.
+//! The CloudEvents envelope in two forms: [`Event`], owned and easy to build, and [`EventView`], a few offsets into a batch
+//! that was decoded once and is shared by all its readers.
 
 use std::collections::BTreeMap;
 
@@ -22,17 +22,17 @@ pub struct Span {
 }
 
 impl Span {
-    /// The bytes of `buffer` it stands for; empty when it lies outside.
+    /// Gives the bytes of `buffer` that it stands for; empty where it lies outside.
     pub fn of(self, buffer: &[u8]) -> &[u8] {
         let start = self.start as usize;
         buffer.get(start..start + self.len as usize).unwrap_or_default()
     }
 }
 
-/// Where in a buffer the parts of one event lie. Made once a batch by whoever decodes it.
+/// The places of one event's parts in a buffer. The decoder makes them, once for each batch.
 #[derive(Clone, Debug, Default)]
 pub struct EventMeta {
-    /// By attribute number; a `start` of 0 means absent (offset 0 never holds an attribute).
+    /// The attributes, by their numbers. A `start` of 0 means absent, since no attribute lies at offset 0.
     pub attributes: [Span; Attribute::COUNT],
     /// Other extensions as (name without `ce_`, value).
     pub extensions: Vec<(Span, Span)>,
@@ -40,7 +40,7 @@ pub struct EventMeta {
     pub data: Span,
 }
 
-/// One event, borrowed from the batch it was decoded in. Copying it copies two pointers.
+/// One event, borrowed from its decoded batch. Copying it copies two pointers.
 #[derive(Clone, Copy)]
 pub struct EventView<'a> {
     buffer: &'a [u8],
@@ -48,12 +48,12 @@ pub struct EventView<'a> {
 }
 
 impl<'a> EventView<'a> {
-    /// A view of the event whose parts `meta` finds in `buffer`.
+    /// Views the event whose parts `meta` finds in `buffer`.
     pub fn new(buffer: &'a [u8], meta: &'a EventMeta) -> Self {
         Self { buffer, meta }
     }
 
-    /// An attribute's text; `None` when absent or not UTF-8.
+    /// Reads an attribute; `None` when absent or not UTF-8.
     pub fn attribute(&self, attribute: Attribute) -> Option<&'a str> {
         let span = self.meta.attributes[attribute as usize];
         if span.start == 0 {
@@ -62,69 +62,69 @@ impl<'a> EventView<'a> {
         std::str::from_utf8(span.of(self.buffer)).ok()
     }
 
-    /// `id`, empty when absent.
+    /// Reads `id`; empty when absent.
     pub fn id(&self) -> &'a str {
         self.attribute(Attribute::Id).unwrap_or_default()
     }
 
-    /// `source`, empty when absent.
+    /// Reads `source`; empty when absent.
     pub fn source(&self) -> &'a str {
         self.attribute(Attribute::Source).unwrap_or_default()
     }
 
-    /// `type`, with its version; empty when absent.
+    /// Reads `type`, with its version; empty when absent.
     pub fn event_type(&self) -> &'a str {
         self.attribute(Attribute::Type).unwrap_or_default()
     }
 
-    /// `subject` as `kind/id`; empty when absent.
+    /// Reads `subject` as `kind/id`; empty when absent.
     pub fn subject(&self) -> &'a str {
         self.attribute(Attribute::Subject).unwrap_or_default()
     }
 
-    /// The id of the subject without its kind: `42` of `customer/42`.
+    /// Reads the id of the subject without its kind: `42` of `customer/42`.
     pub fn subject_id(&self) -> &'a str {
         let subject = self.subject();
         subject.split_once('/').map_or(subject, |(_, id)| id)
     }
 
-    /// `time`; `None` when absent or not RFC 3339.
+    /// Reads `time`; `None` when absent or not RFC 3339.
     pub fn time(&self) -> Option<EventTime> {
         EventTime::parse(self.attribute(Attribute::Time)?)
     }
 
-    /// `recordedtime`; `None` when absent or not RFC 3339.
+    /// Reads `recordedtime`; `None` when absent or not RFC 3339.
     pub fn recorded_time(&self) -> Option<EventTime> {
         EventTime::parse(self.attribute(Attribute::RecordedTime)?)
     }
 
-    /// `correlationid`, or the event's own id where it starts a request itself.
+    /// Reads `correlationid`; the event's own id where the event starts a correlation.
     pub fn correlation_id(&self) -> &'a str {
         self.attribute(Attribute::CorrelationId).unwrap_or_else(|| self.id())
     }
 
-    /// `target`, if the event is meant for another subject.
+    /// Reads `target`; `None` where the event is meant for its own subject.
     pub fn target(&self) -> Option<&'a str> {
         self.attribute(Attribute::Target)
     }
 
-    /// `sequence`.
+    /// Reads `sequence`.
     pub fn sequence(&self) -> Option<u64> {
         self.attribute(Attribute::Sequence)?.parse().ok()
     }
 
-    /// `epoch`.
+    /// Reads `epoch`.
     pub fn epoch(&self) -> Option<u64> {
         self.attribute(Attribute::Epoch)?.parse().ok()
     }
 
-    /// `inputindex` as (i, n); `None` when absent or malformed.
+    /// Reads `inputindex` as (i, n); `None` when absent or malformed.
     pub fn input_index(&self) -> Option<(u32, u32)> {
         let (i, n) = self.attribute(Attribute::InputIndex)?.split_once('/')?;
         Some((i.parse().ok()?, n.parse().ok()?))
     }
 
-    /// The other extensions, as (name, value).
+    /// Lists the other extensions, as (name, value).
     pub fn extensions(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
         let buffer = self.buffer;
         self.meta
@@ -133,20 +133,20 @@ impl<'a> EventView<'a> {
             .filter_map(move |(name, value)| Some((std::str::from_utf8(name.of(buffer)).ok()?, std::str::from_utf8(value.of(buffer)).ok()?)))
     }
 
-    /// The data's bytes, as written.
+    /// Gives the data's bytes, as written.
     pub fn data(&self) -> &'a [u8] {
         self.meta.data.of(self.buffer)
     }
 
-    /// The data as a type, borrowing from the batch where the type can.
+    /// Reads the data as a type, which may borrow from the batch.
     ///
     /// # Errors
-    /// What serde_json says when the data is not JSON or not of that shape.
+    /// The data is not JSON, or not of that shape.
     pub fn data_as<T: serde::Deserialize<'a>>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_slice(self.data())
     }
 
-    /// An owned copy.
+    /// Makes an owned copy.
     pub fn to_event(&self) -> Event {
         let mut event = Event { attributes: BTreeMap::new(), extensions: BTreeMap::new(), data: self.data().to_vec() };
         for attribute in Attribute::ALL {
@@ -167,10 +167,10 @@ impl std::fmt::Debug for EventView<'_> {
     }
 }
 
-/// An owned event: what is built before it is written, and what tools print.
+/// An owned event: built before it is written, and printed by tools.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Event {
-    /// The attributes the platform knows.
+    /// The attributes that the platform knows.
     pub attributes: BTreeMap<Attribute, String>,
     /// Any other extension, name without `ce_`.
     pub extensions: BTreeMap<String, String>,
@@ -179,7 +179,7 @@ pub struct Event {
 }
 
 impl Event {
-    /// An event with the four attributes every one of ours has, and JSON data.
+    /// Makes an event with the four attributes that every event needs, and without data.
     pub fn new(id: impl Into<String>, source: impl Into<String>, event_type: impl Into<String>, subject: impl Into<String>) -> Self {
         let mut event = Event::default();
         event.set(Attribute::Id, id);
@@ -211,26 +211,26 @@ impl Event {
     /// Sets the data to `value` as JSON and returns the event.
     ///
     /// # Errors
-    /// When `value` cannot be written as JSON (a map with keys that are not strings).
+    /// `value` cannot be written as JSON (a map with keys that are not strings).
     pub fn with_data<T: serde::Serialize + ?Sized>(mut self, value: &T) -> Result<Self, serde_json::Error> {
         self.data = serde_json::to_vec(value)?;
         Ok(self)
     }
 
-    /// An attribute's value; empty when absent.
+    /// Reads an attribute; empty when absent.
     pub fn get(&self, attribute: Attribute) -> &str {
         self.attributes.get(&attribute).map_or("", String::as_str)
     }
 
-    /// The data as a type.
+    /// Reads the data as a type.
     ///
     /// # Errors
-    /// What serde_json says when the data is not JSON or not of that shape.
+    /// The data is not JSON, or not of that shape.
     pub fn data_as<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_slice(&self.data)
     }
 
-    /// The event in one buffer, so that it can be seen as an [`EventView`].
+    /// Copies the event into one buffer, so that an [`EventView`] can show it.
     pub fn encode(&self) -> EncodedEvent {
         let mut buffer = vec![0u8]; // offset 0 is never an attribute
         let mut put = |bytes: &[u8]| {
@@ -250,7 +250,7 @@ impl Event {
         EncodedEvent { buffer, meta }
     }
 
-    /// The event as a CloudEvents JSON object (structured mode). Data that is JSON is embedded, other data goes into `data_base64`.
+    /// Writes the event as a CloudEvents JSON object (structured mode). Data that is JSON is embedded, other data goes into `data_base64`.
     pub fn to_json(&self) -> serde_json::Value {
         use base64::Engine as _;
         let mut object = serde_json::Map::new();
@@ -279,7 +279,7 @@ pub struct EncodedEvent {
 }
 
 impl EncodedEvent {
-    /// The event as readers see it.
+    /// Views the event as readers see it.
     pub fn view(&self) -> EventView<'_> {
         EventView::new(&self.buffer, &self.meta)
     }

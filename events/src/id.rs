@@ -2,10 +2,10 @@
 
 use uuid::Uuid;
 
-/// Namespace of all ids this platform derives (UUIDv5, RFC 9562 section 5.5).
+/// Namespace of all ids that the platform derives (UUIDv5, RFC 9562 section 5.5).
 pub const NAMESPACE: Uuid = Uuid::from_u128(0x9c1f_6d0e_52c7_5b8e_9a43_7d1f_04e1_0c0f);
 
-/// The id of the `index`-th event (from 0) that `system` decided because of a cause.
+/// Derives the id of the `index`-th event (from 0) that `system` decided because of a cause.
 ///
 /// The cause is the input's source and id, a timer, a redrive or an effect request: never a sequence number,
 /// so a decision that is made again after a crash gets the same id.
@@ -13,12 +13,12 @@ pub fn derived(system: &str, cause_source: &str, cause_id: &str, index: u32) -> 
     Uuid::new_v5(&NAMESPACE, format!("{system}\u{0}{cause_source}\u{0}{cause_id}\u{0}{index}").as_bytes())
 }
 
-/// The id of a fact from `inbox` that brought none: its position there.
+/// Derives the id of a fact from `inbox` that has none, from its position there.
 pub fn of_inbox_position(cluster: &str, partition: u32, position: u64) -> Uuid {
     Uuid::new_v5(&NAMESPACE, format!("inbox\u{0}{cluster}\u{0}{partition}\u{0}{position}").as_bytes())
 }
 
-/// The partition of a subject: murmur2 as the Java client's default partitioner, so that any tool can compute it.
+/// Computes the partition of a subject with murmur2, as the Java client's default partitioner does, so that any tool can compute it.
 pub fn partition_of(key: &str, partitions: u32) -> u32 {
     (murmur2(key.as_bytes()) & 0x7fff_ffff) % partitions.max(1)
 }

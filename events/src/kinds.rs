@@ -1,19 +1,19 @@
-//! Kinds of subjects: which topic the facts of a kind go to, and which system they are about.
+//! Kinds of subjects: the topic of a kind's facts, and the system that the kind belongs to.
 //!
-//! The table is what a log starts from. Where a kind's facts lie for good, a log says itself: the first fact of a kind places it, see
-//! `tol_runtime::admission::kinds`. So a kind that is declared later never moves what lies under [`OTHER`] already.
+//! A new log starts from this table. The log itself records where a kind's facts lie for good: the first fact of a kind places the kind, see
+//! `tol_runtime::admission::kinds`. So a kind that is declared later moves no facts that lie under [`OTHER`] already.
 
-/// The topic of kinds that nobody declared.
+/// The topic of undeclared kinds.
 pub const OTHER: &str = "facts.other";
 
-/// Kinds that share a topic: what is told about one of them has one order with what is told about the others.
+/// Kinds that share a topic, so that the facts about all of them have one order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KindGroup {
     /// `facts.<first kind>`.
     pub topic: &'static str,
     /// The kinds, as before the slash of a subject.
     pub kinds: &'static [&'static str],
-    /// The system they belong to: its folder below `actors/`. Empty where several systems tell of them.
+    /// The system that they belong to, by its folder below `actors/`. Empty where several systems have facts about them.
     pub owner: &'static str,
 }
 
@@ -51,8 +51,8 @@ pub const GROUPS: &[KindGroup] = groups! {
 /// The longest name of a kind, in bytes.
 pub const LONGEST: usize = 64;
 
-/// The kind of a subject: `customer` of `customer/42`. `None` where no kind could ever be declared for it: without a slash, or where what
-/// stands before the slash is no name (lower-case letters, digits and dashes, a letter first, at most [`LONGEST`] bytes).
+/// Gives the kind of a subject: `customer` of `customer/42`. `None` where no kind could be declared for it: without a slash, or where the text
+/// before the slash is no name (lower-case letters, digits and dashes, a letter first, at most [`LONGEST`] bytes).
 pub fn kind_of(subject: &str) -> Option<&str> {
     let (kind, _) = subject.split_once('/')?;
     let named = kind.len() <= LONGEST
@@ -61,22 +61,22 @@ pub fn kind_of(subject: &str) -> Option<&str> {
     named.then_some(kind)
 }
 
-/// The topic that a kind is declared for; [`OTHER`] where nobody declared it.
+/// Gives the declared topic of a kind; [`OTHER`] for an undeclared kind.
 pub fn declared_topic(kind: &str) -> &'static str {
     GROUPS.iter().find(|group| group.kinds.contains(&kind)).map_or(OTHER, |group| group.topic)
 }
 
-/// The topic of a subject's facts in a log that nothing else is known of.
+/// Gives the topic of a subject's facts in a new log.
 pub fn topic_of(subject: &str) -> &'static str {
     kind_of(subject).map_or(OTHER, declared_topic)
 }
 
-/// All topics that facts are declared for, [`OTHER`] last.
+/// Lists all declared topics of facts, [`OTHER`] last.
 pub fn topics() -> impl Iterator<Item = &'static str> {
     GROUPS.iter().map(|group| group.topic).chain([OTHER])
 }
 
-/// The kinds that are declared for a topic.
+/// Lists the declared kinds of a topic.
 pub fn kinds_of(topic: &str) -> &'static [&'static str] {
     GROUPS.iter().find(|group| group.topic == topic).map_or(&[], |group| group.kinds)
 }

@@ -8,12 +8,12 @@
 //! * [`position`] — where a record lies in the log: [`TopicPartition`], [`Position`]
 //! * [`id`] — deterministic event ids and the partition of a subject
 //! * [`kinds`] — the kinds of subjects and the topics of their facts
-//! * [`domain`] — what every typed event has; the types themselves: [`commerce`], [`billing`], [`delivery`], [`flags`], [`usage`], [`revenue`], [`tree`], [`supervision`]
+//! * [`domain`] — the trait of typed events; the types themselves: [`commerce`], [`billing`], [`delivery`], [`flags`], [`usage`], [`revenue`], [`tree`], [`supervision`]
 //! * [`registry`] — the table of known types and the check at admission
 //! * [`personal`] — encryption of fields marked personal, and the key stores
 //! * [`upcast`] — old versions become new ones when they are read
-//! * [`schema`] — what change of a JSON Schema breaks its readers or writers
-//! * [`reserved`] — the types the runtime itself writes: claims, checkpoints, parking, timers, effects
+//! * [`schema`] — JSON Schemas, and which changes of one break readers or writers
+//! * [`reserved`] — the types that the runtime itself writes: claims, checkpoints, parking, timers, effects
 
 pub mod billing;
 pub mod binding;

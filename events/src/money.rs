@@ -9,16 +9,16 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// Why an amount or a currency was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// Not three capital letters.
+    /// The code is not three capital letters.
     #[error("\"{0}\" is not an ISO 4217 currency code; write three capital letters, for example USD")]
     Currency(String),
-    /// Two currencies in one sum.
+    /// A sum has two currencies.
     #[error("{0} cannot be added to {1}; keep one amount for each currency")]
     Mixed(Currency, Currency),
     /// The sum does not fit 64 bits.
     #[error("the sum of {0} and {1} minor units does not fit in 64 bits")]
     Overflow(i64, i64),
-    /// Not a decimal number, or more decimals than the currency has.
+    /// The text is no decimal number, or has more decimals than the currency.
     #[error("\"{0}\" is not an amount of {1}; write digits with at most {2} decimals")]
     Amount(String, Currency, u32),
 }
@@ -28,12 +28,12 @@ pub enum Error {
 pub struct Currency([u8; 3]);
 
 impl Currency {
-    /// The code's letters.
+    /// Gives the letters of the code.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or("XXX")
     }
 
-    /// Decimals of the minor unit (ISO 4217 table A.1): 2 for most, 0 for JPY, 3 for KWD.
+    /// Gives the decimals of the minor unit (ISO 4217 table A.1): 2 for most, 0 for JPY, 3 for KWD.
     pub fn exponent(self) -> u32 {
         match &self.0 {
             b"BIF" | b"CLP" | b"DJF" | b"GNF" | b"ISK" | b"JPY" | b"KMF" | b"KRW" | b"PYG" | b"RWF" | b"UGX" | b"UYI" | b"VND" | b"VUV" | b"XAF" | b"XOF"
@@ -111,15 +111,15 @@ pub struct Money {
 }
 
 impl Money {
-    /// `minor` minor units of `currency`.
+    /// Makes an amount of `minor` minor units of `currency`.
     pub const fn new(minor: i64, currency: Currency) -> Self {
         Self { minor, currency }
     }
 
-    /// The sum.
+    /// Adds two amounts.
     ///
     /// # Errors
-    /// When the currencies differ or the sum does not fit.
+    /// The currencies differ, or the sum does not fit.
     pub fn checked_add(self, other: Money) -> Result<Money, Error> {
         if self.currency != other.currency {
             return Err(Error::Mixed(self.currency, other.currency));
@@ -131,7 +131,7 @@ impl Money {
     /// Reads a decimal amount (`29.33`, `-5`, `.5`) exactly.
     ///
     /// # Errors
-    /// When it is not a decimal number, has more decimals than the currency (other than zeros), or does not fit.
+    /// The text is no decimal number, has more decimals than the currency (other than zeros), or does not fit.
     pub fn parse_decimal(text: &str, currency: Currency) -> Result<Money, Error> {
         let exponent = currency.exponent();
         let refuse = || Error::Amount(text.to_owned(), currency, exponent);

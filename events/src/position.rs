@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Place of a record in a topic partition, from 0, dense.
+/// The place of a record in a topic partition, counted from 0 without gaps.
 pub type Position = u64;
 
 /// One partition of a topic, written `topic/partition`. Cloning is cheap.
@@ -24,7 +24,7 @@ pub struct TopicPartition {
 pub struct InvalidTopicPartition(pub String);
 
 impl TopicPartition {
-    /// Partition `partition` of `topic`.
+    /// Names partition `partition` of `topic`.
     pub fn new(topic: impl Into<Arc<str>>, partition: u32) -> Self {
         Self { topic: topic.into(), partition }
     }

@@ -1,4 +1,4 @@
-//! The table of known types, and the check every fact passes at admission.
+//! The table of known types, and the check that every fact passes at admission.
 //!
 //! A known type in a known version is deserialised, checked by its rules and against its subject. An unknown version of a
 //! known type is refused: it was meant for a newer node. Any other type is accepted as it is: the log is open.
@@ -24,7 +24,7 @@ pub struct KnownType {
     pub version: u32,
     /// The domain: `commerce`.
     pub domain: &'static str,
-    /// The kind of its subjects: `customer`. Empty where it may be any.
+    /// The kind of its subjects: `customer`. Empty where subjects may be of any kind.
     pub kind: &'static str,
     /// Top-level data fields that are encrypted with the subject's key.
     pub personal: &'static [&'static str],
@@ -40,24 +40,24 @@ impl std::fmt::Debug for KnownType {
     }
 }
 
-/// What the check found out about an event it accepts.
+/// The result of the check of an accepted event.
 #[derive(Clone, Copy, Debug)]
 pub enum Validity {
-    /// A known type whose data is right.
+    /// The type is known, and the data is valid.
     Known(&'static KnownType),
-    /// A type nobody declared; its data was not looked at.
+    /// The type is undeclared; its data was not checked.
     Open,
 }
 
 /// Why an event of a known type is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ValidationError {
-    /// The type is known, this version is not.
+    /// The type is known, but not in this version.
     #[error("{event_type} is a version this node does not know; it knows {known}")]
     UnknownVersion {
         /// The type as sent.
         event_type: String,
-        /// The versions that are known, as a list for people.
+        /// The known versions, as a list for people.
         known: String,
     },
     /// The data does not have the type's shape.
@@ -73,20 +73,20 @@ pub enum ValidationError {
     Field {
         /// The type.
         event_type: &'static str,
-        /// Which field, and what would be right.
+        /// The field, and what would be right.
         error: FieldError,
     },
-    /// The extension that names whose key seals the event names nobody.
+    /// The extension `personalsubject` names no subject.
     #[error("{PERSONAL_SUBJECT} must name a person as kind/id, for example customer/42, not \"{0}\"")]
     PersonalSubject(String),
-    /// The subject is not the one the data names.
+    /// The subject differs from the one that the data names.
     #[error("the subject of {event_type} must be \"{expected}\" as its data says, not \"{found}\"")]
     Subject {
         /// The type.
         event_type: &'static str,
-        /// What the data names.
+        /// The subject that the data names.
         expected: String,
-        /// What the event says.
+        /// The subject of the event.
         found: String,
     },
 }
@@ -205,7 +205,7 @@ pub fn all() -> &'static [KnownType] {
     &KNOWN
 }
 
-/// The known type of that name and version.
+/// Finds a known type by its name with version.
 pub fn known(event_type: &str) -> Option<&'static KnownType> {
     KNOWN.binary_search_by(|known| known.event_type.cmp(event_type)).ok().map(|at| &KNOWN[at])
 }
@@ -213,7 +213,7 @@ pub fn known(event_type: &str) -> Option<&'static KnownType> {
 /// Checks an event as admission does.
 ///
 /// # Errors
-/// When a known type's data, rules or subject do not fit, or its version is unknown.
+/// The data, the rules or the subject of a known type do not fit, or its version is unknown.
 pub fn validate(view: &EventView<'_>) -> Result<Validity, ValidationError> {
     let person = personal::person_of_view(view);
     if person != view.subject() && (kinds::kind_of(person).is_none() || person.chars().any(char::is_control)) {

@@ -1,4 +1,4 @@
-//! JSON Schemas of the known types, and which changes of one break those who write or read it.
+//! JSON Schemas of the known types, and the changes of a schema that break writers or readers of the type.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use crate::domain::schema_uri;
 use crate::registry::KnownType;
 
-/// The schema of a type as the document that is checked in and served: indented, with a final line feed.
+/// Writes the schema of a type as the document that is checked in and served: indented, with a final line feed.
 pub fn document(known: &KnownType) -> String {
     let mut schema = (known.schema)();
     schema.insert("$id".to_owned(), schema_uri(known.event_type).into());
@@ -15,7 +15,7 @@ pub fn document(known: &KnownType) -> String {
     format!("{:#}\n", schema.as_value())
 }
 
-/// What in `new` breaks a writer or a reader of `old`; a version may not change like that, it needs a new one.
+/// Lists what in `new` breaks a writer or a reader of `old`. Such a change needs a new version of the type.
 ///
 /// Breaking are: a property removed, a type no longer taken, a property newly required (or no longer), a value of an enumeration removed or
 /// (for readers) the enumeration opened, and a pattern, format, minimum or closedness that refuses what was fine.

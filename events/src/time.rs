@@ -10,38 +10,38 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub struct EventTime(i64);
 
 impl EventTime {
-    /// From microseconds since the Unix epoch.
+    /// Makes a time from microseconds since the Unix epoch.
     pub const fn from_micros(micros: i64) -> Self {
         Self(micros)
     }
 
-    /// From milliseconds since the Unix epoch.
+    /// Makes a time from milliseconds since the Unix epoch.
     pub const fn from_millis(millis: i64) -> Self {
         Self(millis.saturating_mul(1_000))
     }
 
-    /// From whole seconds since the Unix epoch.
+    /// Makes a time from whole seconds since the Unix epoch.
     pub const fn from_secs(secs: i64) -> Self {
         Self(secs.saturating_mul(1_000_000))
     }
 
-    /// Microseconds since the Unix epoch.
+    /// Gives microseconds since the Unix epoch.
     pub const fn as_micros(self) -> i64 {
         self.0
     }
 
-    /// Milliseconds since the Unix epoch, rounded down.
+    /// Gives milliseconds since the Unix epoch, rounded down.
     pub const fn as_millis(self) -> i64 {
         self.0.div_euclid(1_000)
     }
 
-    /// The later moment `micros` microseconds away (earlier if negative), saturating.
+    /// Gives the moment `micros` microseconds later (earlier if negative), saturating.
     #[must_use]
     pub const fn plus_micros(self, micros: i64) -> Self {
         Self(self.0.saturating_add(micros))
     }
 
-    /// Microseconds from `earlier` to this, negative if this is earlier.
+    /// Counts microseconds from `earlier` to this moment; negative if this moment is the earlier one.
     pub const fn micros_since(self, earlier: EventTime) -> i64 {
         self.0.saturating_sub(earlier.0)
     }
@@ -59,13 +59,13 @@ impl EventTime {
         })
     }
 
-    /// The calendar month as `YYYY-MM`.
+    /// Writes the calendar month as `YYYY-MM`.
     pub fn month(self) -> String {
         let date = self.to_datetime();
         format!("{:04}-{:02}", date.year(), date.month())
     }
 
-    /// As a chrono date and time; out of chrono's range becomes its limit.
+    /// Gives a chrono date and time; a moment out of chrono's range becomes its limit.
     pub fn to_datetime(self) -> DateTime<Utc> {
         DateTime::from_timestamp_micros(self.0).unwrap_or(if self.0 < 0 { DateTime::<Utc>::MIN_UTC } else { DateTime::<Utc>::MAX_UTC })
     }
@@ -77,7 +77,7 @@ impl From<DateTime<Utc>> for EventTime {
     }
 }
 
-/// The common shape `YYYY-MM-DDTHH:MM:SS[.f…]Z`, five times as fast as the general parser; `None` sends the caller there.
+/// Parses the common shape `YYYY-MM-DDTHH:MM:SS[.f…]Z`, five times as fast as the general parser; `None` means: use the general one.
 fn parse_utc(text: &[u8]) -> Option<EventTime> {
     fn number(digits: &[u8]) -> Option<i64> {
         digits.iter().try_fold(0i64, |value, digit| digit.is_ascii_digit().then(|| value * 10 + i64::from(digit - b'0')))

@@ -1,20 +1,20 @@
-//! Upcasters: an event written in an old version of its type is raised, step by step, to the newest when it is read.
+//! Upcasters: they raise an event in an old version of its type, step by step, to the newest version when it is read.
 //!
-//! The log is never rewritten. A step is a pure function on the data from version N to N+1, so replay gives what live gave.
-//! An event whose type has no upcaster costs one look at an empty (or short, sorted) table.
+//! The log is never rewritten. A step is a pure function on the data from version N to N+1, so a replay gives what the live run gave.
+//! An event whose type has no upcaster costs one look-up in an empty (or short, sorted) table.
 
 use crate::domain::schema_uri;
 use crate::event::{Attribute, EncodedEvent, EventView};
 use crate::registry::split_version;
 
-/// One step: data of `from` to data of the next version.
+/// One step: turns data of version `from` into data of the next version.
 #[derive(Clone, Copy, Debug)]
 pub struct Upcaster {
     /// The type with its old version: `commerce.order_placed.v1`.
     pub from: &'static str,
     /// The type with the next version: `commerce.order_placed.v2`.
     pub to: &'static str,
-    /// Pure: the same data always gives the same bytes.
+    /// Turns the data. It is pure: the same data always gives the same bytes.
     pub apply: fn(&[u8]) -> Result<Vec<u8>, serde_json::Error>,
 }
 
@@ -24,15 +24,15 @@ pub enum Error {
     /// A step does not lead from a version to the next of the same type.
     #[error("an upcaster leads from {from} to {to}; it must lead to the next version of the same type")]
     Step {
-        /// From.
+        /// The version that it takes.
         from: &'static str,
-        /// To.
+        /// The version that it makes.
         to: &'static str,
     },
     /// Two steps begin at one version.
     #[error("two upcasters begin at {0}; keep one")]
     Twice(&'static str),
-    /// The data is not what the old version's data is.
+    /// The data does not have the shape of the old version.
     #[error("event {id} of {source_name} cannot be raised from {from}: {error}")]
     Data {
         /// The event.
@@ -41,7 +41,7 @@ pub enum Error {
         source_name: String,
         /// The version at which it failed.
         from: &'static str,
-        /// What serde_json says.
+        /// serde_json's message.
         error: serde_json::Error,
     },
 }
@@ -56,14 +56,14 @@ pub struct Upcasters {
 /// An event in the newest version of its type.
 #[derive(Clone, Debug)]
 pub enum Upcast<'a> {
-    /// As it was written; nothing was copied.
+    /// The event as it was written; nothing was copied.
     AsWritten(EventView<'a>),
-    /// Raised from an older version.
+    /// The event, raised from an older version.
     Raised(EncodedEvent),
 }
 
 impl Upcast<'_> {
-    /// The event as its readers see it.
+    /// Views the event as its readers see it.
     pub fn view(&self) -> EventView<'_> {
         match self {
             Upcast::AsWritten(view) => *view,
@@ -75,19 +75,19 @@ impl Upcast<'_> {
 /// The upcasters of the platform's own types. None so far: every type is at v1.
 static PLATFORM: Upcasters = Upcasters { steps: Vec::new() };
 
-/// The event in the newest version the platform has of its type.
+/// Raises an event to the newest version that the platform has of its type.
 ///
 /// # Errors
-/// When the data is not what its version says.
+/// The data does not have the shape of its version.
 pub fn upcast(view: EventView<'_>) -> Result<Upcast<'_>, Error> {
     Upcasters::platform().upcast(view)
 }
 
 impl Upcasters {
-    /// A table of steps.
+    /// Makes a table of steps.
     ///
     /// # Errors
-    /// When a step does not lead to the next version of its type, or two begin at one version.
+    /// A step does not lead to the next version of its type, or two begin at one version.
     pub fn new(steps: impl IntoIterator<Item = Upcaster>) -> Result<Self, Error> {
         let mut steps: Vec<Upcaster> = steps.into_iter().collect();
         steps.sort_by_key(|step| step.from);
@@ -106,15 +106,15 @@ impl Upcasters {
         }
     }
 
-    /// Those of the platform's own types.
+    /// Makes the table of the platform's own types.
     pub fn platform() -> &'static Upcasters {
         &PLATFORM
     }
 
-    /// The event in the newest version of its type.
+    /// Raises an event to the newest version of its type.
     ///
     /// # Errors
-    /// When the data is not what its version says.
+    /// The data does not have the shape of its version.
     pub fn upcast<'a>(&self, view: EventView<'a>) -> Result<Upcast<'a>, Error> {
         let Some(mut step) = self.step_from(view.event_type()) else {
             return Ok(Upcast::AsWritten(view));

@@ -1,4 +1,4 @@
-//! Routes of the node and of systems, from actix-web's router to their handlers: method, guard, query parameters, handler, metrics.
+//! Takes requests from actix-web's router to the handlers of the node and of systems: method, guard, query parameters, handler, metrics.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

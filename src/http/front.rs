@@ -1,6 +1,6 @@
-//! The outermost layer, around every request: its id, the headers that every answer has, and bodies that nobody reads.
+//! The outermost layer, around every request: its id, the headers that every answer has, and bodies that are not read.
 //!
-//! What clients of foreign protocols ask for ([`protocols`]) goes from here to its handler, past actix-web's router.
+//! Requests of foreign protocols ([`protocols`]) go from here to their handlers, past actix-web's router.
 
 use std::future::{Ready, ready};
 

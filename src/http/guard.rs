@@ -1,4 +1,4 @@
-//! Who is let in: API key, scope, rate and origin, checked before any handler is called, for the node's own routes, those of systems and foreign
+//! Lets requests in: checks API key, scope, rate and origin before any handler is called, for the node's own routes, those of systems and foreign
 //! protocols alike.
 
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! One function a route of the node itself.
+//! A function for each route of the node itself.
 
 pub(crate) mod control;
 pub(crate) mod events;

@@ -1,4 +1,4 @@
-//! What one client may take of the node: requests a second by key, connections in all, and time to take an answer.
+//! Limits what one client may take of the node: requests a second by key, connections, and time to take an answer.
 
 use std::any::Any;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,5 +1,5 @@
-//! Ports of systems: a protocol at the root, or raw TCP. They open only where a setting gives an address, and without API keys on loopback only.
-//! The node owns accepting, the number of connections, and their end.
+//! Opens ports of systems: a protocol at the root, or raw TCP. A port opens only where a setting gives an address, and without API keys on loopback
+//! only. The node accepts connections, limits their number, and ends them.
 
 use std::future::{Ready, ready};
 use std::net::{IpAddr, SocketAddr, TcpListener};

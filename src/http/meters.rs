@@ -1,4 +1,4 @@
-//! Counts of requests a row, looked up in the recorder once.
+//! Counts the requests of each row; the counters are looked up in the recorder once.
 
 use std::borrow::Cow;
 use std::sync::OnceLock;

@@ -1,4 +1,4 @@
-//! The systems' tables as this server holds them.
+//! The tables of systems, and what serves them.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ pub struct PlugEntry {
     pub mounted: Option<Arc<dyn Mounted>>,
 }
 
-/// The system is switched off here.
+/// Makes the problem of a system that is disabled on this node.
 pub(super) fn disabled(system: &str) -> Problem {
     let detail = format!("{system} is disabled on this node (systems.{system}.enabled); ask a node on which it runs, or enable it on all of them");
     Problem::new(Kind::SYSTEM_DISABLED, detail).with("system", system)

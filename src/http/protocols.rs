@@ -1,4 +1,4 @@
-//! Foreign protocols of systems below `/compat/<name>`: found, let in, handled, counted.
+//! Serves foreign protocols of systems below `/compat/<name>`: finds the route, lets the request in, calls the handler, counts it.
 //!
 //! These requests do not pass actix-web's router. It tries a regular expression for each path with a parameter, and boxes its services: more than the
 //! answer to an SDK takes altogether.
@@ -164,11 +164,11 @@ impl Protocol {
     }
 }
 
-/// What becomes of a request.
+/// The outcome of a request.
 pub(crate) enum Answer {
-    /// It is answered.
+    /// The answer is here.
     Now(ServiceResponse<BoxBody>),
-    /// It will be.
+    /// The answer comes later.
     Later(LocalBoxFuture<'static, ServiceResponse<BoxBody>>),
     /// Its path is none of a protocol's.
     Elsewhere(ServiceRequest),

@@ -1,4 +1,4 @@
-//! Listening, and the routes mapped to their handlers.
+//! Listens, and maps routes to their handlers.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

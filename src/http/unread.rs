@@ -1,4 +1,4 @@
-//! Ends connections whose chunked body nobody reads to its end.
+//! Ends connections whose chunked body is not read to its end.
 //!
 //! actix-http drops what is left of a body, but waits for the end of a chunked one, without a time limit: anybody could hold a
 //! connection for ever with a request that is refused at once. Where the body is still held while the answer is written, it
@@ -19,7 +19,7 @@ use actix_web::web::Bytes;
 use futures_util::Stream;
 use tol_plug::request::body::BodyRead;
 
-/// The body of a request, shared by its handler and whoever holds it.
+/// The body of a request, shared by its handler and the layer that holds it.
 #[derive(Clone)]
 pub(super) struct Held(Rc<RefCell<Payload>>);
 

@@ -1,8 +1,8 @@
-//! Persons erased: recorded on `control` first, then the key is destroyed on every node, and all drop what they derived.
+//! Erases persons: records it on `control`, destroys the key on every node, and has views and blobs drop what they derived.
 //!
-//! Every node reads `control` from its first record on: at its start, before it admits or decides anything, it destroys the keys of all who
-//! were erased, so that a key store that was restored from a copy brings nobody back. Then it follows, and calls those who asked by
-//! [`Erasures::on_erased`] with each erased person: again after each start, since what they hold may be older than the erasure.
+//! Every node reads `control` from its first record on: at its start, before it admits or decides anything, it destroys the keys of all
+//! erased persons, so that a key store that was restored from a copy brings none of them back. Then it follows `control`, and calls the functions given
+//! to [`Erasures::on_erased`] with each erased person: again after each start, since what a function purges may be older than the erasure.
 //!
 //! What the log, rows, systems' states and parked inputs hold of a person is sealed, so it is gone with the key. Only what was opened has to be
 //! purged: views in memory, blobs, whatever a system derived from opened text.
@@ -25,14 +25,14 @@ const ROUND: Duration = Duration::from_millis(250);
 /// How long the record of an erasure is awaited.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What erasing a person came to.
+/// The outcome of erasing a person.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Erased {
-    /// Who.
+    /// The person's subject.
     pub subject: String,
-    /// Where `control` says so.
+    /// The position of the record on `control`.
     pub position: Position,
-    /// Whether there was a key: `false` for somebody who was erased before, or of whom nothing personal was known.
+    /// Whether there was a key: `false` for a person who was erased before, or of whom nothing personal was known.
     pub key_destroyed: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Facts to the owners of their partitions: admission here, or another node's.
+//! Hands facts to the owners of their partitions: admission here, or that of another node.
 //!
 //! The parts of a request that belong to several owners are stored independently of each other, and the whole is answered once all are
 //! durable. What was not confirmed is tried again until the time is up; ids make that safe, here as for the client.
@@ -65,7 +65,7 @@ impl Open {
         publish::prepare(facts, self.keys.as_ref(), &self.kinds, self.partitions, chrono::Utc::now().into())
     }
 
-    /// Stores facts with whoever owns their partitions. Blocking.
+    /// Stores facts with the owners of their partitions. Blocking.
     ///
     /// # Errors
     /// The first refusal; other parts may be stored nonetheless. `unavailable` when an owner did not confirm in time.

@@ -1,4 +1,4 @@
-//! The names of the node's own metrics. Those of HTTP are with HTTP.
+//! The names of the node's own metrics; `http::metric_definitions` has those of HTTP.
 
 use metrics::{Counter, counter, describe_counter};
 

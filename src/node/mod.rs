@@ -1,24 +1,24 @@
 //! A node: the log, the store, admission, the systems and the projections, wired together.
 //!
-//! * [`registry`] — the systems there are
-//! * [`publish`] — events to candidates: validated, encrypted, routed
-//! * [`facts`] — to the owners of their partitions, here or on another node
-//! * [`plugs`] — the systems as this node holds them
-//! * [`standing`] — whether what is served from memory is what the log holds
-//! * [`routing`] — who owns a partition
-//! * [`peers`] — what nodes ask each other
+//! * [`registry`] — the table of systems
+//! * [`publish`] — validates and seals events, and routes them to their partitions as candidates
+//! * [`facts`] — hands facts to the owners of their partitions, here or on another node
+//! * [`plugs`] — the mounted systems
+//! * [`standing`] — tells systems whether memory is up to date with the log, and whether the emergency stop is engaged
+//! * [`routing`] — finds the node that owns a partition
+//! * [`peers`] — requests among the nodes of a cluster
 //! * [`control`] — the thread of the `clock` and `control` topics
-//! * [`effects`] — who runs effects, and where their results go
-//! * [`outlet`] — effects, dead-letter copies and observations on their way out
-//! * [`inbox`] — facts that Kafka publishers wrote
+//! * [`effects`] — starts the lanes of effects with the runners of all systems
+//! * [`outlet`] — takes effects, dead letters and observations from systems
+//! * [`inbox`] — admits facts that Kafka publishers wrote
 //! * [`metric_definitions`] — names of metrics
 //! * [`kafka`] — the configuration's options of Kafka
-//! * [`erase`] — persons erased: keys destroyed, what was derived dropped
-//! * [`start`] — opening and closing
-//! * [`storage`] — what is opened: the folder, the log and its topics, the store, the keys
+//! * [`erase`] — erases persons: destroys their keys, drops what was derived
+//! * [`start`] — opens and closes the node
+//! * [`storage`] — opens the folder, the log and its topics, the store, the keys
 //! * [`testing`] — a node in a test's process, with systems of the test's own
 //! * [`blobs`] — content that is too large for an event
-//! * [`api`] — what HTTP asks for
+//! * [`api`] — answers what HTTP and systems ask of the node
 
 mod api;
 pub mod blobs;

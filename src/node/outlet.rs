@@ -1,4 +1,4 @@
-//! What leaves the systems: effects to their lanes, parked inputs to the dead-letter topics, observations to the hub.
+//! Takes what systems give out: effects go to their lanes, parked inputs to the dead-letter topics, observations to the hub.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -1,4 +1,4 @@
-//! What nodes of one cluster ask each other, and the client that asks. Whoever is asked answers itself or refuses: nothing is passed on
+//! Requests among the nodes of one cluster, and the client that sends them. The asked node answers itself or refuses: no request is passed on
 //! twice.
 
 use std::sync::Arc;

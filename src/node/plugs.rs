@@ -1,4 +1,4 @@
-//! The systems as this node holds them: what answers from memory, what follows projections, what is told of what happens to the node.
+//! The mounted systems: makes their serving sides, feeds them rows of followed projections, and calls them at events of the node.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

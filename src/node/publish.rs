@@ -1,4 +1,4 @@
-//! Events to candidates: validated by their type, personal fields encrypted, routed to their partition.
+//! Makes candidates of events: validates them by their type, seals their personal fields, and routes them to their partitions.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The systems there are: one line each. What they declare follows from the line, for serving, access, documents and tests alike.
+//! The table of systems, one line each. Serving, access, documents and tests take from that line what a system declares.
 
 use std::sync::{Arc, OnceLock};
 
@@ -14,7 +14,7 @@ use tol_system::{AnyProjection, AnySystem, QuerySpec, projection};
 
 use super::plugs::Plugs;
 
-/// Every system, by tier. Adding one means adding its folder, its module of events and a line here.
+/// Every system, by tier. To add a system, add its folder, its module of events and a line here.
 const PLUGS: &[Mount] = &[
     mount::<tol_tree_of_life_system::Hub>(),
     mount::<tol_revenue_agent_system::Revenue>(),

@@ -1,4 +1,4 @@
-//! Which node owns a partition number: this one, as far as the group says; another one by its claims, which carry its URL.
+//! Finds the node that owns a partition: this node, as its group says; another node by its claims, which carry its URL.
 //!
 //! The claims read are those of the hub: every node runs it, and its topic holds little else. What they say may be a moment old; a node
 //! that is asked for what it does not own says so, and the one that asked looks again.
@@ -85,7 +85,7 @@ impl Routing {
         self.state().own.clone()
     }
 
-    /// Whether it owns all there is, so that nobody need be asked.
+    /// Tells whether this node owns all partitions, so that no other node need be asked.
     pub(crate) fn owns_all(&self) -> bool {
         self.state().own.len() == self.partitions as usize
     }

@@ -1,5 +1,5 @@
-//! Whether what this node serves from memory is what the log holds, and whether the emergency stop is engaged, as systems ask for it: often, and from
-//! threads that must not wait.
+//! Tells systems whether memory is up to date with the log and whether the emergency stop is engaged. They ask often, and from threads that must
+//! not wait.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLock};

@@ -1,4 +1,4 @@
-//! Opening and closing a node.
+//! Opens and closes a node.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -306,7 +306,7 @@ fn open(node: &Arc<Node>, mut registered: Vec<Registered>) -> anyhow::Result<Thr
     Ok(threads)
 }
 
-/// The topics that somebody reads: a system or a projection.
+/// Lists the topics that a system or a projection reads.
 fn read_topics(registered: &[Registered], plugs: &Plugs) -> BTreeSet<&'static str> {
     let systems = registered.iter().flat_map(|system| &system.description.inputs).map(|input| input.topic);
     systems.chain(["facts.customer", "facts.service"]).chain(plugs.projection_topics()).collect()

@@ -1,4 +1,4 @@
-//! What a node keeps on disk or with a broker: its folder, the log with its topics, the store, the keys.
+//! Opens what a node keeps on disk or with a broker: its folder, the log with its topics, the store, the keys.
 
 use std::collections::BTreeSet;
 use std::fs::File;

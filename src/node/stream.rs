@@ -1,5 +1,5 @@
-//! Events as they come: a thread a stream, which reads the log through the same rules as every reader (E3, E4) and waits for
-//! its client when that is slow: nothing queues up but a bounded channel.
+//! Streams events as they are appended. Each stream has a thread that reads the log by the rules of every reader (E3, E4) and waits for a
+//! slow client; only a bounded channel lies between them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
 //! A whole node inside a test's process: the same log, store, admission, supervision and HTTP as `tol run`, with systems of the
-//! test's own beside the registered ones. What a test needs no system of its own for is better tested against the binary.
+//! test's own beside the registered ones. A test that needs no system of its own is better run against the binary.
 
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError, Weak};

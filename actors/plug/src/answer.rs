@@ -1,4 +1,4 @@
-//! Answers in JSON, and the body that most operations take.
+//! Writes answers as JSON; [`Reason`], the body that most operations take.
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use crate::problem::{Kind, Problem};
 use crate::route::Outcome;
 
-/// Longest reason, characters: it is written to the log.
+/// Longest reason, in characters; it is written to the log.
 pub const REASON_MAX: usize = 4_096;
 
 /// Answers 200 with `value` as JSON.
@@ -28,17 +28,17 @@ pub fn json_with(status: StatusCode, value: &impl Serialize) -> Outcome {
     Ok(HttpResponse::build(status).content_type("application/json").body(body))
 }
 
-/// Why somebody wants something; recorded with what is done.
+/// Why a caller wants an operation; it is recorded with the operation.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Reason {
-    /// Why.
+    /// The reason, as sent.
     #[schema(min_length = 1, max_length = 4096, pattern = "\\S")]
     pub reason: String,
 }
 
 impl Reason {
-    /// The reason without white space around it.
+    /// Trims a reason and checks it.
     ///
     /// # Errors
     /// `invalid-body` where it is empty or longer than [`REASON_MAX`].

@@ -6,16 +6,16 @@ use std::path::PathBuf;
 use tol_events::blob::{BlobId, BlobRef};
 use tol_events::personal;
 
-/// What can go wrong with a blob.
+/// Why a blob could not be stored or read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// There is no blob of that name here.
+    /// This node has no blob of that name.
     #[error("blob {0} is not on this node; restore it from a backup, or copy it from the node that has it")]
     Unknown(BlobId),
-    /// The stored bytes are not those that were put.
+    /// The stored bytes differ from those that were put.
     #[error("blob {0} is damaged: its bytes are not those that were stored; restore it from a backup")]
     Damaged(BlobId),
-    /// The subject with whose key it was sealed was erased.
+    /// The blob was sealed with the key of a subject that was erased.
     #[error("blob {blob} was sealed for {subject}, which was erased; its content is gone for ever")]
     Erased {
         /// The blob.
@@ -23,10 +23,10 @@ pub enum Error {
         /// The subject.
         subject: String,
     },
-    /// More bytes than a blob may have.
+    /// The content has more bytes than a blob may have.
     #[error("the content has more than {limit} bytes; store less, or raise blobs.max_bytes")]
     TooLarge {
-        /// The most there may be.
+        /// The limit, in bytes.
         limit: u64,
     },
     /// The content could not be read to its end; nothing was stored.
@@ -35,33 +35,34 @@ pub enum Error {
     /// A file could not be read or written.
     #[error("{path}: {error}; check the disk of the data folder")]
     Io {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What the operating system says.
+        /// The operating system's error.
         error: io::Error,
     },
-    /// The subject's key could not be had.
+    /// The key store did not give the subject's key.
     #[error(transparent)]
     Key(#[from] personal::Error),
 }
 
-/// An error that a reader of a blob met, from what [`Read`] can say.
+/// Wraps the error for [`Read`], whose errors are I/O errors.
 impl From<Error> for io::Error {
     fn from(error: Error) -> Self {
         io::Error::other(error)
     }
 }
 
-/// Content-addressed storage. All functions block on the disk: call them on a thread that may wait (`spawn_blocking`, an effect's runner).
+/// Stores content under its hash. All functions block on the disk: call them on a thread that may wait (`Request::block`, an effect's runner).
 pub trait Blobs: Send + Sync {
-    /// Stores the content, durable when this returns; then an event may name it. With a `subject` it is sealed with that subject's key, made if need be.
+    /// Stores the content and returns once it is durable: only then may an event name it. With a `subject`, seals the content with that subject's key,
+    /// which is made where there is none.
     ///
     /// # Errors
     /// [`Error::TooLarge`], [`Error::Content`], [`Error::Key`] (an erased subject among them), or the disk. Nothing is stored then.
     fn put(&self, subject: Option<&str>, media_type: &str, content: &mut dyn Read) -> Result<BlobRef, Error>;
 
-    /// The content. It is verified while it is read: a reader that got all bytes got those that were put; damage is an error of the reader,
-    /// with an [`Error`] inside, before the last of them.
+    /// Opens the content. The reader verifies what it reads: once it has reached the end, all bytes were those that were put. Damage is an error of the
+    /// reader, with an [`Error`] inside, before the last byte.
     ///
     /// # Errors
     /// [`Error::Unknown`], [`Error::Erased`], [`Error::Damaged`] where that shows at once, or the disk.

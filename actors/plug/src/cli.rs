@@ -5,20 +5,20 @@ use serde_json::Value;
 
 /// A verb: `tol <name> …`.
 pub struct Verb {
-    /// Its options and subcommands.
+    /// Makes its options and subcommands; called when the command line is parsed.
     pub command: fn() -> Command,
-    /// Does it.
+    /// Runs the verb with its parsed arguments.
     pub run: fn(&ArgMatches, &dyn Client) -> Result<(), Error>,
 }
 
-/// A node, as a verb reaches it.
+/// The node that a verb talks to.
 pub trait Client {
-    /// Sends a request with a JSON body or none; the answer's body where its status is 2xx.
+    /// Sends a request, with a JSON body or none, and returns the answer's body where its status is 2xx.
     ///
     /// # Errors
-    /// The node does not answer, or refuses.
+    /// The node does not answer, or refuses the request.
     fn send(&self, method: &str, path: &str, query: &[(&str, String)], body: Option<Value>) -> Result<Value, Error>;
-    /// Prints a value: as the node's JSON where `--output json` was given, else as `rows` make it.
+    /// Prints a value: as JSON with `--output json`, else as the table that `rows` makes of it.
     fn print(&self, value: &Value, rows: &dyn Fn(&Value) -> Vec<Vec<String>>);
 }
 

@@ -11,42 +11,42 @@ use tokio::sync::watch;
 use crate::platform::Platform;
 use crate::protocol::Protocol;
 
-/// A port of a system's own.
+/// A port of a system's own, and what is spoken there.
 pub struct Listener<S: 'static> {
     /// The setting's name below `listen`: `faktory` for `systems.<name>.settings.listen.faktory`.
     pub name: &'static str,
-    /// What is spoken there.
+    /// The protocol of the port.
     pub serve: Serve<S>,
 }
 
 /// What a port speaks.
 pub enum Serve<S: 'static> {
-    /// A protocol of HTTP, at the root.
+    /// An HTTP protocol, whose paths begin at the root of the port.
     Protocol(&'static Protocol<S>),
-    /// A protocol on TCP: called once a connection, on a worker.
+    /// A protocol on TCP. The function is called once for each connection, on a worker: it must not block.
     Connection(fn(Connection<S>) -> LocalBoxFuture<'static, std::io::Result<()>>),
 }
 
-/// An accepted TCP connection. It is closed when it is dropped.
+/// An accepted TCP connection. Dropping it closes the connection.
 pub struct Connection<S> {
-    /// What answers from memory.
+    /// The system's serving side.
     pub serving: Arc<S>,
     /// The node.
     pub platform: Arc<dyn Platform>,
-    /// The connection.
+    /// The TCP stream.
     pub stream: TcpStream,
-    /// The other end.
+    /// The address of the client.
     pub peer: SocketAddr,
     /// Becomes true when the node stops: finish what is under way and return.
     pub stopping: watch::Receiver<bool>,
-    /// Finds the API key whose secret a client presents, for protocols with a password of their own.
+    /// Finds the API key whose secret a client presents as a password of the protocol.
     pub keys: Arc<dyn Keys>,
 }
 
-/// The node's API keys, as a protocol without HTTP may ask for them.
+/// Looks up the node's API keys, for protocols without HTTP.
 pub trait Keys: Send + Sync + 'static {
-    /// Whether the node has any key.
+    /// Tells whether the node has any key. Without one it listens on loopback only and lets every client in.
     fn any(&self) -> bool;
-    /// Who presents this secret, if it is a key with that scope.
+    /// Finds the caller that presents this secret; `None` where no key has the secret and the scope.
     fn caller(&self, secret: &str, scope: crate::route::Scope) -> Option<crate::request::Caller>;
 }

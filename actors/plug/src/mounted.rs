@@ -1,4 +1,4 @@
-//! A plug without the type of its serving side, as the node holds and calls it.
+//! [`Mounted`]: a plug without the type of its serving side, as the node holds and calls it.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -30,12 +30,12 @@ pub type MakeSystems = fn(&Value) -> Result<Vec<Arc<dyn AnySystem>>, SettingErro
 /// Makes what answers from memory, under a plug's settings.
 pub type StartPlug = fn(&Value, &Start) -> Result<Arc<dyn Mounted>, StartError>;
 
-/// A line of the registry.
+/// A line of the registry: functions that need no type of the plug.
 #[derive(Clone, Copy)]
 pub struct Mount {
-    /// What it declares; needs no settings.
+    /// Describes the plug; needs no settings.
     pub describe: fn() -> Description,
-    /// Checks settings, and gives them back for people: with the defaults, and `***` for secrets.
+    /// Checks settings, and gives them back for people: with the defaults filled in, and `***` for secrets.
     pub settings: fn(&Value) -> Result<Value, SettingError>,
     /// Its systems under these settings.
     pub systems: MakeSystems,
@@ -68,25 +68,25 @@ fn start<P: Plug>(given: &Value, start: &Start) -> Result<Arc<dyn Mounted>, Star
     Ok(Arc::new(Running::<P> { serving: Arc::new(P::serving(settings, start)?) }))
 }
 
-/// What a plug declares.
+/// What a plug declares, without its handlers.
 pub struct Description {
     /// The folder's name.
     pub name: &'static str,
     /// The short name.
     pub short: &'static str,
-    /// Words its paths begin with, the short name first.
+    /// Words that its paths begin with, the short name first.
     pub words: Vec<&'static str>,
-    /// Its own routes.
+    /// Routes of the system's own.
     pub routes: Vec<Spec>,
     /// Foreign protocols.
     pub protocols: Vec<ProtocolSpec>,
-    /// Names of its ports, with whether they speak HTTP: then the protocol's number.
+    /// Names of its ports, each with the name of the HTTP protocol that it speaks; `None` for TCP.
     pub listeners: Vec<(&'static str, Option<&'static str>)>,
     /// Its runners.
     pub runners: Vec<RunnerSpec>,
     /// Names of its questions.
     pub questions: Vec<&'static str>,
-    /// Its scopes, with what they allow.
+    /// Its scopes, each with what it allows.
     pub scopes: &'static [(Scope, &'static str)],
     /// Its kinds of problem.
     pub problems: &'static [&'static Kind],
@@ -103,13 +103,13 @@ pub struct Description {
 pub struct ProtocolSpec {
     /// Its name in the path.
     pub name: &'static str,
-    /// How its clients present a key.
+    /// How its clients present an API key.
     pub credential: Credential,
-    /// Which pages may use it.
+    /// Which web pages may use it.
     pub cors: Cors,
-    /// A problem in its own shape.
+    /// Writes a problem in the protocol's own shape.
     pub error: fn(&Problem) -> HttpResponse,
-    /// Its routes, relative to its prefix.
+    /// Its routes, with paths relative to its prefix.
     pub routes: Vec<Spec>,
 }
 
@@ -118,13 +118,13 @@ pub struct ProtocolSpec {
 pub struct RunnerSpec {
     /// Its name.
     pub name: &'static str,
-    /// How many run at a time.
+    /// How many of its effects run at a time.
     pub at_once: usize,
     /// How often an effect is tried.
     pub tries: u32,
     /// How long a try may take.
     pub limit: Duration,
-    /// What an emergency stop does to those under way.
+    /// What an emergency stop does to running effects.
     pub on_stop: OnStop,
     /// Payloads with how such an effect ends.
     pub examples: fn() -> Vec<(Value, EffectOutcome)>,
@@ -192,21 +192,21 @@ pub enum Row {
     Protocol(usize, usize),
 }
 
-/// What became of a call.
+/// The outcome of a call.
 pub enum Called {
-    /// It is answered; the request's head comes back.
+    /// The handler answered; the request's head comes back for metrics.
     Done(HttpRequest, Outcome),
-    /// It will be.
+    /// The handler answers later.
     Later(HttpRequest, LocalBoxFuture<'static, Outcome>),
 }
 
-/// An accepted connection, before the serving side is added.
+/// An accepted connection, to which [`Mounted::connection`] adds the serving side.
 pub struct Accepted {
     /// The node.
     pub platform: Arc<dyn Platform>,
-    /// The connection.
+    /// The TCP connection.
     pub stream: TcpStream,
-    /// The other end.
+    /// The address of the client.
     pub peer: SocketAddr,
     /// Becomes true when the node stops.
     pub stopping: watch::Receiver<bool>,
@@ -214,18 +214,18 @@ pub struct Accepted {
     pub keys: Arc<dyn Keys>,
 }
 
-/// A plug that was started.
+/// A started plug, as the node calls it.
 pub trait Mounted: Send + Sync + 'static {
     /// See [`Plug::projections`].
     fn projections(&self) -> Vec<MountedProjection>;
     /// Calls a row's handler.
     fn call(&self, row: Row, parts: Parts, payload: Payload) -> Called;
-    /// Serves a connection to the port of that number.
+    /// Serves a connection to the listener of that number.
     fn connection(&self, listener: usize, accepted: Accepted) -> LocalBoxFuture<'static, std::io::Result<()>>;
-    /// Does an effect of the runner of that number. Blocking.
+    /// Runs one try of an effect with the runner of that number. Blocking.
     ///
     /// # Errors
-    /// Why it did not succeed.
+    /// Why the try did not succeed.
     fn run(&self, runner: usize, effect: &Effect<'_>) -> Result<Value, Failure>;
     /// Answers the question of that number, as the owner of its subject.
     fn answer(&self, question: usize, platform: Arc<dyn Platform>, asked: Asked) -> BoxFuture<'static, Result<Value, Problem>>;
@@ -312,24 +312,25 @@ impl<P: Plug> Mounted for Running<P> {
     }
 }
 
-/// Told of the rows of a projection as they are stored.
+/// Called with the changed rows of a projection, as they are stored.
 pub type Follower = Arc<dyn Fn(Followed<Vec<u8>>) + Send + Sync>;
 
-/// A projection that a plug brings.
+/// A projection of a plug, followed by its serving side or only served.
 pub struct MountedProjection {
     /// The projection.
     pub projection: Arc<dyn AnyProjection>,
-    /// Told of its rows, if the serving side holds them in memory.
+    /// Called with its changed rows; `None` where the serving side keeps none in memory.
     pub follower: Option<Follower>,
 }
 
 impl MountedProjection {
-    /// A projection that is only queried.
+    /// Mounts a projection that is only queried.
     pub fn of<P: Projection>(projection: P) -> Self {
         Self { projection: tol_system::projection::erase(projection), follower: None }
     }
 
-    /// A projection whose rows `follower` is told of: those of the last run before the log is open, then each change as it becomes visible.
+    /// Mounts a projection and calls `follower` with its rows: first, before the log is open, those of the last run; then each change, before
+    /// a query that waits for the position sees it.
     pub fn followed<P: Projection>(projection: P, follower: impl Fn(Followed<P::Row>) + Send + Sync + 'static) -> Self {
         let follower = move |stored: Followed<Vec<u8>>| follower(stored.read::<P>());
         Self { projection: tol_system::projection::erase(projection), follower: Some(Arc::new(follower)) }

@@ -1,4 +1,4 @@
-//! What a system declares to be mounted.
+//! [`Plug`]: what a system declares, so that a node can mount it.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -20,109 +20,109 @@ use crate::route::{Route, Scope};
 use crate::runner::Runner;
 use crate::settings::SettingError;
 
-/// A system as a whole: what decides, what is folded, what answers, what acts. One folder implements it once; a line of the registry mounts it.
+/// Declares a whole system: its rules, read models, routes, protocols, effects and settings. One folder implements it once; a line of the registry mounts it.
 pub trait Plug: 'static {
-    /// The folder's name, e.g. `revenue-agent-system`; settings and switching off go by it.
+    /// The folder's name, e.g. `revenue-agent-system`; the configuration names the system by it.
     const NAME: &'static str;
-    /// The short name, e.g. `flags`: tag of its routes, prefix of its scopes, runners and questions.
+    /// The short name, e.g. `flags`: first word of the paths, tag of the routes, prefix of scopes and questions.
     const SHORT: &'static str;
-    /// What `[systems.<NAME>.settings]` may hold; the default shows every key.
+    /// The type of `[systems.<NAME>.settings]`. Its default must show every key.
     type Settings: Serialize + DeserializeOwned + Default + Send + Sync + 'static;
-    /// What answers from memory. It lives from before the log is open until after it is closed.
+    /// The serving side: what answers from memory. It lives from before the log is open until after the log is closed.
     type Serving: Send + Sync + 'static;
 
-    /// Checks settings that their types alone cannot.
+    /// Checks what the type of the settings cannot.
     ///
     /// # Errors
-    /// The setting that is wrong, and what would be right.
+    /// The wrong setting, and what would be right.
     fn check(_settings: &Self::Settings) -> Result<(), SettingError> {
         Ok(())
     }
 
-    /// Makes what answers from memory, before the log is open.
+    /// Makes the serving side, before the log is open.
     ///
     /// # Errors
     /// What keeps the node from starting.
     fn serving(settings: Self::Settings, start: &Start) -> Result<Self::Serving, StartError>;
 
-    /// The systems that decide; only settings passed to them here may reach `decide`.
+    /// Makes the pure rules. Only settings that are passed to them here may reach `decide`.
     fn systems(settings: &Self::Settings) -> Vec<Arc<dyn AnySystem>>;
 
-    /// The projections it brings. Made once, before the log is open.
+    /// Makes the system's projections, once, before the log is open.
     fn projections(_serving: &Arc<Self::Serving>) -> Vec<MountedProjection> {
         Vec::new()
     }
 
-    /// Routes, protocols and all else that is declared in tables.
+    /// Gives the tables: routes, protocols, ports, runners, questions, scopes, problems, metrics, verbs.
     fn tables() -> Tables<Self::Serving>;
 
-    /// What must be well for the node to be ready, beside its systems and projections.
+    /// Checks what must be well for the node to be ready, beside supervision and projections.
     fn checks(_serving: &Self::Serving) -> Vec<Check> {
         Vec::new()
     }
 
-    /// The log is open: the platform answers.
+    /// Called when the log is open. Keep `platform` to publish and query; it answers from now on.
     fn opened(_serving: &Arc<Self::Serving>, _platform: &Arc<dyn Platform>) {}
 
-    /// This node decides for these partitions from now on.
+    /// Called when this node's share of the partitions changes; it decides for `partitions` from now on.
     fn owns(_serving: &Self::Serving, _partitions: &BTreeSet<u32>) {}
 
-    /// A subject was erased: forget whatever is held of it in memory.
+    /// Called when a subject was erased: drop whatever memory holds of it. It may be called again for the same subject.
     fn erased(_serving: &Self::Serving, _subject: &str) {}
 
-    /// The node closes: end streams and waits.
+    /// Called when the node closes: end streams, and wake whatever waits.
     fn closing(_serving: &Self::Serving) {}
 }
 
-/// What a node tells a plug when it starts.
+/// What a starting node gives to [`Plug::serving`].
 #[derive(Clone, Debug)]
 pub struct Start {
     /// The node's data folder.
     pub data: PathBuf,
-    /// Partitions of each topic.
+    /// How many partitions each topic has.
     pub partitions: u32,
-    /// Drawn anew at each start; for what need not be the same twice.
+    /// A random seed, drawn anew at each start; for what need not be the same twice.
     pub seed: u64,
 }
 
-/// What keeps a node from starting.
+/// Why a system cannot start.
 #[derive(Debug, thiserror::Error)]
 #[error("{system} cannot start: {problem}")]
 pub struct StartError {
-    /// Which system.
+    /// The system.
     pub system: &'static str,
     /// What failed, on what, and what to do.
     pub problem: String,
 }
 
-/// What a plug declares in tables. Empty ones are left out: `Tables { routes: ROUTES, ..Tables::EMPTY }`.
+/// The tables of a plug. Leave out empty ones: `Tables { routes: ROUTES, ..Tables::EMPTY }`.
 pub struct Tables<S: 'static> {
-    /// Words its paths begin with, beside [`Plug::SHORT`].
+    /// Further words that its paths begin with, beside [`Plug::SHORT`].
     pub words: &'static [&'static str],
-    /// Its own routes.
+    /// Routes of the system's own.
     pub routes: &'static [Route<S>],
     /// Foreign protocols below `/compat/<name>`.
     pub protocols: &'static [Protocol<S>],
-    /// Ports of its own.
+    /// Ports of the system's own, each closed until the setting `listen.<name>` has an address.
     pub listeners: &'static [Listener<S>],
-    /// What touches the world outside.
+    /// Runners of its effects: what touches the world outside.
     pub runners: &'static [Runner<S>],
-    /// What only the owner of a subject can answer.
+    /// Questions that only the owner of a subject can answer.
     pub questions: &'static [Question<S>],
-    /// Scopes of its own, with what they allow.
+    /// Scopes of the system's own, each with what it allows.
     pub scopes: &'static [(Scope, &'static str)],
-    /// Kinds of problem of its own.
+    /// Kinds of problem of the system's own.
     pub problems: &'static [&'static Kind],
-    /// Describes its metrics to the recorder.
+    /// Describes its metrics to the recorder; called once, at the start.
     pub metrics: fn(),
-    /// Components of the OpenAPI document that its routes name: an object of schemas.
+    /// Makes the components of the OpenAPI document that its routes name: an object of schemas by name.
     pub components: fn() -> Value,
     /// Verbs of the command line.
     pub verbs: &'static [Verb],
 }
 
 impl<S> Tables<S> {
-    /// Nothing.
+    /// Tables without a row.
     pub const EMPTY: Self = Self {
         words: &[],
         routes: &[],
@@ -138,7 +138,7 @@ impl<S> Tables<S> {
     };
 }
 
-/// The registry's line for a plug.
+/// Makes the registry's line of a plug.
 pub const fn mount<P: Plug>() -> Mount {
     Mount::of::<P>()
 }

@@ -10,8 +10,8 @@ use serde_json::{Map, Value};
 /// Media type of every error.
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
-/// What kind of problem: its name towards clients, its status, and the page that explains it. A system has kinds of its own, with their pages in its
-/// folder; [`Kind::CORE`] are those of the platform.
+/// A kind of problem: its name for clients, its status, and the page that explains it. A system declares kinds of its own, with their pages in its
+/// folder; [`Kind::CORE`] has those of the platform.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Kind {
     /// The last segment of its `type`. It never changes, since clients tell kinds apart by it.
@@ -20,7 +20,7 @@ pub struct Kind {
     pub status: u16,
     /// A short summary, the same for every occurrence.
     pub title: &'static str,
-    /// The page that explains it, in Markdown: what happened, what to do.
+    /// The page that explains the kind, in Markdown: what happened, what to do.
     pub page: &'static str,
 }
 
@@ -43,61 +43,61 @@ core_kinds! {
     INVALID_EVENT = "invalid-event", 400, "Not a valid CloudEvent";
     /// The data does not fit its known type.
     INVALID_DATA = "invalid-data", 422, "The data does not fit its type";
-    /// A known type in a version this node does not know.
+    /// The type is known, but not in this version.
     UNKNOWN_VERSION = "unknown-version", 422, "Unknown version of a known type";
-    /// The body is of a type that is not read here.
+    /// The route does not read bodies of this type.
     UNSUPPORTED_CONTENT_TYPE = "unsupported-content-type", 415, "Unsupported content type";
     /// The body is over the limit.
     BODY_TOO_LARGE = "body-too-large", 413, "Body too large";
-    /// A JSON body of another shape than the operation takes.
+    /// The JSON body has another shape than the operation takes.
     INVALID_BODY = "invalid-body", 400, "Invalid body";
-    /// A path that does not decode.
+    /// The path does not decode.
     INVALID_PATH = "invalid-path", 400, "Malformed path";
     /// A query parameter is wrong or unknown.
     INVALID_PARAMETER = "invalid-parameter", 400, "Invalid parameter";
-    /// A cursor that no page gave.
+    /// No page gave this cursor.
     INVALID_CURSOR = "invalid-cursor", 400, "Invalid cursor";
     /// `as_of` for one row of a projection whose rows are not about one subject.
     WHOLE_PROJECTION_ONLY = "whole-projection-only", 400, "Only the whole projection can be seen as of a past time";
-    /// Same source and id, other content.
+    /// The source and id were used with other content.
     ID_CONFLICT = "id-conflict", 409, "The same id with other content";
     /// Several sources have an event of that id.
     AMBIGUOUS_EVENT = "ambiguous-event", 409, "Several events have this id";
-    /// A job of which there may be one.
+    /// A job runs of which there may be one at a time.
     JOB_RUNNING = "job-running", 409, "Another job is running";
-    /// The system's state does not allow it.
+    /// The system's state does not allow the operation.
     WRONG_STATE = "wrong-state", 409, "The present state does not allow this";
-    /// No route.
+    /// There is no such route.
     NOT_FOUND = "not-found", 404, "No such resource";
-    /// No event.
+    /// There is no such event.
     EVENT_NOT_FOUND = "event-not-found", 404, "No such event";
-    /// No projection.
+    /// There is no such projection.
     UNKNOWN_PROJECTION = "unknown-projection", 404, "No such projection";
-    /// No row.
+    /// There is no such row.
     ROW_NOT_FOUND = "row-not-found", 404, "No such row";
-    /// No system.
+    /// There is no such system.
     UNKNOWN_SYSTEM = "unknown-system", 404, "No such system";
-    /// No dead letter.
+    /// There is no such dead letter.
     UNKNOWN_DEAD_LETTER = "unknown-dead-letter", 404, "No such dead letter";
     /// The route exists for other methods.
     METHOD_NOT_ALLOWED = "method-not-allowed", 405, "Method not allowed";
-    /// No key, where keys are configured.
+    /// The request presents no key, and keys are configured.
     MISSING_KEY = "missing-key", 401, "An API key is needed";
-    /// A key nobody configured.
+    /// The presented key is not configured.
     INVALID_KEY = "invalid-key", 401, "Unknown API key";
-    /// A key without the scope.
+    /// The key lacks the route's scope.
     MISSING_SCOPE = "missing-scope", 403, "The API key lacks a scope";
-    /// A web page of another origin, or a name of this machine that may be forged.
+    /// The request comes from a web page of another origin, or names this machine by a name that may be forged.
     FORBIDDEN_ORIGIN = "forbidden-origin", 403, "Request from a foreign origin";
-    /// A key over its limit.
+    /// The key is over its limit of requests a second.
     TOO_MANY_REQUESTS = "too-many-requests", 429, "Too many requests";
-    /// A body that trickles in.
+    /// The body arrived too slowly.
     REQUEST_TIMEOUT = "request-timeout", 408, "Request too slow";
     /// The positions asked for did not become visible in time.
     NOT_VISIBLE_YET = "not-visible-yet", 504, "Not visible yet";
     /// The log, or the owner of a partition, is away for now.
     UNAVAILABLE = "unavailable", 503, "Temporarily unavailable";
-    /// Asked by another node for a partition that this one does not own.
+    /// Another node asked for a partition that this node does not own.
     NOT_OWNER = "not-owner", 421, "Not the owner of the partition";
     /// The disk is full.
     DISK_FULL = "disk-full", 507, "The disk is full";
@@ -107,19 +107,19 @@ core_kinds! {
     EMERGENCY_STOP = "emergency-stop", 503, "The emergency stop is engaged";
     /// Too many streams are open.
     TOO_MANY_STREAMS = "too-many-streams", 503, "Too many open streams";
-    /// A defect.
+    /// The node has a defect.
     INTERNAL = "internal", 500, "Internal error";
     /// The system is switched off on this node.
     SYSTEM_DISABLED = "system-disabled", 503, "The system is disabled";
 }
 
 impl Kind {
-    /// The `type` of its problems: the path of its page, relative to the node.
+    /// Gives the `type` of its problems: the path of its page, relative to the node.
     pub fn uri(&self) -> String {
         format!("/docs/problems/{}", self.slug)
     }
 
-    /// The first part that the page lacks: it must tell what happened and what to do, under the kind's own title and status.
+    /// Names the first part that the page lacks. A page says what happened and what to do, under the kind's own title and status.
     pub fn missing_from_page(&self) -> Option<String> {
         let parts = [format!("# {}\n", self.title), format!("Status {}", self.status), "\n## What happened\n".to_owned(), "\n## What to do\n".to_owned()];
         parts.into_iter().find(|part| !self.page.contains(part.as_str()))
@@ -129,7 +129,7 @@ impl Kind {
 /// One occurrence of a problem.
 #[derive(Clone, Debug)]
 pub struct Problem {
-    /// What kind.
+    /// Its kind.
     pub kind: &'static Kind,
     /// What failed, on what, and what would be right.
     pub detail: String,
@@ -137,38 +137,38 @@ pub struct Problem {
     pub extensions: Map<String, Value>,
     /// Seconds after which a retry makes sense.
     pub retry_after_s: Option<u32>,
-    /// The methods a route has; becomes the `Allow` header.
+    /// The route's methods, for the `Allow` header.
     pub allow: Option<String>,
 }
 
 impl Problem {
-    /// A problem of that kind.
+    /// Makes a problem of that kind.
     pub fn new(kind: &'static Kind, detail: impl Into<String>) -> Self {
         Self { kind, detail: detail.into(), extensions: Map::new(), retry_after_s: None, allow: None }
     }
 
-    /// With a further member.
+    /// Adds a member to the body.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.extensions.insert(name.to_owned(), value.into());
         self
     }
 
-    /// With `Retry-After`.
+    /// Adds `Retry-After`.
     #[must_use]
     pub fn retry_after(mut self, seconds: u32) -> Self {
         self.retry_after_s = Some(seconds);
         self
     }
 
-    /// `source` and `id` of an event were used with other content (409). `index` counts from 0.
+    /// Makes the problem of an event whose source and id were used with other content (409). `index` counts from 0.
     pub fn id_conflict(index: usize, source: &str, id: &str) -> Self {
         let detail =
             format!("event {index}: id \"{id}\" of source \"{source}\" was admitted before with other content; give the changed event an id of its own");
         Self::new(Kind::ID_CONFLICT, detail).with("index", index).with("id", id).with("source", source)
     }
 
-    /// The event at `index` does not fit its type (422).
+    /// Makes the problem of an event that does not fit its type (422). `index` counts from 0.
     pub fn invalid_data(index: usize, error: &tol_events::registry::ValidationError) -> Self {
         let kind = match error {
             tol_events::registry::ValidationError::UnknownVersion { .. } => Kind::UNKNOWN_VERSION,
@@ -177,38 +177,38 @@ impl Problem {
         Self::new(kind, format!("event {index}: {error}")).with("index", index)
     }
 
-    /// Away for now (503); a retry with the same ids is safe.
+    /// Makes the problem of something that is away for now (503). A retry with the same ids is safe.
     pub fn unavailable(detail: impl Into<String>, retry_after_s: u32) -> Self {
         Self::new(Kind::UNAVAILABLE, detail).retry_after(retry_after_s)
     }
 
-    /// A query parameter that is wrong (400).
+    /// Makes the problem of a wrong query parameter (400).
     pub fn parameter(name: &str, detail: impl fmt::Display) -> Self {
         Self::new(Kind::INVALID_PARAMETER, format!("parameter \"{name}\": {detail}")).with("parameter", name)
     }
 
-    /// There is no such projection (404).
+    /// Makes the problem of an unknown projection (404).
     pub fn unknown_projection(name: &str) -> Self {
         Self::new(Kind::UNKNOWN_PROJECTION, format!("there is no projection \"{name}\"; GET /projections lists them")).with("name", name)
     }
 
-    /// There is no such system (404).
+    /// Makes the problem of an unknown system (404).
     pub fn unknown_system(name: &str) -> Self {
         Self::new(Kind::UNKNOWN_SYSTEM, format!("there is no system \"{name}\"; GET /systems lists them")).with("name", name)
     }
 
-    /// There is no such dead letter (404).
+    /// Makes the problem of an unknown dead letter (404).
     pub fn unknown_dead_letter(id: &str) -> Self {
         let detail = format!("there is no dead letter \"{id}\"; GET /dead-letters lists them, those redriven or discarded are gone");
         Self::new(Kind::UNKNOWN_DEAD_LETTER, detail).with("id", id)
     }
 
-    /// A defect (500).
+    /// Makes the problem of a defect (500).
     pub fn internal(detail: impl Into<String>) -> Self {
         Self::new(Kind::INTERNAL, detail)
     }
 
-    /// The body.
+    /// Writes the body.
     pub fn to_json(&self) -> Value {
         let mut body = Map::new();
         body.insert("type".into(), self.kind.uri().into());
@@ -222,7 +222,7 @@ impl Problem {
         Value::Object(body)
     }
 
-    /// The problem in an answer of another node, whose kind is one of `kinds`; anything else is an internal error that quotes the answer.
+    /// Reads the problem in an answer of another node, whose kind must be one of `kinds`. Any other answer becomes an internal error that quotes it.
     pub fn of_answer(kinds: impl IntoIterator<Item = &'static Kind>, status: u16, retry_after_s: Option<u32>, body: &str) -> Self {
         let mut members: Map<String, Value> = serde_json::from_str(body).unwrap_or_default();
         let slug = members.get("type").and_then(Value::as_str).and_then(|uri| uri.rsplit('/').next()).unwrap_or_default();
@@ -235,7 +235,7 @@ impl Problem {
         Self { kind, detail, extensions: members, retry_after_s, allow: None }
     }
 
-    /// The answer.
+    /// Makes the HTTP answer.
     pub fn to_response(&self) -> HttpResponse {
         let mut response = HttpResponse::build(self.status_code());
         response.content_type(PROBLEM_JSON);

@@ -10,25 +10,25 @@ use crate::problem::Problem;
 use crate::request::{PathValues, Query};
 use crate::route::Route;
 
-/// A protocol. Its routes' paths are relative to its prefix.
+/// A foreign protocol: its routes, how its clients present a key, and how a problem looks to them.
 pub struct Protocol<S: 'static> {
     /// Its name in the path: `unleash` for `/compat/unleash/…`.
     pub name: &'static str,
-    /// How its clients present a key.
+    /// How its clients present an API key of the node.
     pub credential: Credential,
     /// Which web pages may use it.
     pub cors: Cors,
-    /// Its routes.
+    /// Its routes, with paths relative to `/compat/<name>`.
     pub routes: &'static [Route<S>],
-    /// A problem in the protocol's own shape.
+    /// Writes a problem in the protocol's own shape.
     pub error: fn(&Problem) -> HttpResponse,
 }
 
-/// How clients of a protocol present an API key of the node. Tried in order; the first that is there counts.
+/// The places where clients of a protocol may present an API key, in the order in which they are read; the first that has one counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Credential(pub &'static [Presented]);
 
-/// A place where a key may stand.
+/// A place of a request where a key may stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presented {
     /// `Authorization: Bearer KEY`.
@@ -46,10 +46,10 @@ pub enum Presented {
 }
 
 impl Credential {
-    /// What the node's own interface takes.
+    /// The places of the node's own interface.
     pub const NODE: Credential = Credential(&[Presented::Bearer, Presented::Header("x-api-key")]);
 
-    /// The key as it was presented, whether it is a key of the node or not.
+    /// Reads the key as presented, whether the node knows it or not.
     pub fn presented<'r>(&self, request: &'r HttpRequest, path: &'r PathValues) -> Option<Cow<'r, str>> {
         self.0.iter().find_map(|place| place.of(request, path))
     }
@@ -81,9 +81,9 @@ impl Presented {
 /// Which web pages may use a protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cors {
-    /// None of another origin.
+    /// No page of another origin.
     SameOrigin,
-    /// Pages of any origin, since each request presents its key itself. Answers show them these headers.
+    /// Pages of any origin, since each request presents its key itself; answers show them these headers.
     AnyOrigin {
         /// Header names, separated by commas.
         exposed: &'static str,

@@ -19,11 +19,11 @@ pub struct Question<S: 'static> {
     pub answer: AnswerQuestion<S>,
 }
 
-/// What is asked.
+/// One asked question.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Asked {
-    /// The subject it is about.
+    /// The subject that the question is about.
     pub subject: String,
-    /// Whatever the question needs.
+    /// Whatever the question needs, as the asking side gave it.
     pub body: Value,
 }

@@ -11,26 +11,26 @@ pub use tol_system::{Failure, OnStop};
 
 use crate::platform::Platform;
 
-/// What does one kind of effect for a system.
+/// Runs one kind of effect of a system.
 pub struct Runner<S: 'static> {
-    /// Its name, as [`EffectRequest::runner`](tol_system::EffectRequest::runner) gives it; unique within the system;
-    /// it goes before a runner of the platform of that name.
+    /// Its name, which [`EffectRequest::runner`](tol_system::EffectRequest::runner) gives; unique within the system. It takes precedence over a
+    /// runner of the platform that has the same name.
     pub name: &'static str,
-    /// How many run at a time on a node.
+    /// How many of its effects run at a time on a node.
     pub at_once: usize,
-    /// How often one is tried before it is given up.
+    /// How many tries an effect gets before it fails.
     pub tries: u32,
-    /// How long one try may take; then it is cancelled, and the effect fails.
+    /// How long one try may take; then the try is cancelled, and the effect fails.
     pub limit: Duration,
-    /// What an emergency stop does to those under way.
+    /// What an emergency stop does to running effects.
     pub on_stop: OnStop,
-    /// Payloads with how such an effect ends, for the contract suite.
+    /// Makes example payloads, each with the outcome of such an effect, for the contract suite.
     pub examples: fn() -> Vec<(Value, EffectOutcome)>,
-    /// Does it. Called on a thread of its own that may block.
+    /// Runs one try of an effect, on a thread that may block.
     pub run: fn(&Arc<S>, &Effect<'_>) -> Result<Value, Failure>,
 }
 
-/// One try of an effect: what [`tol_system::Effect`] has, with the node.
+/// One try of an effect: [`tol_system::Effect`], to which it dereferences, and the node.
 pub struct Effect<'a> {
     /// The node.
     pub platform: &'a Arc<dyn Platform>,

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 pub use tol_system::settings::{Secret, SettingError, read, shown};
 
-/// Of a system that has no settings: any key is refused.
+/// The settings of a system that has none: every key is refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NoSettings {}
 

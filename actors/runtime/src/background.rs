@@ -1,6 +1,6 @@
-//! Which threads yield to which when the processor is short: whoever answers a publisher or a query goes first, what can catch up goes later.
+//! Lowers the priority of threads that can catch up later, so that threads which answer publishers and queries go first when the processor is short.
 //!
-//! Nothing is lost or reordered by it: a thread that comes later finds its work in the log.
+//! This loses and reorders nothing: a thread that runs later finds its work in the log.
 
 /// How much a thread yields, as its nice value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

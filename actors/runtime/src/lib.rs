@@ -1,16 +1,16 @@
 //! The runtime: the protocol E1 to E11 as state machines without I/O, and the shells that run them.
 //!
-//! * [`writer`] — the one writer of a partition: claims, numbering, what an acknowledgement means
+//! * [`writer`] — the one writer of a partition: claims, numbers records, interprets acknowledgements
 //! * [`owner`] — one partition of one system
-//! * [`admission`] — the one door for facts
-//! * [`background`] — which threads yield to which
+//! * [`admission`] — the one way of facts into the log
+//! * [`background`] — lowers the priority of threads that may wait
 //! * [`clock`] — ticks that drive timers
-//! * [`control`] — stops and releases, pauses and resumptions, from and to every node, and the gate that follows them
-//! * [`effects`] — the only way out
+//! * [`control`] — stops and releases, pauses and resumptions, between all nodes, and the gate that enforces them
+//! * [`effects`] — lanes in which effects run, the only way to the world outside
 //! * [`metric_definitions`] — the names of metrics
 //! * [`driver`] — runs an owner against a log
-//! * [`simulation`] — a whole cluster under a seed, with everything going wrong
-//! * [`shared_inputs`] — the inputs that every owner of a system reads, read once
+//! * [`simulation`] — a whole cluster under a seed, with faults of every kind
+//! * [`shared_inputs`] — reads once what every owner of a system would read
 //! * [`supervision`] — systems as actors, restarted, degraded, replaced
 //! * [`store`] — the [`Store`](store::Store) trait and its in-memory twin
 

@@ -1,4 +1,4 @@
-//! The contract every system passes before it may be registered: [`check`] runs it over any [`AnySystem`].
+//! The contract that every registered system keeps: [`check`] runs it over any [`AnySystem`]; tests and `tol doctor` call it.
 //!
 //! The suite plays the runtime's part without log, clock or threads: it feeds a system its own examples in many seeded orders
 //! (repeated, under other ids, for several subjects at once), turns what it decides into events as the runtime does, folds them,
@@ -36,7 +36,7 @@ const QUICK_FOLLOW_UPS: usize = 20;
 /// Events that one input may lead to: a group is held in memory until it is whole (E4).
 pub const MAX_GROUP: usize = 1_000;
 
-/// What a system promised and did not keep.
+/// A rule of the contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rule {
@@ -66,10 +66,10 @@ pub enum Rule {
     ErrorsNameTheInput,
 }
 
-/// One broken rule, and how to see it.
+/// A broken rule, and how to see that it is broken.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Violation {
-    /// Which rule.
+    /// The rule.
     pub rule: Rule,
     /// What happened, on which input.
     pub detail: String,
@@ -89,7 +89,7 @@ impl fmt::Display for Violation {
 
 impl std::error::Error for Violation {}
 
-/// What a passing check looked at. A report full of zeros would be a check of nothing, so the numbers are part of it.
+/// Counts what a passing check covered: a report of zeros would be a check of nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Report {
     /// The system.

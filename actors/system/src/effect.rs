@@ -1,4 +1,4 @@
-//! An effect as its runner sees it: what to do, whether to go on, and where to tell how far it has come.
+//! [`Effect`]: one try of an effect as its runner sees it, with the payload, the cancellation, the progress and a scratch folder.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use serde_json::Value;
 
-/// What an emergency stop does to an effect that runs.
+/// What an emergency stop does to a running effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnStop {
-    /// It runs to its end: for short effects that cannot be taken back.
+    /// Lets the effect run to its end: for short effects that cannot be taken back.
     Finish,
-    /// It is cancelled, and runs again with the same key once the stop is released.
+    /// Cancels the effect, which runs again with the same key after the release.
     Cancel,
 }
 
@@ -26,7 +26,7 @@ pub enum Failure {
     Retry {
         /// What failed, on what.
         problem: String,
-        /// How long to wait before the next try, where the other side said so; else the runtime's own backoff.
+        /// How long to wait before the next try, where the other side said so; `None` is the runtime's own backoff.
         after: Option<Duration>,
     },
     /// No further try can succeed.
@@ -38,32 +38,32 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// A failure after which another try may succeed, with the runtime's own backoff.
+    /// Makes a failure after which another try may succeed, with the runtime's own backoff.
     pub fn retry(problem: impl Into<String>) -> Self {
         Failure::Retry { problem: problem.into(), after: None }
     }
 
-    /// A failure after which no further try can succeed.
+    /// Makes a failure after which no further try can succeed.
     pub fn permanent(problem: impl Into<String>) -> Self {
         Failure::Permanent(problem.into())
     }
 }
 
-/// Why an effect that runs is to end early.
+/// Why a running effect is to end early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CancelReason {
     /// The emergency stop was engaged: the effect runs again after the release.
     Stopped,
-    /// It runs longer than its runner's limit: it fails.
+    /// The try runs longer than its runner's limit: the effect fails.
     Overrun,
-    /// Its partition went to another node, which runs it.
+    /// The effect's partition went to another node, which runs the effect.
     Moved,
     /// The node ends: the effect runs again when a node owns its partition.
     Closing,
 }
 
-/// What an effect is about.
+/// Describes an effect and its try.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EffectInfo {
     /// The request's event id: the idempotency key, the same at each try and on each node.
@@ -72,9 +72,9 @@ pub struct EffectInfo {
     pub system: String,
     /// The partition of that system's owner.
     pub partition: u32,
-    /// The subject it was requested for.
+    /// The subject for which it was requested.
     pub subject: String,
-    /// The request's correlation.
+    /// The correlation of the event that requested it.
     pub correlation: String,
     /// The runner's name.
     pub runner: String,
@@ -84,21 +84,21 @@ pub struct EffectInfo {
     pub attempt: u32,
 }
 
-/// How far an effect has come, as its runner said last.
+/// The progress that a runner reported last.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
-    /// Done so far, from 0 to 1.
+    /// The share that is done, from 0 to 1.
     pub progress: f64,
-    /// What is being done, for people; at most [`MAX_REPORT_TEXT`] bytes.
+    /// What the runner does now, for people; at most [`MAX_REPORT_TEXT`] bytes.
     pub text: String,
-    /// When the runner last gave a sign of life; the start of the try at first.
+    /// When the runner last reported; at first, the start of the try.
     pub last_beat: Instant,
 }
 
-/// Bytes kept of a report's text.
+/// Most bytes of a report's text; the rest is dropped.
 pub const MAX_REPORT_TEXT: usize = 500;
 
-/// One try of an effect. Clones stand for the same try.
+/// One try of an effect. Clones are the same try.
 #[derive(Clone, Debug)]
 pub struct Effect {
     inner: Arc<Inner>,
@@ -109,7 +109,7 @@ struct Inner {
     info: EffectInfo,
     monitor: Mutex<Monitor>,
     cancelled: Condvar,
-    /// Below which scratch folders are made.
+    /// The folder in which scratch folders are made.
     scratch_root: PathBuf,
 }
 
@@ -122,56 +122,56 @@ struct Monitor {
 }
 
 impl Effect {
-    /// A try of an effect; its scratch folder, if it asks for one, is made below `scratch_root`.
+    /// Makes a try of an effect. Its scratch folder is made below `scratch_root` when it asks for one.
     pub fn new(info: EffectInfo, scratch_root: impl Into<PathBuf>) -> Self {
         let report = Report { progress: 0.0, text: String::new(), last_beat: Instant::now() };
         let monitor = Mutex::new(Monitor { cancelled: None, report, scratch: None });
         Self { inner: Arc::new(Inner { info, monitor, cancelled: Condvar::new(), scratch_root: scratch_root.into() }) }
     }
 
-    /// The idempotency key. Whoever is asked must do the effect once for each key.
+    /// Gives the idempotency key, the same at each try. The other side must do the effect once for each key.
     pub fn key(&self) -> &str {
         &self.inner.info.key
     }
 
-    /// What the runner needs.
+    /// Gives what the request says that the runner needs.
     pub fn payload(&self) -> &Value {
         &self.inner.info.payload
     }
 
-    /// The subject it was requested for.
+    /// Gives the subject for which it was requested.
     pub fn subject(&self) -> &str {
         &self.inner.info.subject
     }
 
-    /// The request's correlation.
+    /// Gives the correlation of the event that requested it.
     pub fn correlation(&self) -> &str {
         &self.inner.info.correlation
     }
 
-    /// Everything the effect is about.
+    /// Gives everything that is known of the effect and its try.
     pub fn info(&self) -> &EffectInfo {
         &self.inner.info
     }
 
-    /// Whether the runner is to end now, with [`Failure::Cancelled`].
+    /// Tells whether the runner is to end now, with [`Failure::Cancelled`].
     pub fn cancelled(&self) -> bool {
         self.cancel_reason().is_some()
     }
 
-    /// Why the runner is to end now, if it is.
+    /// Tells why the runner is to end now; `None` where it may go on.
     pub fn cancel_reason(&self) -> Option<CancelReason> {
         self.monitor().cancelled
     }
 
-    /// Waits until the effect is cancelled, at most for `timeout`; whether it is cancelled.
+    /// Waits until the effect is cancelled, at most for `timeout`. Tells whether it is cancelled.
     pub fn wait_cancelled(&self, timeout: Duration) -> bool {
         let monitor = self.monitor();
         let waited = self.inner.cancelled.wait_timeout_while(monitor, timeout, |monitor| monitor.cancelled.is_none());
         waited.unwrap_or_else(PoisonError::into_inner).0.cancelled.is_some()
     }
 
-    /// Tells how much is done (0 to 1) and what is being done. Each call is a sign of life.
+    /// Reports the share that is done (0 to 1) and what the runner does now. Call it now and then: a runner that reports is alive.
     pub fn progress(&self, done: f64, text: &str) {
         let mut end = text.len().min(MAX_REPORT_TEXT);
         while !text.is_char_boundary(end) {
@@ -181,15 +181,15 @@ impl Effect {
         self.monitor().report = Report { progress, text: text[..end].to_owned(), last_beat: Instant::now() };
     }
 
-    /// What [`Effect::progress`] said last.
+    /// Gives the report of the last [`Effect::progress`].
     pub fn report(&self) -> Report {
         self.monitor().report.clone()
     }
 
-    /// A folder of this try's own, made at the first call and removed when the try ends.
+    /// Gives a folder of this try's own, which is made at the first call and removed when the try ends.
     ///
     /// # Errors
-    /// It cannot be made.
+    /// The folder cannot be made.
     pub fn scratch(&self) -> io::Result<PathBuf> {
         let mut monitor = self.monitor();
         if let Some(made) = &monitor.scratch {
@@ -205,13 +205,13 @@ impl Effect {
         Ok(folder)
     }
 
-    /// Tells the runner to end. The first reason stays.
+    /// Cancels the try: tells its runner to end. The first reason stays.
     pub fn cancel(&self, reason: CancelReason) {
         self.monitor().cancelled.get_or_insert(reason);
         self.inner.cancelled.notify_all();
     }
 
-    /// Removes the scratch folder, if there is one. Called when the try has ended.
+    /// Removes the scratch folder, if there is one. The runtime calls this when the try has ended.
     ///
     /// # Errors
     /// The folder cannot be removed.

@@ -1,4 +1,4 @@
-//! A [`System`] without its state's type, so that one runtime runs all of them.
+//! [`AnySystem`]: a [`System`] without the type of its state, so that one runtime runs all systems.
 
 use std::any::Any;
 
@@ -9,25 +9,25 @@ use crate::system::{Decision, Description, Error, Evolution, Input, Parameters, 
 /// A subject's state whose type only its system knows.
 pub type State = Box<dyn Any + Send>;
 
-/// [`System`] with the state's type erased. Made by [`erase`]; a state of another system is answered with an error, never a panic.
+/// A [`System`] without the type of its state; [`erase`] makes it. A state of another system gives an error, never a panic.
 pub trait AnySystem: Send + Sync + 'static {
     /// See [`System::describe`].
     fn describe(&self) -> Description;
     /// See [`System::configuration`].
     fn configuration(&self) -> serde_json::Value;
-    /// A subject that nothing is known of.
+    /// Makes the state of a subject of which nothing is known.
     fn empty_state(&self) -> State;
-    /// A copy of `state`.
+    /// Copies `state`.
     fn copy_state(&self, state: &State) -> State;
     /// Reads what [`AnySystem::write_state`] wrote.
     ///
     /// # Errors
-    /// When the bytes are not a state of this version.
+    /// The bytes are no state of this version.
     fn read_state(&self, bytes: &[u8]) -> Result<State, Error>;
-    /// The state as bytes for the cache.
+    /// Writes a state as bytes for the cache.
     ///
     /// # Errors
-    /// When it does not serialise.
+    /// The state does not serialise.
     fn write_state(&self, state: &State) -> Result<Vec<u8>, Error>;
     /// See [`System::decide`].
     ///
@@ -52,7 +52,7 @@ pub trait AnySystem: Send + Sync + 'static {
     fn examples(&self) -> Vec<Event>;
 }
 
-/// Erases the state's type of `system`.
+/// Erases the type of the system's state.
 pub fn erase<S: System>(system: S) -> std::sync::Arc<dyn AnySystem> {
     std::sync::Arc::new(Erased(system))
 }

@@ -1,12 +1,12 @@
-//! What a supervised system is: [`System`], and the values that go in and out of its two pure functions; and [`Projection`], what a read model is.
+//! The pure half of a system: [`System`], its rules, with the values that go in and out of its two functions; and [`Projection`], a read model.
 //!
 //! * [`system`] — the trait, its [`Description`], [`Input`], and what `decide` and `evolve` may ask for
-//! * [`effect`] — an effect as its runner sees it
-//! * [`erased`] — [`AnySystem`], the same without its state's type, which the runtime runs
-//! * [`read()`] — an event's data as its typed form
-//! * [`projection`] — the trait of read models, their rows, and the same without the row's type
+//! * [`effect`] — one try of an effect, as its runner sees it
+//! * [`erased`] — [`AnySystem`], a system without the type of its state, which the runtime runs
+//! * [`read()`] — reads an event's data as its type
+//! * [`projection`] — the trait of read models, their rows, and a projection without the type of its rows
 //! * [`settings`] — a system's own settings: read, refused, shown; [`Secret`]
-//! * [`contract`] — the suite every registered system passes
+//! * [`contract`] — the suite that every registered system passes
 
 pub mod contract;
 pub mod effect;

@@ -1,17 +1,17 @@
-//! Reading an event's data as its typed form, with an error that names the event.
+//! Reads an event's data as its type, with an error that names the event.
 
 use serde::Deserialize;
 use tol_events::{DomainEvent, EventView};
 
 use crate::Error;
 
-/// The data of `event` as `T`, its rules and its subject checked.
+/// Reads the data of `event` as `T`, and checks its rules and its subject.
 ///
-/// Admission has checked facts already. It is done again because a state is folded by subject: data about another one, let in by a
-/// hole elsewhere, would be booked on the wrong customer without anyone noticing.
+/// Admission has checked facts already. The check is repeated because a state is folded by subject: data about another subject, let in by a
+/// defect elsewhere, would be booked on the wrong customer unnoticed.
 ///
 /// # Errors
-/// [`Error::Malformed`] when the data does not have the shape of `T`, breaks one of its rules, or is about another subject.
+/// [`Error::Malformed`] where the data does not have the shape of `T`, breaks one of its rules, or is about another subject.
 pub fn read<'a, T: DomainEvent + Deserialize<'a>>(event: &EventView<'a>) -> Result<T, Error> {
     let data: T = event.data_as().map_err(|problem| Error::malformed(event, problem))?;
     data.validate().map_err(|problem| Error::malformed(event, problem))?;

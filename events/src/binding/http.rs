@@ -5,23 +5,23 @@ use crate::event::{Attribute, Event};
 
 const ACCEPTED: &str = "send application/cloudevents+json (one event), application/cloudevents-batch+json (an array of events), or ce-id, ce-source, ce-type and ce-specversion headers with any content type (binary mode)";
 
-/// How the events came.
+/// The mode of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// Attributes in `ce-` headers, data in the body.
     Binary,
     /// One event as a JSON object.
     Structured,
-    /// An array of them.
+    /// A JSON array of events.
     Batch,
 }
 
-/// What a request brought.
+/// The events of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decoded {
-    /// How.
+    /// The mode in which they came.
     pub mode: Mode,
-    /// In the order of the request; exactly one unless it was a batch.
+    /// The events in the order of the request; exactly one unless it was a batch.
     pub events: Vec<Event>,
 }
 
@@ -107,7 +107,7 @@ fn hex(digit: u8) -> Option<u8> {
     char::from(digit).to_digit(16).map(|value| value as u8)
 }
 
-/// The headers of an event in binary mode; the body is its data.
+/// Writes the headers of an event in binary mode; the body is its data.
 pub fn encode_binary(event: &Event) -> Vec<(String, String)> {
     let mut headers = vec![("ce-specversion".to_owned(), "1.0".to_owned())];
     for (attribute, value) in &event.attributes {

@@ -19,7 +19,7 @@ pub fn decode(json: &[u8]) -> Result<Event, Error> {
     decode_with(json, None)
 }
 
-/// As [`decode`]; an event without an `id` gets `default_id`'s.
+/// Reads one event as [`decode`] does; an event without an `id` gets that of `default_id`.
 pub(super) fn decode_with(json: &[u8], default_id: Option<&dyn Fn() -> String>) -> Result<Event, Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(json);
     let event = EventSeed(default_id).deserialize(&mut deserializer).map_err(|error| Error::Json(error.to_string()))??;

@@ -5,7 +5,7 @@ use crate::event::{Attribute, Event};
 
 const ACCEPTED: &str = "send ce_ headers with any content-type (binary mode) or content-type application/cloudevents+json (structured mode)";
 
-/// Reads one record. An event without an `id` gets `default_id`'s: in `inbox` that is the record's position.
+/// Reads one record. An event without an `id` gets that of `default_id`: in `inbox` the record's position.
 ///
 /// # Errors
 /// When the record is not a CloudEvent.
@@ -47,7 +47,7 @@ pub(super) fn fill_id(event: &mut Event, default_id: Option<&dyn Fn() -> String>
     }
 }
 
-/// The headers of an event in binary mode; the record's value is its data.
+/// Writes the headers of an event in binary mode; the record's value is its data.
 pub fn encode_binary(event: &Event) -> Vec<(String, String)> {
     let mut headers = vec![(Attribute::SpecVersion.header().to_owned(), "1.0".to_owned())];
     for (attribute, value) in &event.attributes {
@@ -61,7 +61,7 @@ pub fn encode_binary(event: &Event) -> Vec<(String, String)> {
     headers
 }
 
-/// The header and value of an event in structured mode.
+/// Writes the header and value of an event in structured mode.
 pub fn encode_structured(event: &Event) -> ((&'static str, &'static str), Vec<u8>) {
     (("content-type", STRUCTURED), json::encode(event))
 }

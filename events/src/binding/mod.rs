@@ -1,6 +1,6 @@
 //! CloudEvents 1.0 on the wire: JSON ([`json`]), HTTP ([`http`]) and Kafka ([`kafka`]), over neutral inputs.
 //!
-//! Whatever comes in ends as an [`Event`] whose attributes were checked: `id`, `source` and `type` are there and not empty,
+//! Decoding gives an [`Event`] with checked attributes: `id`, `source` and `type` are there and not empty,
 //! `time` is RFC 3339 in UTC, JSON data is well-formed and kept byte for byte as the sender wrote it.
 
 pub mod http;
@@ -15,16 +15,16 @@ pub const STRUCTURED: &str = "application/cloudevents+json";
 /// Media type of a batch of events in JSON.
 pub const BATCH: &str = "application/cloudevents-batch+json";
 
-/// Why something that came in is not a CloudEvent.
+/// Why an input is no CloudEvent.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// Not JSON, or JSON of another shape.
+    /// The input is not JSON, or JSON of another shape.
     #[error("malformed JSON: {0}")]
     Json(String),
-    /// The content type is none of those that are read.
+    /// The binding does not read this content type.
     #[error("content type {found} is not accepted; {accepted}")]
     ContentType {
-        /// What came, quoted, or "(none)".
+        /// The given content type, quoted, or "(none)".
         found: String,
         /// What would be right.
         accepted: &'static str,
@@ -51,7 +51,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// The event of the batch that is wrong, from 0.
+    /// Gives the place of the wrong event in the batch, from 0.
     pub fn index(&self) -> Option<usize> {
         match self {
             Error::InBatch { index, .. } => Some(*index),
@@ -64,7 +64,7 @@ impl Error {
     }
 }
 
-/// Attributes that only the platform sets; whoever admits an event from outside removes them with [`clear_platform`].
+/// Attributes that only the platform sets. Admission removes them from events from outside with [`clear_platform`].
 pub const PLATFORM: [Attribute; 8] = [
     Attribute::RecordedTime,
     Attribute::Sequence,
@@ -76,7 +76,7 @@ pub const PLATFORM: [Attribute; 8] = [
     Attribute::CausationId,
 ];
 
-/// Removes what only the platform sets. (`causationid` stays when `keep_cause`: a sender may name what caused its fact.)
+/// Removes the attributes that only the platform sets. (`causationid` stays when `keep_cause`: a sender may name what caused its fact.)
 pub fn clear_platform(event: &mut Event, keep_cause: bool) {
     for attribute in PLATFORM {
         if !(keep_cause && attribute == Attribute::CausationId) {

@@ -1,6 +1,6 @@
 //! The attributes of an event and their names.
 
-/// The context attributes and extensions that the platform itself reads; any other extension is carried along.
+/// The context attributes and extensions that the platform itself reads. Any other extension is kept with the event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Attribute {
@@ -20,7 +20,7 @@ pub enum Attribute {
     DataSchema,
     /// Media type of the data; JSON when absent.
     DataContentType,
-    /// The request this belongs to.
+    /// The correlation that the event belongs to: all events that one request caused.
     CorrelationId,
     /// The id of the event that caused this one.
     CausationId,
@@ -34,11 +34,11 @@ pub enum Attribute {
     InputPosition,
     /// `i/n`: place in its group (E4).
     InputIndex,
-    /// The subject this event is meant for, when that is another one.
+    /// Another subject for which this event is meant.
     Target,
     /// The partition key, where it differs from the subject.
     PartitionKey,
-    /// Where in `inbox` a fact came from, `partition@position`.
+    /// The place in `inbox` that a fact came from, `partition@position`.
     InboxPosition,
     /// Set to `future` by admission when `time` lies more than a day ahead.
     TimeFlag,
@@ -47,7 +47,7 @@ pub enum Attribute {
 }
 
 impl Attribute {
-    /// How many there are; the length of the table in [`EventMeta`].
+    /// How many attributes there are; the length of the table in [`EventMeta`].
     pub const COUNT: usize = 20;
     /// All, in the order of their numbers.
     pub const ALL: [Attribute; Self::COUNT] = [
@@ -73,12 +73,12 @@ impl Attribute {
         Attribute::SpecVersion,
     ];
 
-    /// The attribute's CloudEvents name.
+    /// Gives the attribute's CloudEvents name.
     pub const fn name(self) -> &'static str {
         self.header().split_at(3).1
     }
 
-    /// The Kafka header of the binary mode (`ce_` + name). `datacontenttype` travels as `content-type`,
+    /// Gives the Kafka header of the binary mode (`ce_` + name). `datacontenttype` travels as `content-type`,
     /// see [`Attribute::from_header`]; its `ce_` form is never written.
     pub const fn header(self) -> &'static str {
         match self {
@@ -105,7 +105,7 @@ impl Attribute {
         }
     }
 
-    /// The attribute a Kafka header stands for, if it is one of ours.
+    /// Finds the attribute of a Kafka header; `None` for other headers.
     pub fn from_header(header: &str) -> Option<Attribute> {
         if header.eq_ignore_ascii_case("content-type") {
             return Some(Attribute::DataContentType);
@@ -113,7 +113,7 @@ impl Attribute {
         header.strip_prefix("ce_").and_then(Attribute::from_name)
     }
 
-    /// The attribute of a CloudEvents name, if it is one of ours.
+    /// Finds the attribute of a CloudEvents name; `None` for other extensions.
     pub fn from_name(name: &str) -> Option<Attribute> {
         Some(match name {
             "id" => Attribute::Id,

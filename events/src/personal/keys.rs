@@ -104,41 +104,41 @@ impl fmt::Debug for Key {
     }
 }
 
-/// What a store knows about a subject's key.
+/// The state of a subject's key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyState {
-    /// Here it is.
+    /// The key exists.
     Present(Key),
-    /// It was destroyed, for ever.
+    /// The key was destroyed, for ever.
     Erased,
-    /// There never was one.
+    /// The subject never had a key.
     Absent,
 }
 
-/// Keeps one key a subject. A key that was returned is durable.
+/// Keeps one key for each subject. A key is durable before it is returned.
 pub trait KeyStore: Send + Sync {
-    /// The subject's key, made and synced when there is none.
+    /// Gives the subject's key; makes it durably where there is none.
     ///
     /// # Errors
-    /// [`Error::Erased`] for an erased subject, or when the store fails.
+    /// [`Error::Erased`] for an erased subject; or the store fails.
     fn get_or_create(&self, subject: &str) -> Result<Key, Error>;
 
-    /// What is known about the subject's key.
+    /// Looks up the subject's key.
     ///
     /// # Errors
-    /// When the store fails.
+    /// The store fails.
     fn get(&self, subject: &str) -> Result<KeyState, Error>;
 
-    /// Makes the missing keys of many subjects durable at once; erased subjects are passed over.
+    /// Makes the missing keys of many subjects, durably and at once; skips erased subjects.
     ///
     /// # Errors
-    /// When the store fails.
+    /// The store fails.
     fn ensure(&self, subjects: &[&str]) -> Result<(), Error>;
 
-    /// Destroys the subject's key for ever, durable when it returns; whether there was one. Subjects without a key are marked too.
+    /// Destroys the subject's key for ever; durable when this returns. A subject without a key is marked as erased too. Tells whether there was a key.
     ///
     /// # Errors
-    /// When the store fails.
+    /// The store fails.
     fn destroy(&self, subject: &str) -> Result<bool, Error>;
 }
 
@@ -162,12 +162,12 @@ pub struct MemoryKeyStore {
 }
 
 impl MemoryKeyStore {
-    /// An empty store.
+    /// Makes an empty store.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// An empty store that makes the same keys whenever it has the same seed: for simulations, never for persons.
+    /// Makes an empty store that makes the same keys from the same seed: for simulations, never for persons.
     pub fn seeded(seed: [u8; 32]) -> Self {
         Self { keys: Mutex::default(), seed: Some(seed) }
     }

@@ -1,17 +1,16 @@
 //! Encryption of fields marked personal: AES-256-GCM-SIV (RFC 8452), one key a person, kept outside the log.
 //!
-//! A sealed field is `{"$personal":"<base64 of 12-byte nonce and ciphertext>"}`; what is sealed is the field's JSON, and the person
-//! and the field's name are authenticated with it, so a sealed value cannot be moved to another person or field.
+//! A sealed field is `{"$personal":"<base64 of 12-byte nonce and ciphertext>"}`. The plain text is the field's JSON; the person
+//! and the field's name are authenticated with it, so that a sealed value opens for no other person or field.
 //!
 //! The nonce is derived from the event's source and id and the field's name: an event that is sealed again has the same bytes, so a replay
-//! equals what it replays. Where one id is used for other content (a decision made anew by a changed version), AES-GCM-SIV stays safe: that is
-//! what it was made for.
+//! equals the live run. AES-GCM-SIV is made to stay safe where one nonce seals two contents, as when a changed version decides anew under one id.
 //!
-//! The person is the event's subject, or the one that the extension [`PERSONAL_SUBJECT`] names: what somebody says in `conversation/7` is
+//! The person is the event's subject, or the one that the extension [`PERSONAL_SUBJECT`] names: a message in `conversation/7` is
 //! sealed with the key of `customer/42`.
 //!
 //! Erasing a person destroys the key. That person never gets a key again: a late or repeated fact about them is
-//! admitted with its personal fields empty, instead of bringing the person back. Someone who comes back needs a new id.
+//! admitted with its personal fields null. A person who returns needs a new id.
 //!
 //! * `keys` — keys, [`KeyStore`], and one in memory
 //! * `file` — [`FileKeyStore`], which nodes may share
@@ -36,14 +35,14 @@ use crate::registry::KnownType;
 pub use file::{FileKeyStore, Sharing, VALID};
 pub use keys::{Error, Key, KeyState, KeyStore, MemoryKeyStore};
 
-/// Extension that names the person whose key seals an event's personal fields, where that is not its subject: `customer/42`.
+/// The extension that names the person whose key seals an event's personal fields, where that is not the event's subject: `customer/42`.
 pub const PERSONAL_SUBJECT: &str = "personalsubject";
 
 const SEALED: &str = "$personal";
 const NONCE_LEN: usize = 12;
 type NonceBytes = [u8; NONCE_LEN];
 
-/// The person whose key seals an event's personal fields.
+/// Gives the person whose key seals an event's personal fields.
 pub fn person_of(event: &Event) -> &str {
     event.extensions.get(PERSONAL_SUBJECT).map_or_else(|| event.get(Attribute::Subject), String::as_str)
 }
@@ -66,12 +65,12 @@ enum Sealed {
 /// batch saves one fsync an event). Absent and null fields stay as they are; those of an erased person become null, and `"erased":true` is added.
 ///
 /// # Errors
-/// When the data is not a JSON object, a field is sealed already, or the key store fails.
+/// The data is no JSON object, a field is sealed already, or the key store fails.
 pub fn encrypt_fields(event: &mut Event, known: &KnownType, keys: &dyn KeyStore) -> Result<(), Error> {
     seal_fields(event, known, keys, Sealed::Refused)
 }
 
-/// [`encrypt_fields`] of a system's own event. A value that the system read sealed, and gives on under the same name and of the same person,
+/// Seals a system's own event as [`encrypt_fields`] does. A value that the system read sealed and copies under the same name, of the same person,
 /// stays as it is.
 ///
 /// # Errors
@@ -143,10 +142,10 @@ fn nonce_of(event: &Event, field: &str) -> NonceBytes {
     nonce
 }
 
-/// The data with its sealed fields readable again. Where the [person](person_of) was erased they are null and `"erased":true` is added.
+/// Opens the sealed fields of the data. Where the [person](person_of) was erased they become null and `"erased":true` is added.
 ///
 /// # Errors
-/// When a key is missing without having been destroyed, a sealed field was tampered with, or the key store fails.
+/// A key is missing without having been destroyed, a sealed field was tampered with, or the key store fails.
 pub fn decrypt_data<'a>(data: &'a [u8], person: &str, keys: &dyn KeyStore) -> Result<Cow<'a, [u8]>, Error> {
     if !data.windows(SEALED.len()).any(|window| window == SEALED.as_bytes()) {
         return Ok(Cow::Borrowed(data));

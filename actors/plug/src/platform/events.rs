@@ -1,4 +1,4 @@
-//! Events: what is admitted, searched and followed.
+//! Questions and answers about events: admitting, searching and following them.
 
 use std::collections::BTreeMap;
 
@@ -10,54 +10,54 @@ use tol_events::binding::json;
 use tol_events::{Event, EventTime, Position, TopicPartition};
 use utoipa::ToSchema;
 
-/// What was appended.
+/// What admission appended.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Published {
-    /// Events the log did not have.
+    /// How many events the log did not have.
     pub accepted: u64,
-    /// Events it had, with the same content.
+    /// How many events the log had, with the same content.
     pub duplicates: u64,
     /// Highest position of the request's events by topic partition, for `min_position`.
     #[schema(value_type = BTreeMap<String, u64>, example = json!({"facts.customer/3": 120}))]
     pub positions: BTreeMap<TopicPartition, Position>,
 }
 
-/// What became of facts that a system was asked to decide.
+/// The outcome of facts that a system was to decide.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decided {
-    /// Decided: the system's events that each fact led to, in the order of the facts. A fact that led to nothing has none.
+    /// The facts are decided. For each fact, in their order, the system's events that it led to; none where it led to nothing.
     By(Vec<Vec<Event>>),
-    /// Durable, and not decided in time. It will be.
+    /// The facts are durable, and were not decided in time. The system will decide them.
     Pending(Published),
 }
 
-/// Which events.
+/// Selects events; a field that is `None` selects all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EventFilter {
-    /// Of this subject.
+    /// Events of this subject.
     pub subject: Option<String>,
-    /// Of this type; ending in `*`, of all types that begin so.
+    /// Events of this type; a text that ends in `*` selects all types that begin so.
     pub event_type: Option<String>,
-    /// Of this correlation id.
+    /// Events of this correlation id.
     pub correlation: Option<String>,
 }
 
-/// A search.
+/// A search for events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SearchQuery {
-    /// Which events.
+    /// Selects the events.
     pub filter: EventFilter,
-    /// Not before.
+    /// The earliest time (inclusive).
     pub from: Option<EventTime>,
-    /// Not after.
+    /// The latest time (inclusive).
     pub to: Option<EventTime>,
-    /// At most so many, from 1.
+    /// Most events of the page, from 1.
     pub limit: usize,
     /// `next_cursor` of the previous page.
     pub cursor: Option<String>,
 }
 
-/// An event and where it lies. Serialises as the CloudEvent with the extension `logposition`.
+/// An event and its place in the log. It serialises as the CloudEvent with the extension `logposition`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoggedEvent {
     /// The event.
@@ -66,11 +66,11 @@ pub struct LoggedEvent {
     pub position: Option<(TopicPartition, Position)>,
 }
 
-/// Extension that tells where in the log an event lies, in the form `min_position` takes. Dropped again at admission.
+/// The extension with an event's place in the log, in the form that `min_position` takes. Admission drops it.
 pub const LOG_POSITION: &str = "logposition";
 
 impl LoggedEvent {
-    /// The CloudEvent as JSON on one line.
+    /// Writes the CloudEvent as JSON on one line.
     pub fn to_json(&self) -> Vec<u8> {
         let mut body = match &self.position {
             Some((topic_partition, position)) => {
@@ -93,19 +93,19 @@ impl Serialize for LoggedEvent {
     }
 }
 
-/// A stream that was opened.
+/// An opened stream of events.
 #[derive(Debug)]
 pub struct Subscription {
-    /// Where it begins, so that a client that breaks off before the first event resumes from here too.
+    /// The token of the stream's beginning, from which a client resumes that breaks off before the first event.
     pub token: String,
-    /// What comes.
+    /// Receives the events.
     pub events: mpsc::Receiver<StreamedEvent>,
 }
 
 /// An event of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamedEvent {
-    /// Everything up to and with this event was delivered; opaque to clients, who send it back as `Last-Event-ID`. One line.
+    /// Stands for everything up to and with this event. Clients send it back as `Last-Event-ID`; it is opaque, and one line.
     pub token: String,
     /// The event.
     pub event: LoggedEvent,
@@ -117,7 +117,7 @@ pub struct EventPage {
     /// The events, as CloudEvents.
     #[schema(value_type = Vec<Object>)]
     pub items: Vec<LoggedEvent>,
-    /// Where the next page begins; null at the end.
+    /// The cursor of the next page; null at the end.
     #[schema(required = true)]
     pub next_cursor: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! Rows of projections: what is asked and what is answered.
+//! Questions and answers about rows of projections.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 use tol_events::{EventTime, Position, TopicPartition};
 use utoipa::ToSchema;
 
-/// Which past.
+/// Selects a past moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Past {
     /// What had happened by then (`as_of`), by the events' time.
@@ -17,7 +17,7 @@ pub enum Past {
 }
 
 impl Past {
-    /// The moment.
+    /// Gives the moment.
     pub fn time(self) -> EventTime {
         match self {
             Past::AsOf(time) | Past::KnownAt(time) => time,
@@ -25,23 +25,23 @@ impl Past {
     }
 }
 
-/// Which rows.
+/// Selects a page of rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RowsQuery {
-    /// At most so many, from 1.
+    /// Most rows of the page, from 1.
     pub limit: usize,
     /// `next_cursor` of the previous page.
     pub cursor: Option<String>,
-    /// The past; `None` is now.
+    /// The past moment; `None` is now.
     pub past: Option<Past>,
 }
 
-/// An answer about a past of a whole projection, which may still have to be folded.
+/// An answer about the past of a whole projection, which the node may have to fold first.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Folded<T> {
     /// The answer.
     Done(T),
-    /// Being folded: ask again (202).
+    /// The node folds it: ask again (202).
     Running {
         /// 0 to 1.
         progress: f64,

@@ -1,26 +1,26 @@
-//! How a node stands: who owns what, what may act, whether it is well.
+//! Which node owns a subject, what may act, and whether the node is well.
 
 use std::any::Any;
 
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// Who decides about a subject.
+/// The node that decides about a subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Owner {
     /// This node.
     Here,
     /// The node at this URL.
     There(String),
-    /// Nobody at the moment: the partition moves.
+    /// No node at the moment: the partition moves.
     Moving,
 }
 
-/// Permission to act. While it is held, an emergency stop waits for what is under way.
+/// Permits one act outside. While a permit is held, an emergency stop waits for it.
 pub struct Permit(#[allow(dead_code)] Box<dyn Any + Send>);
 
 impl Permit {
-    /// Keeps `held` until it is dropped.
+    /// Makes a permit that keeps `held` until it is dropped.
     pub fn holding(held: impl Any + Send) -> Self {
         Self(Box::new(held))
     }
@@ -32,14 +32,14 @@ impl std::fmt::Debug for Permit {
     }
 }
 
-/// Whether what is served from memory is what the log holds.
+/// Tells whether what is served from memory is up to date with the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
-    /// Why it may not be; `None` if all is well.
+    /// Why it may be out of date; `None` where all is well.
     pub degraded: Option<String>,
 }
 
-/// One thing that must be well for a node to be ready.
+/// One check of a node's readiness.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Check {
     /// What.

@@ -1,9 +1,9 @@
-//! What a child wrote, bounded: the beginning and the end are kept, the middle is dropped and counted.
+//! [`Captured`]: the bounded output of a child. It keeps the beginning and the end, and counts what it drops between them.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
 
-/// What a child wrote to one of its streams.
+/// The output of a child on one of its streams.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Captured {
     head: Vec<u8>,
@@ -30,19 +30,19 @@ impl Captured {
         self.dropped += (skipped + evicted) as u64;
     }
 
-    /// Bytes between beginning and end that were dropped.
+    /// Counts the dropped bytes between beginning and end.
     pub fn dropped(&self) -> u64 {
         self.dropped
     }
 
-    /// The bytes kept, without a gap where none were dropped.
+    /// Gives the kept bytes; where none were dropped, that is the whole output.
     pub fn bytes(&self) -> Vec<u8> {
         let mut bytes = self.head.clone();
         bytes.extend(&self.tail);
         bytes
     }
 
-    /// The text kept, with a line that says how much is missing where some is.
+    /// Gives the kept text, with a line that says how many bytes were dropped, where some were.
     pub fn text(&self) -> String {
         if self.dropped == 0 {
             return String::from_utf8_lossy(&self.bytes()).into_owned();

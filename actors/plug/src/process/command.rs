@@ -1,4 +1,4 @@
-//! What to run, with what.
+//! [`Command`]: the program to run, with its arguments, environment and limits.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -10,12 +10,12 @@ use super::{Error, Finished, child, wait};
 /// Bytes kept of each of a child's streams.
 const OUTPUT_BYTES: usize = 64 * 1024;
 
-/// What a child may use. A limit that is exceeded fails the child's own call, or ends it with a signal.
+/// Limits of what a child may use. Beyond a limit the child's own call fails, or a signal ends it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ResourceLimits {
     /// Bytes of address space.
     pub address_space: Option<u64>,
-    /// Seconds on a processor; of each process of the group.
+    /// Seconds on a processor, of each process of the group.
     pub cpu_seconds: Option<u64>,
     /// Files open at a time.
     pub open_files: Option<u64>,
@@ -30,7 +30,7 @@ impl Default for ResourceLimits {
     }
 }
 
-/// A program to be run as a child process. Its environment is empty but for what is given.
+/// A program to run as a child process. Its environment has only the given variables.
 #[derive(Clone, Debug)]
 pub struct Command {
     pub(super) program: OsString,
@@ -44,7 +44,7 @@ pub struct Command {
 }
 
 impl Command {
-    /// Runs `program` for at most `time_limit`. A name without a slash is looked for in the `PATH` that is given to it.
+    /// Makes a command that runs `program` for at most `time_limit`. A name without a slash is looked up in the `PATH` of its given environment.
     pub fn new(program: impl Into<OsString>, time_limit: Duration) -> Self {
         Self {
             program: program.into(),
@@ -72,7 +72,7 @@ impl Command {
         self
     }
 
-    /// Gives it a variable of this process's environment, where it is set.
+    /// Passes on a variable of this process's environment, where it is set.
     #[must_use]
     pub fn inherit(self, name: &str) -> Self {
         match std::env::var_os(name) {
@@ -81,38 +81,38 @@ impl Command {
         }
     }
 
-    /// Where it runs: an effect's scratch folder, nearly always. `/` if it is not said.
+    /// Sets the folder in which it runs, usually an effect's scratch folder. Without it: `/`.
     #[must_use]
     pub fn current_dir(mut self, folder: impl Into<PathBuf>) -> Self {
         self.current_dir = folder.into();
         self
     }
 
-    /// What it reads from standard input; nothing if it is not said.
+    /// Sets what it reads from standard input. Without it: nothing.
     #[must_use]
     pub fn input(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.input = bytes.into();
         self
     }
 
-    /// Bytes kept of standard output, and of standard error: half of the beginning, half of the end. 64 KiB if it is not said.
+    /// Sets how many bytes are kept of standard output, and of standard error: half of the beginning, half of the end. Without it: 64 KiB.
     #[must_use]
     pub fn output_limit(mut self, bytes: usize) -> Self {
         self.output_bytes = bytes;
         self
     }
 
-    /// What it may use.
+    /// Sets the limits of what it may use.
     #[must_use]
     pub fn limits(mut self, limits: ResourceLimits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// Runs it to its end, on this thread, which waits. `cancelled` is asked fifty times a second.
+    /// Runs the program to its end and blocks this thread meanwhile. Calls `cancelled` fifty times a second; true kills the process group.
     ///
     /// # Errors
-    /// It did not start, its time was up, or it was cancelled. A status other than 0 is no error: see [`Finished::successful`].
+    /// The program did not start, its time was up, or it was cancelled. A status other than 0 is no error: see [`Finished::successful`].
     pub fn run(&self, cancelled: &dyn Fn() -> bool) -> Result<Finished, Error> {
         wait::run(self, child::Child::start(self)?, cancelled)
     }

@@ -1,4 +1,4 @@
-//! The guard: a shell that reads which process groups there are, and kills them when this process is gone and its pipe with it.
+//! The guard: a shell that keeps the list of process groups, and kills them when this process ends and thereby closes the guard's pipe.
 //!
 //! The kernel kills a child when the thread that started it ends (`PR_SET_PDEATHSIG`), but not what that child started.
 
@@ -39,7 +39,7 @@ fn state() -> MutexGuard<'static, State> {
     STATE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A group that the guard is to know of. Dropped, it knows of it no more: drop it before the group's leader is waited for, whose number may
+/// Registers a process group with the guard until it is dropped. Drop it before waiting for the group's leader, whose number may
 /// belong to another process afterwards.
 #[derive(Debug)]
 pub(super) struct Guarded {

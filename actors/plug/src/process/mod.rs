@@ -42,30 +42,30 @@ use tol_system::Failure;
 pub use captured::Captured;
 pub use command::{Command, ResourceLimits};
 
-/// A child that ended by itself.
+/// A child process that ended by itself.
 #[derive(Clone, Debug)]
 pub struct Finished {
     /// The program, for messages.
     pub program: String,
-    /// How it ended.
+    /// Its exit status, or the signal that ended it.
     pub status: ExitStatus,
-    /// What it wrote to standard output.
+    /// Its standard output.
     pub stdout: Captured,
-    /// What it wrote to standard error.
+    /// Its standard error.
     pub stderr: Captured,
     /// How long it ran.
     pub seconds: f64,
-    /// The most memory that it was seen to occupy, in bytes; looked at ten times a second, so that one that is done sooner has none.
+    /// The most resident memory that was measured, in bytes. It is measured ten times a second; `None` for a child that ended sooner.
     pub peak_bytes: Option<u64>,
 }
 
 impl Finished {
-    /// Whether part of what it wrote was dropped.
+    /// Tells whether part of its output was dropped.
     pub fn truncated(&self) -> bool {
         self.stdout.dropped() > 0 || self.stderr.dropped() > 0
     }
 
-    /// Itself, where its exit status is 0.
+    /// Returns `self` where the exit status is 0.
     ///
     /// # Errors
     /// [`Error::Unsuccessful`] with the end of what it wrote to standard error.
@@ -74,10 +74,10 @@ impl Finished {
     }
 }
 
-/// Why a child did not end well.
+/// Why a child process did not succeed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It could not be started.
+    /// The program could not be started.
     #[error("{program} could not be started: {source}; check that it is installed and may be executed")]
     Start {
         /// The program.
@@ -85,7 +85,7 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
-    /// The guard that kills what a killed node leaves behind could not be started: without it, no child is.
+    /// The guard, which kills the children of a killed node, could not be started; no child starts without it.
     #[error("{program} was not started, as its guard /bin/sh does not run: {source}")]
     Guard {
         /// The program.
@@ -93,7 +93,7 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
-    /// It could not be watched; its group was killed.
+    /// The child could not be watched; its group was killed.
     #[error("{program} could not be watched and was killed: {source}")]
     Watch {
         /// The program.
@@ -101,7 +101,7 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
-    /// Its time was up; its group was killed.
+    /// The child ran longer than its time limit; its group was killed.
     #[error("{program} ran longer than {} s and was killed; it had written: {}", .limit.as_secs_f64(), last_line(.output))]
     TimeLimit {
         /// The program.
@@ -111,19 +111,19 @@ pub enum Error {
         /// What it had written to standard error.
         output: Box<Captured>,
     },
-    /// It was cancelled; its group was killed.
+    /// The child was cancelled; its group was killed.
     #[error("{program} was cancelled and killed")]
     Cancelled {
         /// The program.
         program: String,
     },
-    /// It ended with another status than 0.
+    /// The child ended with another status than 0.
     #[error("{}", unsuccessful(.0))]
     Unsuccessful(Box<Finished>),
 }
 
 impl From<Error> for Failure {
-    /// A cancelled child is a cancelled effect; a program that is not there will not be there at the next try; all else may go well then.
+    /// A cancelled child is a cancelled effect. A program that is missing stays missing at the next try: that failure is permanent. Any other may be retried.
     fn from(error: Error) -> Self {
         match &error {
             Error::Cancelled { .. } => Failure::Cancelled,

@@ -11,14 +11,14 @@ use super::child::Child;
 use super::command::Command;
 use super::{Error, Finished};
 
-/// How often the time and the cancellation are looked at.
+/// How often the time limit and the cancellation are checked.
 const WATCH: Duration = Duration::from_millis(20);
-/// How often its memory is looked at.
+/// How often the child's memory is measured.
 const PEAK: Duration = Duration::from_millis(100);
-/// How long what was written is read after the group was killed: who escaped it may hold the pipe for ever.
+/// How long output is read after the group was killed: a process that escaped the group may hold the pipe for ever.
 const DRAIN: Duration = Duration::from_millis(500);
 
-/// Why it is waited for no longer.
+/// Why waiting for the child ended.
 enum End {
     ByItself,
     TimeLimit,
@@ -50,7 +50,7 @@ pub(super) fn run(command: &Command, child: Child, cancelled: &dyn Fn() -> bool)
 }
 
 impl Pipes<'_> {
-    /// Until it ended or is to be ended; its group is killed, and what it wrote has been read.
+    /// Watches the child until it ends, its time is up or it is cancelled; then kills its group and reads its last output.
     fn watch(&mut self, until: Instant, cancelled: &dyn Fn() -> bool, peak: &mut Option<u64>) -> io::Result<End> {
         for pipe in self.child.stdin.iter().map(AsFd::as_fd).chain(self.child.stdout.iter().map(AsFd::as_fd)).chain(self.child.stderr.iter().map(AsFd::as_fd)) {
             rustix::io::ioctl_fionbio(pipe, true)?;
@@ -81,8 +81,8 @@ impl Pipes<'_> {
         Ok(cause)
     }
 
-    /// Waits for something to happen, for the child's end among it where that is `awaited`, and does what there is to do; whether the child has
-    /// ended.
+    /// Waits at most `wait` for output, for room in its input and, where `awaited`, for the child's end; reads and writes what it can. Tells whether
+    /// the child has ended.
     fn turn(&mut self, wait: Duration, awaited: bool) -> io::Result<bool> {
         let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(wait.subsec_nanos()) };
         let ended = {
@@ -108,7 +108,7 @@ impl Pipes<'_> {
         Ok(ended)
     }
 
-    /// Writes what its standard input takes, and closes it behind the last byte. A child that reads no more is no error.
+    /// Writes what the child's standard input takes, and closes it after the last byte. A child that stops reading is no error.
     fn feed(&mut self) -> io::Result<()> {
         let Some(stdin) = &mut self.child.stdin else { return Ok(()) };
         while !self.input.is_empty() {
@@ -125,7 +125,7 @@ impl Pipes<'_> {
     }
 }
 
-/// Reads what is there, at most a few times, so that a child that writes without end does not keep the watch from its time.
+/// Reads available output, at most a few times, so that a child that writes without end does not delay the check of its time limit.
 fn read<R: Read>(pipe: &mut Option<R>, output: &mut Captured) -> io::Result<()> {
     let mut buffer = [0; 64 * 1024];
     for _ in 0..4 {

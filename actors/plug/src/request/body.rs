@@ -13,22 +13,22 @@ use futures_util::{FutureExt as _, Stream, StreamExt as _};
 
 use crate::problem::{Kind, Problem};
 
-/// A body over the limit is read on, up to so many times the limit, and thrown away: a client that is still sending would
+/// A body over the limit is read and thrown away up to this many times the limit: a client that is still sending would
 /// see its connection reset instead of the answer.
 const DRAIN_FACTOR: usize = 4;
 /// Longest body of a route that takes a little JSON, bytes.
 pub const SMALL_BODY: usize = 64 << 10;
-/// Memory taken for a body before any of it came; a promised length costs its sender nothing.
+/// Bytes allocated for a body before any of it came; a promised length costs its sender nothing.
 const FIRST_CAPACITY: usize = 1 << 20;
 /// Bytes of a body that buy it another second.
 const BYTES_A_SECOND: u64 = 16 << 10;
 
-/// What a body may cost.
+/// The limits of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BodyLimits {
     /// Longest body, bytes.
     pub bytes: usize,
-    /// How long it may take to arrive, beside a second for each 16 KB.
+    /// How long it may take to arrive; it gets one second more for each 16 KB.
     pub patience: Duration,
 }
 
@@ -36,10 +36,10 @@ pub struct BodyLimits {
 #[derive(Clone, Copy, Debug)]
 pub struct BodyRead;
 
-/// Reads a body as it was sent, as long as it keeps coming.
+/// Reads a body as it was sent.
 ///
 /// # Errors
-/// It is too long, too slow, broken off, or encoded.
+/// The body is too long, too slow, broken off, or encoded.
 pub async fn read(request: &HttpRequest, payload: impl Stream<Item = Result<Bytes, PayloadError>> + Unpin, limits: BodyLimits) -> Result<Bytes, Problem> {
     if let Some(encoding) = encoding_of(request) {
         let detail = format!("content encoding \"{encoding}\" is not read; send the body as it is");

@@ -1,4 +1,4 @@
-//! Who sent a request.
+//! [`Caller`]: the sender of a request.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,16 +6,16 @@ use std::sync::Arc;
 /// An API key that was presented, without its secret.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Key {
-    /// Its name; recorded with what its holder does.
+    /// Its name, which is recorded with what its holder does.
     pub name: String,
-    /// What its configuration says beside scopes, e.g. `environment` for SDKs.
+    /// Attributes of its configuration, e.g. `environment` for SDKs of flags.
     pub attributes: BTreeMap<String, String>,
 }
 
-/// Who sent a request.
+/// The sender of a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Caller {
-    /// Somebody on this machine, on a node without API keys; or anybody, on a route without a key.
+    /// A caller without a key: on this machine, where the node has no API keys, or on a route that asks for none.
     #[default]
     Anybody,
     /// The holder of a key.
@@ -23,7 +23,7 @@ pub enum Caller {
 }
 
 impl Caller {
-    /// The name that is recorded with what the caller does.
+    /// Gives the name that is recorded with what the caller does.
     pub fn name(&self) -> &str {
         match self {
             Caller::Anybody => "local",
@@ -31,7 +31,7 @@ impl Caller {
         }
     }
 
-    /// The key, if one was presented.
+    /// Gives the key, if one was presented.
     pub fn key(&self) -> Option<&Key> {
         match self {
             Caller::Anybody => None,
@@ -39,7 +39,7 @@ impl Caller {
         }
     }
 
-    /// An attribute of the key.
+    /// Reads an attribute of the key.
     pub fn attribute(&self, name: &str) -> Option<&str> {
         self.key().and_then(|key| key.attributes.get(name)).map(String::as_str)
     }

@@ -1,4 +1,4 @@
-//! A request as a handler sees it.
+//! [`Request`]: a request as a handler sees it.
 //!
 //! * [`query`] — query parameters
 //! * [`body`] — bodies: bounded, decompressed, as JSON
@@ -30,98 +30,98 @@ pub use query::Query;
 /// Values of the path's parameters, by name.
 pub type PathValues = SmallVec<[(&'static str, String); 2]>;
 
-/// What is known of a request before its handler is called. The server makes it; [`Request`] adds the serving side.
+/// The parts of a request without the serving side. The server makes them; [`Request`] adds the serving side.
 #[derive(Clone)]
 pub struct Parts {
     /// The node.
     pub platform: Arc<dyn Platform>,
     /// The head of the request.
     pub http: HttpRequest,
-    /// What stands in the path, decoded.
+    /// Values of the path's parameters, decoded.
     pub path: PathValues,
-    /// Who sent it, once the guard let it in.
+    /// The caller that the guard let in.
     pub caller: Caller,
-    /// What its body may cost.
+    /// How long its body may be, and how long it may take.
     pub limits: BodyLimits,
     /// How its protocol presents a key; `None` on routes of the node's own interface.
     pub credential: Option<Credential>,
 }
 
-/// A request that was let in.
+/// A request that the guard let in.
 pub struct Request<S> {
-    /// What answers from memory.
+    /// The system's serving side.
     pub serving: Arc<S>,
-    /// Everything else that is known of it.
+    /// Everything else of the request.
     pub parts: Parts,
 }
 
 impl<S> Request<S> {
-    /// The node.
+    /// Gives the node.
     pub fn platform(&self) -> &Arc<dyn Platform> {
         &self.parts.platform
     }
 
-    /// Asks the node something that may read the disk, on a thread that may block.
+    /// Runs `question` on a thread that may block: for methods of [`Platform`] that may read the disk.
     ///
     /// # Errors
-    /// The answer's, or unavailable while the node stops.
+    /// The error of `question`; `unavailable` while the node stops.
     pub async fn block<T: Send + 'static>(&self, question: impl FnOnce(&dyn Platform) -> Result<T, Problem> + Send + 'static) -> Result<T, Problem> {
         let platform = self.parts.platform.clone();
         run_blocking(move || question(&*platform)).await
     }
 
-    /// The head of the request.
+    /// Gives the head of the request.
     pub fn http(&self) -> &HttpRequest {
         &self.parts.http
     }
 
-    /// Its headers.
+    /// Gives its headers.
     pub fn headers(&self) -> &HeaderMap {
         self.parts.http.headers()
     }
 
-    /// A header as text, if it is there and is text.
+    /// Reads a header as text; `None` where it is absent or not text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers().get(name).and_then(|value| value.to_str().ok())
     }
 
-    /// A path parameter, decoded; empty where the path has none of that name.
+    /// Reads a path parameter, decoded; empty where the path has none of that name.
     pub fn path(&self, name: &str) -> &str {
         self.parts.path.iter().find(|(known, _)| *known == name).map_or("", |(_, value)| value)
     }
 
-    /// Its query parameters.
+    /// Decodes its query parameters.
     ///
     /// # Errors
-    /// When the query string does not decode.
+    /// `invalid-parameter` where the query string does not decode.
     pub fn query(&self) -> Result<Query<'_>, Problem> {
         Query::of(&self.parts.http)
     }
 
-    /// Who sent it.
+    /// Gives the caller that sent it.
     pub fn caller(&self) -> &Caller {
         &self.parts.caller
     }
 
-    /// The key or token as the protocol's clients present it, whether it is a key of the node or not.
+    /// Reads the key or token as the protocol's clients present it, whether it is a key of the node or not.
     pub fn token(&self) -> Option<std::borrow::Cow<'_, str>> {
         self.parts.credential.as_ref().and_then(|credential| credential.presented(&self.parts.http, &self.parts.path))
     }
 
-    /// Where it came from.
+    /// Gives the address of the client.
     pub fn peer(&self) -> Option<SocketAddr> {
         self.parts.http.peer_addr()
     }
 
-    /// Its body, at most as long as its route allows.
+    /// Reads its body, which may be as long as its route allows.
     ///
     /// # Errors
-    /// Too long, too slow, or broken off.
+    /// The body is too long, too slow, broken off, or compressed.
     pub async fn body(&self, payload: Payload) -> Result<Bytes, Problem> {
         body::read(&self.parts.http, payload, self.parts.limits).await
     }
 
-    /// Its body, at most `bytes` long.
+    /// Reads its body, which may have `bytes` bytes.
     ///
     /// # Errors
     /// As [`Request::body`].
@@ -129,23 +129,23 @@ impl<S> Request<S> {
         body::read(&self.parts.http, payload, BodyLimits { bytes, ..self.parts.limits }).await
     }
 
-    /// Its body with `gzip` and `deflate` undone; as sent and as unpacked it is at most as long as its route allows.
+    /// Reads its body and undoes `gzip` and `deflate`. As sent and as unpacked it may be as long as its route allows.
     ///
     /// # Errors
-    /// As [`Request::body`]; another encoding, or one that does not unpack.
+    /// As [`Request::body`]; or the body has another encoding, or does not unpack.
     pub async fn unpacked_body(&self, payload: Payload) -> Result<Bytes, Problem> {
         body::read_unpacked(&self.parts.http, payload, self.parts.limits).await
     }
 
-    /// Its body as JSON, at most as long as its route allows. An empty one is `{}`.
+    /// Reads its body as JSON, as long as its route allows. An empty body is read as `{}`.
     ///
     /// # Errors
-    /// As [`Request::body`]; no JSON, or JSON of another shape.
+    /// As [`Request::body`]; or the body is no JSON, or JSON of another shape.
     pub async fn json<T: DeserializeOwned>(&self, payload: Payload) -> Result<T, Problem> {
         body::json(&self.parts.http, payload, self.parts.limits).await
     }
 
-    /// As [`Request::json`], with the limit for a route that takes a little JSON.
+    /// Reads its body as [`Request::json`] does, with the limit of a route that takes a little JSON.
     ///
     /// # Errors
     /// As [`Request::json`].
@@ -157,7 +157,7 @@ impl<S> Request<S> {
 /// Runs a function on a thread that may block.
 ///
 /// # Errors
-/// The function's, or unavailable while the node stops.
+/// The function's error; `unavailable` while the node stops.
 pub async fn run_blocking<T: Send + 'static>(question: impl FnOnce() -> Result<T, Problem> + Send + 'static) -> Result<T, Problem> {
     match actix_web::web::block(question).await {
         Ok(answer) => answer,
@@ -165,7 +165,7 @@ pub async fn run_blocking<T: Send + 'static>(question: impl FnOnce() -> Result<T
     }
 }
 
-/// An answer that is known already.
+/// Makes an [`Answer`] of a known result.
 pub fn known<'a, T: Send + 'a>(answer: Result<T, Problem>) -> Answer<'a, T> {
     Box::pin(std::future::ready(answer))
 }

@@ -1,4 +1,4 @@
-//! Query parameters. What is wrong is told by name; a parameter that the route does not have is an error, because a misspelt
+//! [`Query`]: query parameters. An error names the parameter. A parameter that the route does not have is an error, because a misspelt
 //! `as_of` would silently answer about now.
 
 use std::borrow::Cow;
@@ -20,7 +20,7 @@ const POSITIONS_MAX: usize = 1_024;
 pub struct Query<'r>(Vec<(Cow<'r, str>, Cow<'r, str>)>);
 
 impl<'r> Query<'r> {
-    /// Decodes them.
+    /// Decodes the query parameters of a request.
     pub fn of(request: &'r HttpRequest) -> Result<Self, Problem> {
         let text = request.query_string();
         if text.is_empty() {
@@ -32,7 +32,7 @@ impl<'r> Query<'r> {
         Ok(Self(url::form_urlencoded::parse(text.as_bytes()).collect()))
     }
 
-    /// Refuses parameters that the route does not have, and a second value of one that takes one.
+    /// Refuses parameters that the route does not have, and a second value of a parameter that takes one.
     pub fn check(&self, route: &Spec) -> Result<(), Problem> {
         for (at, (name, _)) in self.0.iter().enumerate() {
             if !route.takes(name) {
@@ -47,17 +47,17 @@ impl<'r> Query<'r> {
         Ok(())
     }
 
-    /// Names and values in their order.
+    /// Gives names and values in their order.
     pub fn pairs(self) -> impl Iterator<Item = (Cow<'r, str>, Cow<'r, str>)> {
         self.0.into_iter()
     }
 
-    /// All of them by name.
+    /// Gives all values by name.
     pub fn all(self) -> std::collections::BTreeMap<String, String> {
         self.0.into_iter().map(|(name, value)| (name.into_owned(), value.into_owned())).collect()
     }
 
-    /// A text; an empty one counts as absent.
+    /// Reads a text; an empty one counts as absent.
     pub fn text(&self, name: &str) -> Option<String> {
         self.0.iter().find(|(found, value)| found == name && !value.is_empty()).map(|(_, value)| value.clone().into_owned())
     }
@@ -68,40 +68,40 @@ impl<'r> Query<'r> {
         number.ok_or_else(|| Problem::parameter(name, format!("\"{text}\" is not a whole number from {min} to {max}")))
     }
 
-    /// One of a few words; an empty one counts as absent.
+    /// Reads one of a few words; an empty one counts as absent.
     pub fn one_of(&self, name: &str, words: &[&str]) -> Result<Option<String>, Problem> {
         let Some(text) = self.text(name) else { return Ok(None) };
         if words.contains(&text.as_str()) { Ok(Some(text)) } else { Err(Problem::parameter(name, format!("is \"{text}\"; use {}", words.join(" or ")))) }
     }
 
-    /// `limit`.
+    /// Reads `limit`.
     pub fn limit(&self) -> Result<usize, Problem> {
         Ok(self.integer("limit", 1, LIMIT_MAX, LIMIT_DEFAULT)? as usize)
     }
 
-    /// `timeout_ms`.
+    /// Reads `timeout_ms`.
     pub fn timeout(&self) -> Result<Duration, Problem> {
         Ok(Duration::from_millis(self.integer("timeout_ms", 0, TIMEOUT_MAX_MS, TIMEOUT_DEFAULT_MS)?))
     }
 
-    /// `timeout_ms`, of a route that waits longer where it is not given.
+    /// Reads `timeout_ms`, with the default of a route that waits longer.
     pub fn timeout_or(&self, default_ms: u64) -> Result<Duration, Problem> {
         Ok(Duration::from_millis(self.integer("timeout_ms", 0, TIMEOUT_MAX_MS, default_ms)?))
     }
 
-    /// A moment; a date is its last microsecond.
+    /// Reads a moment; a date stands for its last microsecond.
     pub fn end_of(&self, name: &str) -> Result<Option<EventTime>, Problem> {
         self.text(name).map(|text| EventTime::parse_end_of(&text).ok_or_else(|| not_a_moment(name, &text))).transpose()
     }
 
-    /// A moment; a date is its first microsecond.
+    /// Reads a moment; a date stands for its first microsecond.
     pub fn start_of(&self, name: &str) -> Result<Option<EventTime>, Problem> {
         let Some(text) = self.text(name) else { return Ok(None) };
         let midnight = || (text.len() == 10).then(|| EventTime::parse(&format!("{text}T00:00:00Z"))).flatten();
         EventTime::parse(&text).or_else(midnight).map(Some).ok_or_else(|| not_a_moment(name, &text))
     }
 
-    /// `as_of` or `known_at`.
+    /// Reads `as_of` or `known_at`.
     pub fn past(&self) -> Result<Option<Past>, Problem> {
         match (self.end_of("as_of")?, self.end_of("known_at")?) {
             (None, None) => Ok(None),
@@ -111,7 +111,7 @@ impl<'r> Query<'r> {
         }
     }
 
-    /// All of `min_position`.
+    /// Reads all values of `min_position`.
     pub fn min_positions(&self) -> Result<Vec<(TopicPartition, Position)>, Problem> {
         let texts: Vec<&str> = self.0.iter().filter(|(name, _)| name == "min_position").map(|(_, value)| value.as_ref()).collect();
         if texts.len() > POSITIONS_MAX {

@@ -1,4 +1,4 @@
-//! What answers a route.
+//! [`Handler`]: the function that answers a route.
 
 use actix_web::HttpResponse;
 use actix_web::dev::Payload;
@@ -7,14 +7,15 @@ use futures_util::future::LocalBoxFuture;
 use crate::problem::Problem;
 use crate::request::Request;
 
-/// What a handler answers.
+/// The answer of a handler, or its problem.
 pub type Outcome = Result<HttpResponse, Problem>;
 
 /// A function that answers a route.
 pub enum Handler<S: 'static> {
-    /// Reads no body and waits for nothing. It is called on a worker and must return within microseconds.
+    /// A function that reads no body and waits for nothing. It is called on a worker and must return within microseconds.
     Immediate(fn(&Request<S>) -> Outcome),
-    /// Reads the body, or waits.
+    /// A function that may read the body and wait; it must not block. [`waiting!`](crate::waiting) and [`with_body!`](crate::with_body) make it of
+    /// an `async fn`.
     Waiting(fn(Request<S>, Payload) -> LocalBoxFuture<'static, Outcome>),
 }
 
@@ -35,7 +36,7 @@ impl<S> std::fmt::Debug for Handler<S> {
     }
 }
 
-/// [`Handler::Waiting`](crate::Handler::Waiting) of an `async fn(Request<S>) -> Outcome`.
+/// Makes a [`Handler::Waiting`](crate::Handler::Waiting) of an `async fn(Request<S>) -> Outcome`.
 #[macro_export]
 macro_rules! waiting {
     ($function:expr) => {
@@ -43,7 +44,7 @@ macro_rules! waiting {
     };
 }
 
-/// [`Handler::Waiting`](crate::Handler::Waiting) of an `async fn(Request<S>, Payload) -> Outcome`, which reads the body.
+/// Makes a [`Handler::Waiting`](crate::Handler::Waiting) of an `async fn(Request<S>, Payload) -> Outcome`, which reads the body.
 #[macro_export]
 macro_rules! with_body {
     ($function:expr) => {

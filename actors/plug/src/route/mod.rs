@@ -1,4 +1,5 @@
-//! Rows of the table of routes. Serving, access, limits, metrics, the OpenAPI document and tests follow these rows, so that they cannot differ.
+//! [`Route`] and [`Spec`]: rows of the table of routes. Serving, access, limits, metrics, the OpenAPI document and tests follow these rows, so that they
+//! cannot differ.
 
 mod handler;
 pub mod parameters;
@@ -10,20 +11,20 @@ use crate::problem::Kind;
 pub use handler::{Handler, Outcome};
 pub use parameters::{Parameter, Place, Shape};
 
-/// What an API key allows: text, since each system adds scopes of its own, e.g. `flags:evaluate`.
+/// A right that an API key may have. It is text, since each system adds scopes of its own, e.g. `flags:evaluate`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Scope(pub &'static str);
 
 impl Scope {
-    /// Sending facts.
+    /// Allows sending facts.
     pub const PUBLISH: Scope = Scope("publish");
-    /// Everything that shows and changes nothing.
+    /// Allows everything that shows and changes nothing.
     pub const READ: Scope = Scope("read");
-    /// Changing how the node runs: pausing, redriving, rebuilding, stopping.
+    /// Allows changing how the node runs: pausing, redriving, rebuilding, stopping.
     pub const OPERATE: Scope = Scope("operate");
-    /// Releasing an emergency stop, and every other scope.
+    /// Allows releasing an emergency stop, erasing a person, and what every other scope allows.
     pub const ADMIN: Scope = Scope("admin");
-    /// What the nodes of a cluster ask of each other.
+    /// Allows what the nodes of a cluster ask of each other.
     pub const NODE: Scope = Scope("node");
     /// The scopes of the platform.
     pub const CORE: &'static [Scope] = &[Self::PUBLISH, Self::READ, Self::OPERATE, Self::ADMIN, Self::NODE];
@@ -35,19 +36,19 @@ impl std::fmt::Display for Scope {
     }
 }
 
-/// Who may use a route.
+/// Which requests may use a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// Anybody: no key is asked for.
+    /// All requests; the guard asks for no key.
     Open,
-    /// A key with this scope, where keys are configured; the local machine where none is.
+    /// Requests with a key of this scope; where no keys are configured, requests of this machine.
     Scope(Scope),
-    /// The handler checks each request itself, by a signature over the body as it came. No API key is asked for.
+    /// Requests whose signature over the body as sent the handler itself checks. The guard asks for no API key.
     Signed,
 }
 
 impl Access {
-    /// The scope a key must have, if a key is asked for.
+    /// Gives the scope that a key must have; `None` where no key is asked for.
     pub const fn scope(self) -> Option<Scope> {
         match self {
             Access::Scope(scope) => Some(scope),
@@ -56,62 +57,62 @@ impl Access {
     }
 }
 
-/// What a request's body is, for the document and the tests; the handler reads it.
+/// The body of a request, for the document and the tests. The handler reads it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Body {
-    /// Nothing is read.
+    /// No body.
     None,
     /// CloudEvents: binary, structured or batch.
     Events,
-    /// JSON of that component.
+    /// JSON of this component.
     Json(&'static str),
-    /// JSON of that component, or nothing.
+    /// JSON of this component, or no body.
     OptionalJson(&'static str),
-    /// JSON of another's form; the text is an example.
+    /// JSON in a form that another product defines; the text is an example.
     AnyJson(&'static str),
     /// A body of these media types.
     Other(&'static [&'static str]),
 }
 
-/// What an answer's body is.
+/// The body of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
-    /// JSON of that component.
+    /// JSON of this component.
     Json(&'static str),
-    /// An array of that component.
+    /// A JSON array of this component.
     List(&'static str),
     /// Any JSON.
     AnyJson,
-    /// Of that media type.
+    /// A body of this media type.
     Other(&'static str),
-    /// Nothing.
+    /// No body.
     Empty,
 }
 
-/// An answer that is no problem.
+/// An answer of a route that is no problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reply {
     /// HTTP status.
     pub status: u16,
-    /// One line.
+    /// One line for the document.
     pub description: &'static str,
     /// Its body.
     pub content: Content,
 }
 
 impl Reply {
-    /// 200.
+    /// Describes an answer 200.
     pub const fn ok(description: &'static str, content: Content) -> Self {
         Self { status: 200, description, content }
     }
 
-    /// 202: the past is being folded; ask again.
+    /// Describes an answer 202: the node folds the past; ask again.
     pub const fn running(description: &'static str) -> Self {
         Self { status: 202, description, content: Content::Json("Running") }
     }
 }
 
-/// A request that the contract suite sends: its path parameters and query are the parameters' examples.
+/// The request that the contract suite sends. Its path and query come from the parameters' examples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Example {
     /// Media type of the body; empty where there is none.
@@ -130,7 +131,7 @@ impl Example {
     }
 }
 
-/// A method of a path, all but its handler.
+/// Describes a method of a path: all but its handler.
 #[derive(Clone, Copy, Debug)]
 pub struct Spec {
     /// Its name, unique on the node; the document's `operationId`.
@@ -142,42 +143,42 @@ pub struct Spec {
     pub path: &'static str,
     /// Further paths as actix-web matches them, for values that another route's path would take.
     pub aliases: &'static [&'static str],
-    /// Who may use it.
+    /// Which requests may use it.
     pub access: Access,
     /// Group in the document: the system's short name.
     pub tag: &'static str,
     /// One line.
     pub summary: &'static str,
-    /// Whatever else a client should know.
+    /// Whatever else a client should know, in Markdown.
     pub description: &'static str,
-    /// What stands in its path, query and headers.
+    /// Its parameters in path, query and headers.
     pub parameters: &'static [&'static Parameter],
-    /// What its body is.
+    /// The body of its requests.
     pub body: Body,
-    /// Longest body, bytes; the node's limit where it is `None`.
+    /// Longest body, in bytes; `None` is the node's limit.
     pub body_limit: Option<usize>,
     /// Answers that are no problems.
     pub answers: &'static [Reply],
-    /// Problems beside those that every such route may answer with.
+    /// Problems of its own, beside those that [`Spec::all_problems`] adds for every such route.
     pub problems: &'static [&'static Kind],
-    /// What the contract suite sends.
+    /// The request that the contract suite sends.
     pub example: Example,
     /// Whether query parameters that no row declares are left to the handler.
     pub any_query: bool,
-    /// Whether a key's limit of requests a second counts here. Only what must work at any load is left out.
+    /// Whether its requests count for the key's limit of requests a second. False only for what must work at any load.
     pub rate_limited: bool,
 }
 
-/// A method of a path and what answers it. `S` is what answers from memory: a system's serving side.
+/// A method of a path, with its handler. `S` is the system's serving side.
 pub struct Route<S: 'static> {
-    /// All but the handler.
+    /// Describes it.
     pub spec: Spec,
-    /// What answers.
+    /// Answers its requests.
     pub handler: Handler<S>,
 }
 
 impl Spec {
-    /// A route that takes nothing and answers 200 to who may read.
+    /// Describes a `GET` without parameters, for keys with the scope `read`.
     pub const fn get(operation: &'static str, path: &'static str, tag: &'static str, summary: &'static str) -> Self {
         Self {
             operation,
@@ -199,49 +200,49 @@ impl Spec {
         }
     }
 
-    /// A route that changes something, for who may operate.
+    /// Describes a `POST` without parameters and body, for keys with the scope `operate`.
     pub const fn post(operation: &'static str, path: &'static str, tag: &'static str, summary: &'static str) -> Self {
         Self { method: "POST", access: Access::Scope(Scope::OPERATE), ..Self::get(operation, path, tag, summary) }
     }
 
-    /// The same with another method.
+    /// Changes the method.
     #[must_use]
     pub const fn method(self, method: &'static str) -> Self {
         Self { method, ..self }
     }
 
-    /// With a handler.
+    /// Adds the handler.
     pub const fn by<S>(self, handler: Handler<S>) -> Route<S> {
         Route { spec: self, handler }
     }
 
-    /// The paths as actix-web matches them.
+    /// Gives the paths in the form that actix-web matches.
     pub fn patterns(&self) -> Vec<String> {
         let own = self.path.replace("{subject}", "{subject:.+}").replace("{file}", "{file:.*}");
         std::iter::once(own).chain(self.aliases.iter().map(|alias| (*alias).to_owned())).collect()
     }
 
-    /// Names of the parameters in its path, in order.
+    /// Names the parameters in its path, in order.
     pub fn path_parameters(&self) -> impl Iterator<Item = &'static str> + use<> {
         self.path.split('{').skip(1).filter_map(|rest| rest.split('}').next()).map(|name| name.trim_start_matches('*'))
     }
 
-    /// Whether the query parameter exists.
+    /// Tells whether it has the query parameter.
     pub fn takes(&self, query_parameter: &str) -> bool {
         self.any_query || self.query_parameters().any(|name| name == query_parameter)
     }
 
-    /// The query parameters' names.
+    /// Names its query parameters.
     pub fn query_parameters(&self) -> impl Iterator<Item = &'static str> + use<> {
         self.parameters.iter().filter(|parameter| parameter.place == Place::Query).map(|parameter| parameter.name)
     }
 
-    /// Whether the method is this route's.
+    /// Tells whether it serves the method.
     pub fn serves(&self, method: &Method) -> bool {
         self.method == method.as_str() || (self.method == "GET" && *method == Method::HEAD)
     }
 
-    /// All kinds of problem that it may answer with.
+    /// Lists all kinds of problem that it may answer with.
     pub fn all_problems(&self) -> Vec<&'static Kind> {
         let mut kinds = self.problems.to_vec();
         if self.access != Access::Open {

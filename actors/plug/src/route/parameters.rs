@@ -1,6 +1,6 @@
-//! Parameters of routes, and those that many routes share.
+//! [`Parameter`]: a parameter of a route, and those that many routes share.
 
-/// Where a parameter is.
+/// The part of a request that holds a parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     /// In the path.
@@ -11,18 +11,18 @@ pub enum Place {
     Header,
 }
 
-/// What a parameter looks like.
+/// The form of a parameter's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
     /// Any text.
     Text,
-    /// Text without which the operation cannot be answered.
+    /// Text that must be given.
     Needed,
     /// One of these words.
     Word(&'static [&'static str]),
-    /// One of these words, without which the operation cannot be answered.
+    /// One of these words, which must be given.
     NeededWord(&'static [&'static str]),
-    /// An integer from the first to the second, the third where it is absent.
+    /// An integer from the first to the second number; the third where it is absent.
     Integer(u64, u64, u64),
     /// RFC 3339, or a date.
     Moment,
@@ -41,17 +41,17 @@ pub struct Parameter {
     pub shape: Shape,
     /// One line.
     pub description: &'static str,
-    /// A value that is valid; empty where only an earlier answer can give one.
+    /// A valid value; empty where only an earlier answer can give one.
     pub example: &'static str,
 }
 
 impl Parameter {
-    /// One in the path.
+    /// Describes a parameter in the path.
     pub const fn path(name: &'static str, description: &'static str, example: &'static str) -> Self {
         Self { name, place: Place::Path, shape: Shape::Text, description, example }
     }
 
-    /// One in the query string.
+    /// Describes a parameter in the query string.
     pub const fn query(name: &'static str, shape: Shape, description: &'static str, example: &'static str) -> Self {
         Self { name, place: Place::Query, shape, description, example }
     }
@@ -66,9 +66,9 @@ pub const TIMEOUT_MAX_MS: u64 = 30_000;
 /// Wait where none is given, milliseconds.
 pub const TIMEOUT_DEFAULT_MS: u64 = 5_000;
 
-/// At most so many.
+/// The most items of a page.
 pub static LIMIT: Parameter = Parameter::query("limit", Shape::Integer(1, LIMIT_MAX, LIMIT_DEFAULT), "At most so many.", "100");
-/// Where the page begins.
+/// The cursor at which the page begins.
 pub static CURSOR: Parameter = Parameter::query("cursor", Shape::Text, "`next_cursor` of the previous page, as it is.", "");
 /// The past by the events' time.
 pub static AS_OF: Parameter =
@@ -76,7 +76,7 @@ pub static AS_OF: Parameter =
 /// The past by the recorded time.
 pub static KNOWN_AT: Parameter =
     Parameter::query("known_at", Shape::Moment, "As of what was known by then (the recorded time): RFC 3339, or a date. Not together with as_of.", "");
-/// What must be visible first.
+/// The positions that must be visible first.
 pub static MIN_POSITION: Parameter = Parameter::query(
     "min_position",
     Shape::Positions,

@@ -18,7 +18,7 @@ struct Answer {
     answer: Result<Vec<Appended>, tol_kafka::Error>,
 }
 
-/// What a driver hands to whoever runs it.
+/// What a driver gives to the code that runs it.
 pub enum Output<R> {
     /// Write this, and tell [`Machine::remembered`] of this generation.
     Remember(u64, Memory),

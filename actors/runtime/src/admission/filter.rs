@@ -1,16 +1,16 @@
-//! [`Filter`]: who was surely never seen, in a few bits an id, so that the store is asked about repeats and hardly anybody else.
+//! [`Filter`]: a Bloom filter of admitted ids. A miss proves an id new, so the store is read for repeats only.
 //!
 //! Layers of split-block Bloom filters (Putze, Sanders and Singler, "Cache-, Hash- and Space-Efficient Bloom Filters", 2007; with the
 //! constants of Apache Parquet's specification): an id sets eight bits of one block of 256, so a look-up costs one cache line a layer. Each
-//! layer is twice as large as the one before. Where the [`Budget`] allows no more, the last one takes more than it was made for: its "maybe"
-//! becomes more frequent, never wrong.
+//! layer is twice as large as the one before. Where the [`Budget`] allows no further layer, the last one takes more ids than it was made
+//! for: false hits become more frequent, and misses stay true.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::SeenKey;
 
-/// Bits an id: about one stranger in two hundred is held for known, in a full layer.
+/// Bits for each id: in a full layer, about one new id in two hundred is a false hit.
 const BITS: usize = 12;
 /// Blocks of the first layer: 32 KiB.
 const FIRST: usize = 1 << 10;

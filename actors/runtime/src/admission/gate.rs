@@ -64,7 +64,7 @@ pub struct Gate {
     recent: SeenMap<Seen>,
     building: Vec<Candidate>,
     in_flight: Option<(u64, Vec<Candidate>)>,
-    /// Those who asked for something that is in `recent` (E7).
+    /// Requests that wait for a candidate in `recent` (E7).
     followers: Vec<Follower>,
     /// Last position taken from each inbox partition.
     inbox: HashMap<u32, Position>,
@@ -117,10 +117,10 @@ impl Gate {
         Ok(gate)
     }
 
-    /// Whether the memory is this gate's, or was taken over by `successor`, who is the same door opened anew (E10).
+    /// Checks that this gate holds the memory, or `successor` does, which is the same gate opened anew (E10).
     ///
     /// # Errors
-    /// The store failed, or somebody else took it.
+    /// The store failed, or another process took the memory over.
     pub(super) fn check_held(&self, store: &dyn Store, successor: &[u8]) -> Result<(), Error> {
         match store.get(Table::Meta, &self.token_key)? {
             Some(token) if token != self.token && token != successor => {
@@ -335,7 +335,7 @@ impl Gate {
     }
 
     /// What was committed since the last call, to be written by another thread. The log holds it already, and fills the memory up
-    /// where this does not happen, so nobody's answer waits for it. One write at a time: [`Gate::stored`] ends it.
+    /// where this does not happen, so no answer waits for it. One write at a time: [`Gate::stored`] ends it.
     ///
     /// # Errors
     /// It does not serialise.

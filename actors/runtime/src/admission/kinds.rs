@@ -7,7 +7,7 @@
 //!
 //! A log that is older than the topic is surveyed once: the kinds met under `facts.other` are placed there, then `tol.kinds_surveyed.v1` says
 //! that this was done. Kinds that nobody declared are placed one by one up to [`MOST_UNDECLARED`]; then a record of the kind `*` places all
-//! others under `facts.other`, so that senders who make up kinds cannot fill the node's memory.
+//! others under `facts.other`, so that senders that make up kinds cannot fill the node's memory.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, mpsc};
@@ -110,7 +110,7 @@ impl Kinds {
         Ok(opened)
     }
 
-    /// Registers who opens the doors of topics: `told` hears of each topic that there is now, and of each that comes.
+    /// Calls `told` with each topic of facts that there is now, and with each new one, so that its gates are opened.
     pub fn watch(&self, told: impl Fn(Arc<str>) + Send + Sync + 'static) {
         // A kind that is placed meanwhile waits, so no topic is missed.
         let _next = self.next.lock().unwrap_or_else(PoisonError::into_inner);

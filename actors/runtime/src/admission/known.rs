@@ -11,8 +11,8 @@ use super::memory::{Seen, read_seen, seen_change, seen_key};
 use crate::owner::{Error, Mutation, breaks};
 use crate::store::{Change, Store, Table};
 
-/// Rows of the store that the filter takes up for each id that is looked up, as long as it does not hold all: whoever asks pays, so that a
-/// node that starts with ten million ids does not begin by reading them.
+/// Rows of the store that the filter takes up at each look-up of an id, until it holds all: so a node that starts with ten million ids
+/// spreads their reading over its look-ups.
 const TAKEN_UP: usize = 4;
 /// And at least so many, since to look for the first costs as much as reading these.
 const LEAST_TAKEN_UP: usize = 16;

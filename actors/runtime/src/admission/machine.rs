@@ -1,7 +1,7 @@
-//! [`Machine`]: all gates of a node and those who wait for them, without I/O of its own: it reads its memory from the store, is told of
-//! requests, of the log's answers and of what was written, and says what is to be done as [`Action`]s.
+//! [`Machine`]: all gates of a node and the requests that wait for them. It reads its memory from the store and does no other I/O: it takes
+//! requests, the log's answers and notices of writes, and returns [`Action`]s for its shell.
 //!
-//! `R` is whatever tells a requester from another: a callback in a node, a number in the simulation.
+//! `R` identifies a request: a callback in a node, a number in the simulation.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub enum Action<R> {
         /// The records.
         appends: Vec<Append>,
     },
-    /// Write this to the store and tell [`Machine::remembered`]; nobody's answer waits for it.
+    /// Write this to the store and call [`Machine::remembered`]; no answer waits for it.
     Remember {
         /// The gates' generation.
         generation: u64,

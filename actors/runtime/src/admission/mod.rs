@@ -1,15 +1,15 @@
-//! Admission: the one door for facts, with requests from HTTP and from `inbox`.
+//! Admission: the one way of facts into the log, for requests from HTTP and from `inbox`.
 //!
 //! * [`candidate`] — an event on its way in: routed, hashed, ready to be numbered
-//! * `filter` — who was surely never seen
+//! * `filter` — a Bloom filter of admitted ids: a miss proves an id new
 //! * `known` — the committed facts of a gate, by id
 //! * [`gate`] — the one writer of one partition of one facts topic
-//! * [`machine`] — all gates of a node and who waits for them, without I/O
+//! * [`machine`] — all gates of a node and the requests that wait for them, without I/O
 //! * [`driver`] — runs the machine against a log
-//! * [`kinds`] — which topic the facts of a kind lie in
-//! * [`memory`] — what is remembered of facts
-//! * [`request`] — what it is asked and what it answers
-//! * `waiting` — those who wait
+//! * [`kinds`] — the topic of each kind's facts
+//! * [`memory`] — the ids of admitted facts, as stored
+//! * [`request`] — requests of admission, and its answers
+//! * `waiting` — requests that wait for commits
 //! * [`service`] — threads, the bounded queue, the answers
 //! * `watch` — starts admission again when its thread panics, fails or hangs
 

@@ -103,7 +103,7 @@ pub(super) struct Session {
 }
 
 impl Opener {
-    /// Opens all gates. `held` are those of the generation before: where somebody else took their memory over, this one ends (E10).
+    /// Opens all gates. `held` are those of the generation before: where another process took their memory over, this one ends (E10).
     pub(super) fn open(&self, generation: u64, options: &AdmissionOptions, held: &Gates) -> Result<(Gates, Session), Error> {
         let store = crate::store::session(&self.store)?;
         let nonce_seed = self.nonce_seed.wrapping_add(generation.wrapping_mul(0x9e37_79b9_7f4a_7c15));

@@ -38,11 +38,11 @@ struct Queue {
     /// Those and the machine's that no gate took.
     requests: usize,
     events: usize,
-    /// Why nobody takes requests now.
+    /// Why admission takes no requests now.
     ended: Option<String>,
 }
 
-/// One start of admission: what its thread shows to whoever watches it.
+/// One start of admission: what its thread shows to its watch.
 #[derive(Default)]
 pub(super) struct Run {
     /// Rounds, so that a watcher sees whether the thread hangs.

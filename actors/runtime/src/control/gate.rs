@@ -1,5 +1,5 @@
-//! What one node may do now: the emergency stop, engaged at once where it was asked for and wherever `control` says so, and the systems
-//! that are paused. Effects start only under a short lease, renewed by reading the end of `control`.
+//! Decides what this node may do now. The emergency stop closes the gate, at once on the node that was asked and on every node that reads it from
+//! `control`; a pause closes it for one system. Effects start only under a short lease, which reading `control` to its end renews.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,7 +10,7 @@ use tol_events::{EventTime, EventView, reserved};
 
 use crate::owner::{Mutation, breaks};
 
-/// Why and since when.
+/// Says whether the emergency stop is engaged, why and since when.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StopState {
     /// Whether the stop is engaged.
@@ -19,11 +19,11 @@ pub struct StopState {
     pub reason: Option<String>,
     /// Who engaged or released it last.
     pub by: Option<String>,
-    /// When.
+    /// When it was engaged or released last.
     pub since: Option<EventTime>,
 }
 
-/// Shared by everything that decides or acts. Cheap to clone and to ask.
+/// Tells whether a decision may be made or an effect may start. All owners and effects of a node share one; clones are cheap, and so is asking.
 #[derive(Clone, Debug)]
 pub struct ControlGate {
     inner: Arc<Inner>,
@@ -38,74 +38,75 @@ struct Inner {
     lease_until_ms: AtomicU64,
     /// Effects that were allowed to start and have not ended.
     effects: AtomicU64,
-    /// The seats of owners that may still decide: also of those whose thread was given up.
-    places: Mutex<Vec<Weak<Place>>>,
+    /// The slots of all owners that may still decide, among them owners whose thread was given up.
+    slots: Mutex<Vec<Weak<SlotState>>>,
     state: Mutex<StopState>,
     paused: Mutex<BTreeSet<String>>,
-    /// Whether any system is: asked before each decision.
+    /// Whether `paused` has any system; read before each decision, without a lock.
     any_paused: AtomicBool,
-    /// Told of each stop and each release.
-    told: Told,
+    /// Called at each stop and each release.
+    listeners: Listeners,
 }
 
-/// Functions that are told of each stop (true) and each release (false). They must not block.
+/// Functions that are called with true at each stop and with false at each release. They must not block.
 #[derive(Default)]
-struct Told(Mutex<Vec<Tell>>);
+struct Listeners(Mutex<Vec<Listener>>);
 
-type Tell = Box<dyn Fn(bool) + Send + Sync>;
+type Listener = Box<dyn Fn(bool) + Send + Sync>;
 
-impl std::fmt::Debug for Told {
+impl std::fmt::Debug for Listeners {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Told")
+        f.write_str("Listeners")
     }
 }
 
-impl Told {
+impl Listeners {
     fn tell(&self, engaged: bool) {
-        for told in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            told(engaged);
+        for listener in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            listener(engaged);
         }
     }
 }
 
+/// What the gate knows of one owner.
 #[derive(Debug)]
-struct Place {
+struct SlotState {
     system: String,
     deciding: AtomicBool,
 }
 
-/// Where an owner sits down to decide, for those to see who wait until nobody does.
+/// Registers an owner, so that a stop can wait until no decision is running.
 #[derive(Debug)]
-pub(crate) struct Seat {
+pub(crate) struct DecisionSlot {
     gate: ControlGate,
-    place: Arc<Place>,
+    state: Arc<SlotState>,
 }
 
-impl Seat {
-    /// Taken until the answer is dropped. It is taken before the gate is looked at: once the gate is closed and
-    /// [`ControlGate::deciding`] did not name the system, it decides nothing.
-    pub(crate) fn take(&self) -> Taken {
-        self.place.deciding.store(!breaks(Mutation::DecisionsUncounted), Ordering::SeqCst);
-        Taken(self.place.clone())
+impl DecisionSlot {
+    /// Marks the owner as deciding until the guard is dropped. Call it before [`DecisionSlot::is_closed`]: then a system that
+    /// [`ControlGate::deciding`] does not name once the gate is closed decides nothing.
+    pub(crate) fn begin(&self) -> DecisionGuard {
+        self.state.deciding.store(!breaks(Mutation::DecisionsUncounted), Ordering::SeqCst);
+        DecisionGuard(self.state.clone())
     }
 
-    /// Whether its system may decide nothing now.
+    /// Tells whether the owner's system may decide nothing now: the gate is closed, or the system is paused.
     pub(crate) fn is_closed(&self) -> bool {
-        self.gate.is_closed() || (self.gate.is_paused(&self.place.system) && !breaks(Mutation::PauseUnheeded))
+        self.gate.is_closed() || (self.gate.is_paused(&self.state.system) && !breaks(Mutation::PauseUnheeded))
     }
 }
 
-/// An owner decides; until this is dropped.
+/// Marks its owner as deciding until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Taken(Arc<Place>);
+pub(crate) struct DecisionGuard(Arc<SlotState>);
 
-impl Drop for Taken {
+impl Drop for DecisionGuard {
     fn drop(&mut self) {
         self.0.deciding.store(false, Ordering::SeqCst);
     }
 }
 
-/// An effect that may run; it has ended when this is dropped.
+/// Lets one effect run. Dropping it tells the gate that the effect has ended.
 #[derive(Debug)]
 pub struct Permit {
     gate: ControlGate,
@@ -126,29 +127,29 @@ impl Default for ControlGate {
                 informed: AtomicBool::new(false),
                 lease_until_ms: AtomicU64::new(0),
                 effects: AtomicU64::new(0),
-                places: Mutex::default(),
+                slots: Mutex::default(),
                 state: Mutex::new(state),
                 paused: Mutex::default(),
                 any_paused: AtomicBool::new(false),
-                told: Told::default(),
+                listeners: Listeners::default(),
             }),
         }
     }
 }
 
 impl ControlGate {
-    /// Whether nothing may be decided now: engaged, or `control` was not read yet.
+    /// Tells whether nothing may be decided now: the stop is engaged, or `control` was not read to its end yet.
     pub fn is_closed(&self) -> bool {
         self.inner.engaged.load(Ordering::SeqCst) || !(self.inner.informed.load(Ordering::Acquire) || breaks(Mutation::StopForgotten))
     }
 
-    /// Whether an effect may start now.
+    /// Tells whether an effect may start now.
     pub fn may_act(&self, now_ms: u64) -> bool {
         let leased = now_ms < self.inner.lease_until_ms.load(Ordering::Acquire);
         (!self.is_closed() || breaks(Mutation::StopIgnored)) && (leased || breaks(Mutation::LeaseIgnored))
     }
 
-    /// Lets one effect start, if it may. It is counted before the gate is looked at: once the gate is closed and
+    /// Permits one effect to start, or `None` where it may not. The effect is counted before the gate is read: once the gate is closed and
     /// [`ControlGate::effects`] was 0, no effect runs and none starts.
     pub fn permit(&self, now_ms: u64) -> Option<Permit> {
         self.inner.effects.fetch_add(1, Ordering::SeqCst);
@@ -156,7 +157,7 @@ impl ControlGate {
         self.may_act(now_ms).then_some(permit)
     }
 
-    /// Effects under way.
+    /// Counts the effects that run.
     pub fn effects(&self) -> u64 {
         if breaks(Mutation::EffectsUncounted) {
             return 0;
@@ -164,48 +165,48 @@ impl ControlGate {
         self.inner.effects.load(Ordering::SeqCst)
     }
 
-    /// A seat for one owner of a system.
-    pub(crate) fn seat(&self, system: &str) -> Seat {
-        let place = Arc::new(Place { system: system.to_owned(), deciding: AtomicBool::new(false) });
-        let mut places = self.inner.places.lock().unwrap_or_else(PoisonError::into_inner);
-        places.retain(|place| place.strong_count() > 0);
-        places.push(Arc::downgrade(&place));
-        Seat { gate: self.clone(), place }
+    /// Registers one owner of a system.
+    pub(crate) fn decision_slot(&self, system: &str) -> DecisionSlot {
+        let state = Arc::new(SlotState { system: system.to_owned(), deciding: AtomicBool::new(false) });
+        let mut slots = self.inner.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.retain(|slot| slot.strong_count() > 0);
+        slots.push(Arc::downgrade(&state));
+        DecisionSlot { gate: self.clone(), state }
     }
 
-    /// Systems that decide at this moment.
+    /// Names the systems that have a decision running.
     pub fn deciding(&self) -> BTreeSet<String> {
-        let places = self.inner.places.lock().unwrap_or_else(PoisonError::into_inner);
-        let taken = places.iter().filter_map(Weak::upgrade).filter(|place| place.deciding.load(Ordering::SeqCst));
-        taken.map(|place| place.system.clone()).collect()
+        let slots = self.inner.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let deciding = slots.iter().filter_map(Weak::upgrade).filter(|slot| slot.deciding.load(Ordering::SeqCst));
+        deciding.map(|slot| slot.system.clone()).collect()
     }
 
-    /// `control` was read to its end: decisions may begin, effects may start until `until_ms`.
+    /// Records that `control` was read to its end: decisions may begin, and effects may start until `until_ms`.
     pub fn renew(&self, until_ms: u64) {
         self.inner.informed.store(true, Ordering::Release);
         self.inner.lease_until_ms.store(until_ms, Ordering::Release);
     }
 
-    /// Closes the gate now, log or no log.
+    /// Closes the gate now, whether the stop is in the log yet or not.
     pub fn engage(&self, reason: &str, by: &str, since: EventTime) {
         self.inner.engaged.store(true, Ordering::SeqCst);
         *self.lock() = StopState { engaged: true, reason: Some(reason.to_owned()), by: Some(by.to_owned()), since: Some(since) };
-        self.inner.told.tell(true);
+        self.inner.listeners.tell(true);
     }
 
-    /// Opens the gate: only for a release that is in the log.
+    /// Opens the gate. Call it only for a release that is in the log.
     pub fn release(&self, reason: &str, by: &str, since: EventTime) {
         *self.lock() = StopState { engaged: false, reason: Some(reason.to_owned()), by: Some(by.to_owned()), since: Some(since) };
         self.inner.engaged.store(false, Ordering::SeqCst);
-        self.inner.told.tell(false);
+        self.inner.listeners.tell(false);
     }
 
-    /// Has `told` called with each stop (true) and each release (false) from now on. It must not block.
-    pub fn on_change(&self, told: impl Fn(bool) + Send + Sync + 'static) {
-        self.inner.told.0.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(told));
+    /// Calls `listener` with true at each stop and with false at each release from now on. `listener` must not block.
+    pub fn on_change(&self, listener: impl Fn(bool) + Send + Sync + 'static) {
+        self.inner.listeners.0.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(listener));
     }
 
-    /// Whether an operator wants this system to decide nothing. What it may outside is another matter: effects it asked for go on.
+    /// Tells whether an operator paused the decisions of this system. A pause stops no effect that the system requested before.
     pub fn is_paused(&self, system: &str) -> bool {
         self.inner.any_paused.load(Ordering::SeqCst) && self.paused().contains(system)
     }
@@ -220,7 +221,7 @@ impl ControlGate {
         self.inner.any_paused.store(!all.is_empty(), Ordering::SeqCst);
     }
 
-    /// Whether the event is about one system, and says nothing of the emergency stop.
+    /// Tells whether the event pauses or resumes one system.
     pub(crate) fn is_of_a_system(event: &EventView<'_>) -> bool {
         matches!(event.event_type(), reserved::SYSTEM_PAUSED | reserved::SYSTEM_RESUMED)
     }
@@ -228,7 +229,7 @@ impl ControlGate {
     /// Folds one record of `control`.
     pub fn fold(&self, event: EventView<'_>) {
         #[derive(Default, Deserialize)]
-        struct Said {
+        struct Recorded {
             #[serde(default)]
             reason: String,
             #[serde(default)]
@@ -236,18 +237,18 @@ impl ControlGate {
             #[serde(default)]
             system: String,
         }
-        let said: Said = event.data_as().unwrap_or_default();
+        let recorded: Recorded = event.data_as().unwrap_or_default();
         let time = event.time().unwrap_or_default();
         match event.event_type() {
-            reserved::STOP_ENGAGED => self.engage(&said.reason, &said.by, time),
-            reserved::STOP_RELEASED => self.release(&said.reason, &said.by, time),
-            reserved::SYSTEM_PAUSED => self.pause(said.system, true),
-            reserved::SYSTEM_RESUMED if !breaks(Mutation::ResumeLost) => self.pause(said.system, false),
+            reserved::STOP_ENGAGED => self.engage(&recorded.reason, &recorded.by, time),
+            reserved::STOP_RELEASED => self.release(&recorded.reason, &recorded.by, time),
+            reserved::SYSTEM_PAUSED => self.pause(recorded.system, true),
+            reserved::SYSTEM_RESUMED if !breaks(Mutation::ResumeLost) => self.pause(recorded.system, false),
             _ => {}
         }
     }
 
-    /// For people.
+    /// Shows the state to people.
     pub fn state(&self) -> StopState {
         self.lock().clone()
     }

@@ -1,7 +1,7 @@
 //! The `control` topic: stops and releases, pauses and resumptions, which any node may append and every node reads. No thread and no clock of its own.
 //!
 //! * [`ControlLine`] — one node's end of the topic
-//! * [`ControlGate`] — what it says, for all that decides or acts on that node
+//! * [`ControlGate`] — decides by what the topic says whether an owner may decide and an effect may start on that node
 
 mod gate;
 mod stops;
@@ -16,7 +16,7 @@ use tol_events::{Attribute, DomainEvent, Event, EventTime, tree};
 use tol_kafka::{Append, Cursor, Delivery, EventLog, Reader, Record, TopicPartition};
 
 use crate::owner::{Mutation, breaks};
-pub(crate) use gate::Seat;
+pub(crate) use gate::DecisionSlot;
 pub use gate::{ControlGate, Permit, StopState};
 use stops::Stops;
 pub use stops::{LEFT_TO_OTHERS_MS, Stop};

@@ -13,7 +13,7 @@ use crate::owner::{Mutation, breaks};
 /// How long a node that was told of a stop leaves its record to the node that was asked for it, which needs milliseconds.
 pub const LEFT_TO_OTHERS_MS: u64 = 1_000;
 
-/// A stop that somebody asked some node for. Whichever node records it writes the same record.
+/// A stop that some node was asked for. Every node that records it writes the same record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stop {
     /// Names it among all stops there ever are.
@@ -52,13 +52,13 @@ struct Awaited {
 /// A record to be appended, and where to note that the log refused it.
 pub(super) type Attempt = (Record, Arc<AtomicBool>);
 
-/// The stops one node knows of.
+/// The stops that one node knows of.
 ///
 /// The rule: a node is stopped while `control`, as far as it was read, says so, **and** while any stop is awaited. So
 ///
-/// * none opens before the record of a stop it knows of was read: a release read until then was written before that record, and opens nothing;
-/// * none stays stopped for ever: each node that awaits a stop records it if nobody else does, tries until it has read it, and from then
-///   on does as `control` says;
+/// * no node opens before it has read the record of a stop that it knows of: a release that it read before was written before that record, and opens nothing;
+/// * no node stays stopped for ever: each node that awaits a stop records it if no other node does, tries until it has read the record, and from
+///   then on follows `control`;
 /// * a release that is asked for here takes what is awaited here along, ahead of itself, so that it lifts that too. One asked for on a node
 ///   that does not know of the stop may be written before the stop's record, and does not lift it: the stop is the newer of both;
 /// * several nodes may record one stop, and one node may do so twice: only the first record counts. All nodes read `control` from its first

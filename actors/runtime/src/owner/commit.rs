@@ -74,8 +74,8 @@ impl Owner {
         self.cache.commit(cut, &self.meta)
     }
 
-    /// Looks whether the log goes on behind what it wrote itself: `end` is its topic's. A higher claim may lie there, which who writes nothing
-    /// would never meet at an acknowledgement (E6); so what is not committed is dropped, and the partition claimed anew.
+    /// Takes the end of the owner's topic. If the topic grew past our last record, another node claimed it; an idle owner learns it only here (E6).
+    /// The owner then drops what is not committed and claims the partition anew.
     pub fn take_end(&mut self, end: Position) {
         if self.writer.is_active() && self.in_flight.is_none() && end > self.writer.next_position() && !self.options.breaks(Mutation::EndNotWatched) {
             self.lose(&format!("others wrote to its partition: it ends at {end} instead of {}", self.writer.next_position()));

@@ -107,7 +107,7 @@ impl Owner {
         }
     }
 
-    /// The partition is lost: nobody here knows any more when its inputs are decided.
+    /// Answers all waiting requests that the partition is lost: this node learns no more when its inputs are decided.
     pub(super) fn drop_questions(&mut self, attached: Vec<Ticket>) {
         let waiting = std::mem::take(&mut self.questions).into_iter().map(|question| question.ticket);
         for ticket in waiting.chain(attached).collect::<Vec<_>>() {

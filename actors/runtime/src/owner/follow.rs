@@ -76,8 +76,7 @@ impl Owner {
         Ok(())
     }
 
-    /// Its own topic has nothing more for now: writes what was folded, so that who looks at the cache from outside, and who opens it next,
-    /// finds it.
+    /// Writes what was folded, at the end of its own topic, so that readers of the cache and its next owner find it.
     ///
     /// # Errors
     /// The owner ends: the store failed or it lost its cache.

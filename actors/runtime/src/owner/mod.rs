@@ -1,20 +1,20 @@
 //! [`Owner`]: one partition of one system as a state machine without I/O (rules E1 to E11).
 //!
-//! It is told of records, acknowledgements, results and time, and answers with [`Action`]s. A shell ([`crate::driver`]) does them.
+//! It takes records, acknowledgements, results and the time, and returns [`Action`]s, which a shell ([`crate::driver`]) carries out.
 //!
-//! * `cache` — what it remembers, and the overlay of what is not committed
-//! * `commit` — claims, batches, and what the log's answers mean
-//! * `covering` — which own position covers an input
-//! * `decide` — inputs to groups of own events
-//! * `digest` — the content of a system's states in one number
-//! * `follow` — its own topic while it is not active
-//! * `inputs` — what waits to be decided
-//! * `fold` — own events read back into the cache
+//! * `cache` — the states of subjects, and the overlay of what is not committed
+//! * `commit` — claims the partition, cuts batches, takes the log's answers
+//! * `covering` — finds the own position that covers an input, for read-your-writes
+//! * `decide` — turns inputs into groups of own events
+//! * `digest` — hashes all states of a system
+//! * `follow` — follows its own topic while it is not active
+//! * `inputs` — inputs that wait to be decided
+//! * `fold` — folds own events that are read back into the cache
 //! * `options` — limits, and why an owner ends
-//! * `parking` — inputs that failed
-//! * `redrive` — what operators do about them
-//! * `shared` — what it takes from readers that it shares
-//! * `letters` — parked inputs read without an owner
+//! * `parking` — parks inputs that failed
+//! * `redrive` — redrives and discards parked inputs
+//! * `shared` — takes inputs from shared readers
+//! * `letters` — reads parked inputs without an owner
 
 mod cache;
 mod commit;
@@ -56,7 +56,7 @@ pub use parking::{Parked, Recorded};
 pub use redrive::{Answered, Redrive, Redriven, Stayed};
 pub(crate) use shared::{is_shared, recipient};
 
-use crate::control::{ControlGate, Seat};
+use crate::control::{ControlGate, DecisionSlot};
 use crate::store::Store;
 use crate::writer::{Identity, Phase, Writer};
 
@@ -71,7 +71,7 @@ pub struct Moment {
     pub stopped: bool,
 }
 
-/// Names whoever waits for an answer.
+/// Identifies a request that waits for an answer.
 pub type Ticket = u64;
 
 /// What the shell is to do.
@@ -197,8 +197,8 @@ pub struct Owner {
     claim_at_ms: u64,
     nonce_seed: u64,
     last_problem: Option<String>,
-    /// Looked at before each decision, so that a stop or a pause does not wait for the end of a batch.
-    seat: Option<Seat>,
+    /// Asked before each decision, so that a stop or a pause does not wait for the end of a batch.
+    slot: Option<DecisionSlot>,
     /// Seals the personal fields of own events.
     keys: Option<Arc<dyn KeyStore>>,
 }
@@ -269,7 +269,7 @@ impl Owner {
             claim_at_ms: 0,
             nonce_seed,
             last_problem: None,
-            seat: None,
+            slot: None,
             keys: None,
         })
     }
@@ -318,9 +318,9 @@ impl Owner {
         self.assigned = assigned;
     }
 
-    /// Heeds the emergency stop and pauses: before each decision, not only between two steps.
+    /// Makes the owner ask `gate` before each decision, not only between two steps, whether a stop or a pause forbids it.
     pub fn heed(&mut self, gate: &ControlGate) {
-        self.seat = Some(gate.seat(self.description.name));
+        self.slot = Some(gate.decision_slot(self.description.name));
     }
 
     /// Seals the personal fields of own events with these keys; without any, no event that has such fields is written.
@@ -328,9 +328,9 @@ impl Owner {
         self.keys = Some(keys);
     }
 
-    /// Whether it may decide nothing now.
+    /// Tells whether the owner may decide nothing now.
     fn is_halted(&self) -> bool {
-        self.seat.as_ref().is_some_and(Seat::is_closed)
+        self.slot.as_ref().is_some_and(DecisionSlot::is_closed)
     }
 
     /// [`Owner::is_halted`], asked between two decisions.
@@ -366,7 +366,7 @@ impl Owner {
         }
         if self.writer.is_active() {
             if !moment.stopped {
-                let _taken = self.seat.as_ref().map(Seat::take);
+                let _deciding = self.slot.as_ref().map(DecisionSlot::begin);
                 if !self.is_halted() {
                     self.redrive_waiting(moment)?;
                     self.decide_waiting(moment)?;

@@ -14,7 +14,7 @@ pub(crate) enum Mutation {
     AcknowledgedAnywhere,
     /// E6: what was decided and not committed is kept when the partition is claimed anew.
     OverlayKept,
-    /// E6: who writes nothing does not look for a higher claim.
+    /// E6: an idle owner does not look for a higher claim.
     EndNotWatched,
     /// E6: a batch that failed is left out, and the next one follows.
     FailedBatchSkipped,
@@ -44,7 +44,7 @@ pub(crate) enum Mutation {
     ParkedOvertaken,
     /// A timer that leads to nothing leaves no event.
     TimerSilent,
-    /// A timer that fired stays set for whoever reads the log.
+    /// A timer that fired stays set for readers of the log.
     TimerKept,
     /// An event with a target is an input where it was written.
     TargetIgnored,
@@ -183,7 +183,7 @@ impl Mutation {
 
 #[cfg(test)]
 thread_local! {
-    /// One seed is one thread, so nobody else sees it.
+    /// One seed is one thread, so no other seed sees it.
     static LEFT_OUT: std::cell::Cell<Option<Mutation>> = const { std::cell::Cell::new(None) };
 }
 

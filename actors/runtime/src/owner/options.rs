@@ -30,7 +30,7 @@ pub struct Options {
     /// Bytes folded from the own topic before they are written to the cache, while there is more to read: a cache that is filled from empty
     /// would write a subject's state again for each of its events otherwise.
     pub unwritten_bytes: usize,
-    /// Topics of facts some kinds of which lie under `facts.other`, so that whoever reads such a topic reads that one too.
+    /// Topics of facts of which some kinds lie under `facts.other`: a reader of such a topic reads `facts.other` too.
     pub split_topics: Vec<Arc<str>>,
 }
 

@@ -1,4 +1,4 @@
-//! What operators do about parked inputs: redrive them in order, or discard one. Each leaves an own event that says who and why.
+//! Redrives parked inputs in order, or discards one, as operators ask. Each leaves an own event with the operator's name and reason.
 
 use std::collections::VecDeque;
 

@@ -49,7 +49,7 @@ impl Owner {
         }
     }
 
-    /// Reads by itself from where the shared reader is: it cannot keep up, and the shared reader waits for nobody.
+    /// Reads by itself from where the shared reader is, because the owner cannot keep up and the shared reader does not wait.
     pub(crate) fn leave(&mut self, partition: &TopicPartition, shared: Cursor) {
         if let Some(told) = self.joined.remove(partition) {
             let from = if told.position > shared.position { told } else { shared };

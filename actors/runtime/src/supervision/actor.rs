@@ -192,7 +192,7 @@ impl SystemActor {
         Ok(moved)
     }
 
-    /// When it wants its next turn although nobody wakes it.
+    /// Gives the time at which it wants its next turn without a wake-up.
     fn due_ms(&self) -> u64 {
         let again = self.inputs.failed().then(|| self.moment().now_ms + READ_AGAIN_MS);
         self.drivers.iter().filter_map(Driver::due_ms).chain(again).min().unwrap_or(u64::MAX)

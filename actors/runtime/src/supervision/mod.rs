@@ -1,11 +1,11 @@
-//! Supervision: what actix's own supervisor lacks. A panic or an owner's end is a failure; failures are answered with backoff and
-//! jitter, too many in a window with `degraded` and a circuit that opens for a probe; a hung thread is abandoned and replaced.
+//! Supervision, which actix's own supervisor lacks. A panic or an owner's end is a failure. A failed system restarts after a backoff with
+//! jitter; after too many failures in a window it is `degraded`, and a circuit lets one probe through. A hung thread is abandoned and replaced.
 //!
 //! * [`machine`] — the rules for one system, without I/O
 //! * [`actor`] — one system on a thread of its own
-//! * [`root`] — starts, watches and restarts all of them
-//! * `command`, `shared` — what a running system is asked, and what is seen of it without asking
-//! * `handle` — what the rest of the node may ask of the root
+//! * [`root`] — starts, watches and restarts all systems
+//! * `command` — requests to a running system; `shared` — what others read of it without a request
+//! * `handle` — the root, as the rest of the node uses it
 //! * `turn` — a turn of one system
 
 pub mod actor;

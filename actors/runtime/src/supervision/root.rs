@@ -55,7 +55,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How often systems look for work that nobody told them of, in milliseconds; as often as an idle owner looks at the end of its topic (E6).
+/// How often systems look for work after a lost wake-up, in milliseconds; as often as an idle owner looks at the end of its topic (E6).
 const LOOK_MS: u64 = crate::driver::WATCH_MS;
 
 /// The root actor.

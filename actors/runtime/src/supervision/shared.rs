@@ -47,7 +47,7 @@ pub struct SystemShared {
     pub(super) recipient: Mutex<Option<Recipient<Wake>>>,
     /// The last snapshot.
     pub partitions: Mutex<Arc<Vec<PartitionSnapshot>>>,
-    /// When it wants a turn although nobody wakes it, on the clock of [`crate::owner::Moment::now_ms`]; `u64::MAX` for never.
+    /// When it wants a turn without a wake-up, on the clock of [`crate::owner::Moment::now_ms`]; `u64::MAX` for never.
     pub(super) due_ms: AtomicU64,
     /// Why it ended, if it did.
     pub failed: Mutex<Option<String>>,
@@ -64,7 +64,7 @@ pub(super) struct Pending {
     pub followers: BTreeSet<u32>,
     /// Those that are due by the clock.
     pub due: bool,
-    /// Those that find something to do when they look: nobody may have told them.
+    /// Those that find work when they look, as after a lost wake-up.
     pub look: bool,
     /// Inputs that all owners read and that have new records.
     pub inputs: BTreeSet<TopicPartition>,

@@ -38,7 +38,7 @@ pub(super) struct Turn<'a> {
     pub moment: &'a (dyn Fn() -> Moment + Sync),
     /// Set when this generation was replaced: nothing is stepped any more.
     pub abandoned: &'a AtomicBool,
-    /// Counted on, for who watches whether the system hangs.
+    /// Counts up while the system works; a watch tells from it whether the system hangs.
     pub beat: &'a AtomicU64,
     /// Told of each partition that moved.
     pub moved: &'a (dyn Fn(u32) + Sync),

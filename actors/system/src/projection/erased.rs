@@ -1,4 +1,4 @@
-//! A [`Projection`] without its row's type, so that one engine folds all of them.
+//! [`AnyProjection`]: a [`Projection`] without the type of its rows, so that one engine folds all projections.
 
 use std::sync::Arc;
 
@@ -19,30 +19,30 @@ pub trait AnyOverlay: Send {
     /// # Errors
     /// As there.
     fn fold(&mut self, event: EventView<'_>, source: &dyn RowSource) -> Result<(), Error>;
-    /// About how much memory it takes.
+    /// Estimates the bytes of memory that it takes.
     fn bytes(&self) -> usize;
-    /// Hands out what changed since the last time, in key order; the rows stay in memory.
+    /// Gives the rows that changed since the last call, in the order of their keys. The rows stay in memory.
     ///
     /// # Errors
     /// [`Error::UnwritableRow`].
     fn drain(&mut self, put: PutRow<'_>) -> Result<(), Error>;
-    /// Lets go of all rows; only after [`AnyOverlay::drain`] or to forget what changed.
+    /// Drops all rows. Call it after [`AnyOverlay::drain`], or to discard what changed.
     fn clear(&mut self);
 }
 
-/// [`Projection`] without its row's type. Made by [`erase`].
+/// A [`Projection`] without the type of its rows; [`erase`] makes it.
 pub trait AnyProjection: Send + Sync {
     /// See [`Projection::NAME`].
     fn name(&self) -> &'static str;
     /// See [`Projection::VERSION`].
     fn version(&self) -> u32;
-    /// Whether rows that this version stored can be shown.
+    /// Tells whether rows that this version stored can be shown.
     fn reads_rows_of(&self, version: u32) -> bool;
     /// See [`Projection::TOPIC`].
     fn topic(&self) -> &'static str;
-    /// For folding one partition; no rows in memory yet.
+    /// Makes the overlay of one partition, without rows.
     fn overlay(&self) -> Box<dyn AnyOverlay>;
-    /// The value of stored rows of one key, merged; `None` of none.
+    /// Merges the stored rows of one key and shows the result; `None` where there is no row.
     ///
     /// # Errors
     /// [`Error::UnreadableRow`].
@@ -53,7 +53,7 @@ pub trait AnyProjection: Send + Sync {
     fn examples(&self) -> Vec<Event>;
 }
 
-/// Erases the row's type.
+/// Erases the type of a projection's rows.
 pub fn erase<P: Projection>(projection: P) -> Arc<dyn AnyProjection> {
     Arc::new(Erased(Arc::new(projection)))
 }

@@ -38,7 +38,7 @@ pub enum Error {
     Store(String),
 }
 
-/// For `event.data_as()?` in a fold.
+/// Lets a fold write `event.data_as()?`.
 impl From<serde_json::Error> for Error {
     fn from(problem: serde_json::Error) -> Self {
         Error::Malformed(problem.to_string())

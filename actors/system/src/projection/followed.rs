@@ -1,4 +1,4 @@
-//! What the follower of a projection is handed: the rows that changed, so that it can answer from memory.
+//! [`Followed`]: the changed rows that the follower of a projection gets, to answer from memory.
 
 use super::Projection;
 use super::rows::read_row;
@@ -6,16 +6,16 @@ use super::rows::read_row;
 /// Rows that changed, by key; `None` where a row was removed.
 pub type ChangedRows<R> = Vec<(String, Option<R>)>;
 
-/// What a follower is told, in order, from the thread that folds, before anybody who waits for a position is told that it is visible.
+/// Changed rows for a follower. They come in order, from the thread that folds, before a request that waits for their position is answered.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Followed<R> {
-    /// Whether these are all rows there are: another generation serves now.
+    /// Whether `rows` are all rows, since another generation serves now: drop what you hold.
     pub anew: bool,
-    /// The rows. A key that lies in several partitions comes once for each: following is for projections where none does.
+    /// The rows. A key of several partitions comes once for each: follow only projections without such keys.
     pub rows: ChangedRows<R>,
-    /// Whether that is all the log had when it was last looked at.
+    /// Whether the rows hold all that the log had at the last look.
     pub caught_up: bool,
-    /// Whether these are the rows that the store held when the node last ran; the log is not open yet.
+    /// Whether these are the rows of the node's last run, because the log is not open yet.
     pub last_known: bool,
 }
 

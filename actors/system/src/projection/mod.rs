@@ -1,7 +1,7 @@
-//! What a read model is: [`Projection`], a topic, a version and a pure fold from events to rows.
+//! [`Projection`]: a read model, made of a topic, a version and a pure fold from events to rows.
 //!
 //! * [`rows`] — [`Rows`], which a fold changes, and [`RowSource`], where stored rows come from
-//! * [`erased`] — [`AnyProjection`] and [`AnyOverlay`], the same without the row's type, which the engine runs
+//! * [`erased`] — [`AnyProjection`] and [`AnyOverlay`], a projection without the type of its rows, which the engine runs
 //! * [`followed`] — [`Followed`], the changed rows that a follower keeps in memory
 //! * [`error`] — why a fold stops
 
@@ -21,39 +21,39 @@ pub use rows::{NoRows, RowSource, Rows};
 
 /// A read model folded from one topic. All functions are pure: no clock, no I/O, no randomness.
 pub trait Projection: Send + Sync + 'static {
-    /// One row. Rows are stored with postcard, so field order is format: change [`Projection::VERSION`] with it.
+    /// A row. Rows are stored with postcard, so the order of fields is the format: change [`Projection::VERSION`] with it.
     type Row: Default + Clone + Serialize + DeserializeOwned + Send + 'static;
 
-    /// The name in URLs.
+    /// Its name in URLs.
     const NAME: &'static str;
-    /// Another version folds afresh from the log, beside the rows of the old one where this code can show those.
+    /// The version of fold and row. Another version is folded anew from the log, beside the old rows where this code can show them.
     const VERSION: u32;
-    /// The oldest version whose stored rows this code reads: they are shown until the new fold has caught up. A change of the fold alone leaves it,
-    /// a change of [`Projection::Row`] sets it to the new version (then the projection begins empty).
+    /// The oldest version whose stored rows this code reads; those rows answer until the new fold has caught up. Leave it where only the fold changes.
+    /// Set it to the new version where [`Projection::Row`] changes; then the projection begins empty.
     const ROWS_SINCE: u32 = Self::VERSION;
-    /// The one topic it is folded from.
+    /// The one topic from which it is folded.
     const TOPIC: &'static str;
-    /// About how many bytes a row takes in memory; bounds how many are held while folding.
+    /// About how many bytes a row takes in memory; it bounds how many rows are held while folding.
     const ROW_BYTES: usize = size_of::<Self::Row>();
 
-    /// Folds one accepted event (reserved `tol.` types never come here). Event types that the projection does not need are left alone.
+    /// Folds one accepted event; reserved `tol.` types never come here. Ignore event types that the projection does not need.
     ///
     /// # Errors
-    /// Stops the projection in front of this event, for example at an unknown version of a type it needs. Nothing is skipped.
+    /// The projection stops in front of this event, for example at an unknown version of a type that it needs. Nothing is skipped.
     fn fold(&self, event: EventView<'_>, rows: &mut Rows<'_, Self::Row>) -> Result<(), Error>;
 
-    /// Joins what two partitions know under one key; must not depend on their order.
+    /// Merges the rows of two partitions under one key. The result must not depend on their order.
     fn merge(a: Self::Row, b: Self::Row) -> Self::Row;
 
-    /// What people see. Canonical: equal rows give equal JSON, since digests are made of it.
+    /// Shows a row to clients. Equal rows must give equal JSON, since digests are hashes of it.
     fn value(row: &Self::Row, key: &str) -> serde_json::Value;
 
-    /// The one subject that a key is folded from, if there is one: only then can a single row be seen as of the past.
+    /// Gives the one subject from whose events the row of `key` is folded, if there is one. Only then can a single row be shown as of the past.
     fn subject_of(key: &str) -> Option<String> {
         let _ = key;
         None
     }
 
-    /// Valid events of [`Projection::TOPIC`], from which the contract suite builds its runs: at least one of each type that the fold reads.
+    /// Makes valid events of [`Projection::TOPIC`], from which the contract suite builds its runs: at least one of each type that the fold reads.
     fn examples(&self) -> Vec<Event>;
 }

@@ -1,4 +1,4 @@
-//! The rows that a fold changes: loaded from the store as they are asked for, kept until they are drained.
+//! [`Rows`]: the rows that a fold reads and changes. They are loaded from the store on demand and kept until they are drained.
 
 use hashbrown::HashMap;
 use hashbrown::hash_map::EntryRef;
@@ -8,7 +8,7 @@ use super::error::Error;
 
 /// Loads the rows of one partition that are not in memory.
 pub trait RowSource {
-    /// The stored bytes of the row of `key`; `None` where there is none.
+    /// Loads the stored bytes of the row of `key`; `None` where there is none.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -40,7 +40,7 @@ pub(super) struct Entry<R> {
     pub(super) held: Held,
 }
 
-/// The rows of one partition, loaded as they are asked for.
+/// The rows of one partition, loaded on demand.
 pub struct Rows<'a, R> {
     pub(super) entries: &'a mut HashMap<Box<str>, Entry<R>>,
     pub(super) source: &'a dyn RowSource,
@@ -49,7 +49,7 @@ pub struct Rows<'a, R> {
 }
 
 impl<R: Default + DeserializeOwned> Rows<'_, R> {
-    /// The row of `key` for changing; the default where there is none yet.
+    /// Gives the row of `key` to change; the default row where there is none yet.
     ///
     /// # Errors
     /// The store failed; hand the error on.
@@ -59,7 +59,7 @@ impl<R: Default + DeserializeOwned> Rows<'_, R> {
         Ok(&mut entry.row)
     }
 
-    /// The row of `key`, if there is one.
+    /// Reads the row of `key`; `None` where there is none.
     ///
     /// # Errors
     /// The store failed; hand the error on.

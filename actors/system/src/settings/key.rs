@@ -1,13 +1,13 @@
 //! Dotted keys: `listen.faktory` is `faktory` in the table `listen`. A name that has a dot of its own is quoted, as in TOML.
 
-/// The key of `name` in the table at key `at`.
+/// Joins the key of a table and a name in it.
 pub fn join(at: &str, name: &str) -> String {
     let dot = if at.is_empty() { "" } else { "." };
     let quote = if name.contains('.') { "\"" } else { "" };
     format!("{at}{dot}{quote}{name}{quote}")
 }
 
-/// The names of a key, without quotes.
+/// Splits a key into its names, without quotes.
 pub fn levels(key: &str) -> Vec<&str> {
     let mut levels = Vec::new();
     let mut rest = key;

@@ -1,9 +1,9 @@
 //! A system's own settings, the table `[systems.<name>.settings]` of the configuration: read as the system's type, refused by name where they are wrong.
 //!
-//! * [`read()`] — from the untyped table to the type, [`shown`] — back, with secrets hidden
-//! * [`key`] — dotted keys
+//! * [`read()`] — reads the table as the type; [`shown`] — writes it back, with secrets hidden
+//! * [`key`] — joins and splits dotted keys
 //! * [`Secret`] — a text that is never printed
-//! * [`nearest`] — the known name that a misspelt one probably means
+//! * [`nearest`] — finds the known name that a misspelt one probably means
 //!
 //! ```
 //! use serde::{Deserialize, Serialize};
@@ -36,25 +36,25 @@ use serde_json::Value;
 
 pub use secret::{REDACTED, Secret};
 
-/// What is wrong with one setting of a system.
+/// Why a setting of a system is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.message())]
 pub struct SettingError {
     /// The key below the system's `settings`, levels joined by dots; empty for the table itself.
     pub key: String,
-    /// The value as JSON, `***` for a secret; `None` where the key is what is wrong.
+    /// The value as JSON, `***` for a secret; `None` where the key is wrong.
     pub value: Option<String>,
-    /// What is wrong or allowed, and what to do.
+    /// What is wrong, or what would be right.
     pub advice: String,
 }
 
 impl SettingError {
-    /// A value that a system refuses.
+    /// Makes the error of a refused value.
     pub fn new(key: impl Into<String>, value: impl std::fmt::Display, advice: impl Into<String>) -> Self {
         Self { key: key.into(), value: Some(value.to_string()), advice: advice.into() }
     }
 
-    /// A key that is unknown or missing.
+    /// Makes the error of an unknown or missing key.
     pub fn of_key(key: impl Into<String>, advice: impl Into<String>) -> Self {
         Self { key: key.into(), value: None, advice: advice.into() }
     }

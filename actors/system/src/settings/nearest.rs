@@ -1,4 +1,4 @@
-//! The known name that a misspelt one probably means.
+//! Finds the known name that a misspelt one probably means.
 
 /// A known name, and whether it is so near that it is probably meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,13 +10,13 @@ pub struct Nearest<'k> {
 }
 
 impl Nearest<'_> {
-    /// What to tell who wrote another; `kind` says what it is a name of, e.g. `key`.
+    /// Writes the advice for a misspelt name; `kind` says what it names, e.g. `key`.
     pub fn advice(&self, kind: &str) -> String {
         if self.is_near { format!("did you mean {}?", self.name) } else { format!("the nearest known {kind} is {}", self.name) }
     }
 }
 
-/// The name among `known` that needs the fewest edits to become `wrong`; `None` where none is known.
+/// Finds the name among `known` that needs the fewest edits to become `wrong`; `None` where none is known.
 pub fn find<'k>(wrong: &str, known: impl Iterator<Item = &'k str>) -> Option<Nearest<'k>> {
     let (edits, name) = known.map(|candidate| (distance(wrong, candidate), candidate)).min()?;
     Some(Nearest { name, is_near: edits <= (wrong.len() / 3).max(3) })

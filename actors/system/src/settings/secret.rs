@@ -5,7 +5,7 @@ use std::fmt;
 use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// What stands in the place of a secret wherever one would be printed.
+/// The text that is printed in place of a secret.
 pub const REDACTED: &str = "***";
 
 /// A secret text. `Debug`, `Display` and `Serialize` give [`REDACTED`]; only [`Secret::expose`] gives the text.
@@ -18,7 +18,7 @@ impl Secret {
         Self(text.into())
     }
 
-    /// The text itself. Hand it to what needs it; never to a log or an error.
+    /// Gives the text itself. Pass it to what needs it, never to a log or an error.
     pub fn expose(&self) -> &str {
         &self.0
     }

@@ -332,7 +332,7 @@ impl Cache {
         Ok(Cut { changes })
     }
 
-    /// [`Cache::cut`] for who commits it at once, before anything is read: nothing is kept for reading.
+    /// Cuts as [`Cache::cut`] does, for a caller that commits at once: nothing is kept for reads in between.
     ///
     /// # Errors
     /// A state does not serialise.
