@@ -19,10 +19,13 @@
 //! * [`problem`] — errors as problem+json
 //! * [`settings`] — reading a system's own settings
 //! * [`cli`] — verbs of the command line
+//! * [`testing`] — a node in memory, for a system's tests
+//! * [`contract`] — the suite that every plug passes
 
 pub mod answer;
 pub mod blobs;
 pub mod cli;
+pub mod contract;
 pub mod listener;
 pub mod mounted;
 pub mod platform;
@@ -35,6 +38,7 @@ pub mod request;
 pub mod route;
 pub mod runner;
 pub mod settings;
+pub mod testing;
 
 pub use answer::{Reason, json, json_with};
 pub use blobs::Blobs;

@@ -26,6 +26,7 @@ use serde::Serialize;
 
 use crate::AnySystem;
 use guard::Guard;
+pub use play::moved_to;
 
 /// Seeded orders of the examples that [`check`] tries.
 pub const SEEDS: u64 = 32;

@@ -3,13 +3,14 @@
 use serde_json::json;
 use tol_enterprise_feature_flag_system::projections::flags::{Experiment, FlagRow};
 use tol_events::Attribute;
+use tol_events::id::partition_of;
 
-use crate::node::flag;
-use crate::server::{Answer, Server};
+use super::server::{Answer, Server, flag};
 
 /// One that serves the flag `42`, which has an experiment.
 fn serving() -> Server {
     let server = Server::new();
+    server.platform.show("flags", "flag/42", flag("42"));
     let experiments = [("42".to_owned(), Experiment::default())].into();
     let row = FlagRow { version: 1, definition: Some(flag("42")["definition"].to_string()), experiments, ..FlagRow::default() };
     server.follow(vec![("flag/42".to_owned(), Some(row))], true);
@@ -28,8 +29,8 @@ fn flags_are_listed_from_memory() {
     assert_eq!((&page["next_cursor"], &page["degraded"]), (&json!(null), &json!(null)));
     assert_eq!(server.get("/flags?environment=staging").json()["items"], json!([]));
     assert_eq!(server.get("/flag-environments").json(), json!([{"name": "production", "flags": 1, "shared": {}}]));
-    assert_eq!(server.node.calls(), [""; 0], "the store is not asked");
-    *server.node.degraded.lock().unwrap() = Some("the log is away".to_owned());
+    assert_eq!(server.platform.calls(), [""; 0], "the store is not asked");
+    server.platform.set_degraded(Some("the log is away"));
     assert_eq!(server.get("/flags").json()["degraded"], "the log is away");
     assert_eq!(server.get("/flags/export?format=flagd").header("tol-flags-degraded"), Some("the log is away"));
 }
@@ -37,9 +38,9 @@ fn flags_are_listed_from_memory() {
 #[test]
 fn the_past_is_folded_from_rows() {
     let server = serving();
-    assert_eq!(server.get("/flags?as_of=2026-01-31").json()["items"][0]["key"], "then");
-    assert_eq!(server.node.calls(), ["rows flags true"]);
-    *server.node.folding.lock().unwrap() = true;
+    assert_eq!(server.get("/flags?as_of=2026-01-31").json()["items"][0]["key"], "42");
+    assert_eq!(server.platform.calls(), ["rows flags true"]);
+    server.platform.set_folding(true);
     for path in [
         "/flags?as_of=2026-01-31",
         "/flags/export?format=flagd&as_of=2026-01-31",
@@ -58,7 +59,7 @@ fn a_flag_is_shown_with_its_history_and_rollout() {
     assert_eq!(server.get("/flags/42/history").json(), json!([]));
     assert_eq!(server.get("/flags/42/rollout").json()["state"], "running");
     assert_eq!(server.get("/flags/42?as_of=2026-01-31").status, 200);
-    assert_eq!(server.node.calls().last().unwrap(), "row flags flag/42 true");
+    assert_eq!(server.platform.calls().last().unwrap(), "row flags flag/42 true");
     assert_eq!(server.get("/flags/missing").problem("unknown-flag")["flag"], "missing");
 }
 
@@ -67,16 +68,16 @@ fn a_change_is_admitted_and_answered_when_it_is_served() {
     let server = serving().with_key(&[]);
     let definition = json!({"type": "boolean", "family": "flagd", "environments": {"production": {"enabled": true}}});
     assert_eq!(put(&server, "/flags/42", &json!({"definition": definition, "reason": "more"})).json()["key"], "42");
-    assert_eq!(server.node.calls(), ["admit 1", "wait flags facts.flag/3:120", "row flags flag/42 false"]);
-    let admitted = server.node.admitted.lock().unwrap()[0].clone();
+    assert_eq!(server.platform.calls(), ["admit 1", &*format!("wait flags facts.flag/{}:0", partition_of("flag/42", 8)), "row flags flag/42 false"]);
+    let admitted = server.platform.admitted()[0].clone();
     let data: serde_json::Value = serde_json::from_slice(&admitted.data).unwrap();
     assert_eq!((admitted.get(Attribute::Type), admitted.get(Attribute::Subject)), ("flags.change_requested.v1", "flag/42"));
     assert_eq!((&data["by"], &data["reason"], &data["definition"]["key"]), (&json!("ada"), &json!("more"), &json!("42")));
     // Recorded, and not decided in time.
-    *server.node.behind.lock().unwrap() = true;
+    server.platform.set_behind(true);
     let pending = put(&server, "/flags/42", &json!({"definition": definition, "reason": "more"}));
     assert_eq!((pending.status, &pending.json()["pending"]), (202, &json!(["42"])));
-    server.node.stop.send_replace(true);
+    server.platform.set_stopped(true);
     let pending = put(&server, "/flags/42", &json!({"definition": definition, "reason": "more"})).json();
     assert!(pending["detail"].as_str().unwrap().contains("emergency stop"), "{pending}");
 }
@@ -87,7 +88,7 @@ fn requests_become_facts_of_their_own_types() {
     let asked = |path: &str, body: serde_json::Value| {
         let answer = server.post_json(path, &body.to_string());
         assert_eq!(answer.status, 200, "{path}: {}", String::from_utf8_lossy(&answer.body));
-        server.node.admitted.lock().unwrap().pop().unwrap().get(Attribute::Type).to_owned()
+        server.platform.admitted().pop().unwrap().get(Attribute::Type).to_owned()
     };
     assert_eq!(asked("/flags/42/kill", json!({"reason": "harm"})), "flags.kill_requested.v1");
     assert_eq!(asked("/flags/42/restore", json!({"reason": "mended", "environment": "production"})), "flags.change_requested.v1");
@@ -112,15 +113,15 @@ fn an_import_asks_for_each_flag_and_an_evaluation_for_none() {
     let file = r#"{"flags":{"x":{"state":"ENABLED","defaultVariant":"on","variants":{"on":true}}}}"#;
     // What was asked for never shows on this node, so it is asked for until it gives up.
     server.post_json("/flags/import?format=flagd", file).problem("version-conflict");
-    assert!(server.node.admitted.lock().unwrap().iter().all(|event| event.get(Attribute::Subject) == "flag/x"));
+    assert!(server.platform.admitted().iter().all(|event| event.get(Attribute::Subject) == "flag/x"));
     server.post_json("/flags/import?format=flagd", "[]").problem("invalid-definitions");
     server.post_json("/flags/import?format=flagd", "{").problem("malformed-json");
     server.post_json("/flags/import", file).problem("invalid-parameter");
-    server.node.calls();
+    server.platform.calls();
     let found = server.post_json("/flags/evaluate", r#"{"format":"flagd","context":{}}"#).json();
     assert!(found["42"].is_object(), "{found}");
     server.post_json("/flags/evaluate", r#"{"format":"other","context":{}}"#).problem("invalid-body");
-    assert_eq!(server.node.calls(), [""; 0]);
+    assert_eq!(server.platform.calls(), [""; 0]);
 }
 
 #[test]
@@ -130,10 +131,11 @@ fn experiments_of_all_flags_are_found_without_a_look_at_flags_that_have_none() {
     let with_experiment = FlagRow { experiments: [("42".to_owned(), Experiment::default())].into(), ..FlagRow::default() };
     server.follow(rows(0..400, &FlagRow::default()), false);
     server.follow(rows(100..103, &with_experiment), false);
+    (100..103).for_each(|key| server.platform.show("flags", &format!("flag/{key}"), flag(&key.to_string())));
     let shown = |query: &str| {
         let answer = server.get(&format!("/flag-experiments{query}")).json();
         let flags: Vec<String> = answer["items"].as_array().unwrap().iter().map(|one| one["flag"].as_str().unwrap().to_owned()).collect();
-        (flags.join(" "), answer["next_cursor"].as_str().map(str::to_owned), server.node.calls().join(", "))
+        (flags.join(" "), answer["next_cursor"].as_str().map(str::to_owned), server.platform.calls().join(", "))
     };
     let row = |flag: &str| format!("row flags flag/{flag} false");
     let all: Vec<String> = ["100", "101", "102", "42"].map(row).into();

@@ -6,7 +6,7 @@ use tol_enterprise_feature_flag_system::evaluation::Format;
 use tol_enterprise_feature_flag_system::projections::flags::FlagRow;
 use tol_system::Followed;
 
-use crate::server::{Answer, Server};
+use super::server::{Answer, Server};
 
 const UNLEASH: &str = "/compat/unleash/api";
 const OFREP: &str = "/compat/ofrep/ofrep/v1/evaluate/flags";
@@ -221,20 +221,20 @@ fn streams_begin_with_everything_and_go_on_with_each_change() {
     let streaming = format!("{UNLEASH}/client/streaming");
     let mut unleash = server.stream(&streaming, &[("authorization", "*:production.x")]);
     let mut growthbook = server.stream(&format!("{GROWTHBOOK}/sub/sdk-abc"), &[]);
-    let (name, id, data) = unleash.event();
+    let (name, id, data) = unleash.next_event();
     assert_eq!((name.as_str(), &data["events"][0]["type"]), ("unleash-connected", &json!("hydration")));
-    let (name, _, data) = growthbook.event();
+    let (name, _, data) = growthbook.next_event();
     assert_eq!((name.as_str(), &data["features"]["gb"]["defaultValue"]), ("features", &json!(1)));
     serve(&server, &[("production", Format::GrowthBook, json!({"features": {"gb": {"defaultValue": 3}}}))], false);
-    let (name, _, data) = unleash.event();
+    let (name, _, data) = unleash.next_event();
     assert_eq!(name, "unleash-updated");
     assert!(data["events"].to_string().contains("\"gb\""), "{data}");
-    assert_eq!(growthbook.event().2["features"]["gb"]["defaultValue"], 3);
+    assert_eq!(growthbook.next_event().2["features"]["gb"]["defaultValue"], 3);
     // A client that comes back with the id it was sent last misses nothing.
     let mut back = server.stream(&streaming, &[("last-event-id", &id)]);
-    assert!(back.event().2.to_string().contains("\"gb\""));
+    assert!(back.next_event().2.to_string().contains("\"gb\""));
     server.mounted.closing();
-    assert_eq!((unleash.next(), growthbook.next()), (None, None));
+    assert_eq!((unleash.next_chunk(), growthbook.next_chunk()), (None, None));
 }
 
 #[test]
@@ -242,10 +242,10 @@ fn streams_of_flags_are_bounded_and_make_room_when_they_end() {
     let server = serving_with(&json!({"max_streams": 1}));
     let path = format!("{UNLEASH}/client/streaming");
     let mut open = server.stream(&path, &[]);
-    open.event();
+    open.next_event();
     server.get(&path).problem("too-many-streams");
     drop(open);
-    server.stream(&path, &[]).event();
+    server.stream(&path, &[]).next_event();
 }
 
 #[test]
@@ -285,7 +285,7 @@ fn what_is_last_known_is_served_and_said() {
     assert_eq!(ask(&server).header(MARK), Some("before this start; the log has not been read to its end"));
     server.follow(vec![("flag/a".to_owned(), Some(row))], true);
     assert_eq!((ask(&server).header(MARK), server.get(&features).header(MARK)), (None, None));
-    *server.node.degraded.lock().unwrap() = Some("the log is away: \u{fc}".to_owned());
+    server.platform.set_degraded(Some("the log is away: \u{fc}"));
     assert_eq!(ask(&server).header(MARK), Some("2026-11-29T12:00:00Z; the log is away: ?"));
     assert_eq!(server.mounted.checks()[0].detail, "1 flags, last known to be current 2026-11-29T12:00:00Z: the log is away: \u{fc}");
     assert!(server.mounted.checks()[0].ok);
@@ -298,12 +298,12 @@ fn what_an_sdk_counted_becomes_facts() {
         "toggles": {"demo": {"yes": 3, "no": 1, "variants": {}}}}});
     let path = format!("{UNLEASH}/client/metrics");
     assert_eq!(server.post_json(&path, &report.to_string()).status, 202);
-    let admitted = server.node.admitted.lock().unwrap().clone();
+    let admitted = server.platform.admitted();
     assert_eq!(admitted.len(), 1);
     assert_eq!(admitted[0].get(tol_events::Attribute::Type), "flags.counts_reported.v1");
     assert_eq!(server.post_json(&path, r#"{"appName": "shop", "bucket": null}"#).status, 202);
-    assert_eq!(server.node.admitted.lock().unwrap().len(), 1, "it says nothing");
-    *server.node.refuse.lock().unwrap() = Some(tol_plug::Problem::unavailable("the log is away", 2));
+    assert_eq!(server.platform.admitted().len(), 1, "it says nothing");
+    server.platform.refuse_next(tol_plug::Problem::unavailable("the log is away", 2));
     server.post_json(&path, &report.to_string()).problem("unavailable");
     server.post_json(&path, "{").problem("malformed-json");
 }

@@ -1,51 +1,8 @@
-//! What the plug declares.
-
-use std::collections::BTreeSet;
+//! What the plug declares, beside what its contract checks.
 
 use serde_json::{Value, json};
 use tol_enterprise_feature_flag_system::Flags;
-use tol_plug::{Access, Body, Content, Scope, mount};
-
-#[test]
-fn the_components_that_rows_name_are_there_and_refer_to_nothing_that_is_not() {
-    let description = (mount::<Flags>().describe)();
-    let components = (description.components)();
-    // Those of the platform are in the node's own document.
-    let of_the_platform = ["Running", "Reason"];
-    let mut named = BTreeSet::new();
-    for spec in &description.routes {
-        if let Body::Json(name) | Body::OptionalJson(name) = spec.body {
-            named.insert(name);
-        }
-        named.extend(spec.answers.iter().filter_map(|answer| match answer.content {
-            Content::Json(name) | Content::List(name) => Some(name),
-            _ => None,
-        }));
-    }
-    assert!(named.len() > 10);
-    for name in named.into_iter().filter(|name| !of_the_platform.contains(name)) {
-        assert!(components[name].is_object(), "{name} is no component");
-    }
-    let text = components.to_string();
-    for reference in text.split("#/components/schemas/").skip(1).map(|rest| rest.split('"').next().unwrap()) {
-        assert!(components[reference].is_object(), "{reference} is no component");
-    }
-}
-
-#[test]
-fn rows_are_unique_and_begin_with_a_word_of_the_system() {
-    let description = (mount::<Flags>().describe)();
-    let protocols = description.protocols.iter().flat_map(|protocol| protocol.routes.iter().map(|spec| (protocol.name, spec)));
-    let all: Vec<_> = description.routes.iter().map(|spec| ("", spec)).chain(protocols).collect();
-    let operations: BTreeSet<&str> = all.iter().map(|(_, spec)| spec.operation).collect();
-    let places: BTreeSet<_> = all.iter().map(|(protocol, spec)| (protocol, spec.method, spec.path)).collect();
-    assert_eq!((operations.len(), places.len()), (all.len(), all.len()));
-    for spec in &description.routes {
-        let word = spec.path.split('/').nth(1).unwrap();
-        assert!(description.words.contains(&word), "{}", spec.path);
-    }
-    assert!(all.iter().all(|(_, spec)| spec.access != Access::Open && spec.tag == "flags"));
-}
+use tol_plug::{Scope, mount};
 
 #[test]
 fn scopes_of_protocols_tell_rules_from_answers() {

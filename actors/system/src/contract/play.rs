@@ -130,7 +130,7 @@ impl Owner {
 }
 
 /// The example as if it had happened to another subject: its id in the subject and wherever the data names it.
-fn moved_to(example: &Event, suffix: &str) -> Event {
+pub fn moved_to(example: &Event, suffix: &str) -> Event {
     let mut event = example.clone();
     let subject = example.get(Attribute::Subject);
     let Some((_, old_id)) = subject.split_once('/') else { return event };

@@ -1,0 +1,5 @@
+//! Read models, one file each.
+
+mod counts;
+
+pub use counts::%SUBJECT%Counts;
