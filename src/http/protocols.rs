@@ -16,7 +16,7 @@ use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
 use futures_util::future::LocalBoxFuture;
 use tol_plug::mounted::{Called, Mounted, ProtocolSpec, Row};
-use tol_plug::request::{BodyLimits, Parts, PathValues, percent};
+use tol_plug::request::{BodyLimits, Parts, PathValues, Query, percent};
 use tol_plug::{Cors, Kind, Outcome, Problem, Spec};
 
 use super::guard;
@@ -152,6 +152,12 @@ impl Protocol {
             Err(problem) => return Answer::Now(around.finish(http, Err(problem))),
         };
         let Some(mounted) = &self.mounted else { return Answer::Now(around.finish(http, Err(super::plugs::disabled(self.system)))) };
+        if !row.spec.any_query && !http.query_string().is_empty() {
+            let checked = Query::of(&http).and_then(|query| query.check(&row.spec));
+            if let Err(problem) = checked {
+                return Answer::Now(around.finish(http, Err(problem)));
+            }
+        }
         let limits = BodyLimits { bytes: row.spec.body_limit.unwrap_or(state.body_limit), patience: state.request_timeout };
         let parts = Parts { platform: state.platform.clone(), http, path, caller, limits, credential: Some(self.spec.credential) };
         match mounted.call(row.row, parts, payload) {

@@ -224,7 +224,8 @@ impl TestServer {
         {
             return Err(Problem::new(Kind::MISSING_SCOPE, format!("the key lacks the scope {needed}")).with("scope", needed.0));
         }
-        Query::of(http)?.check(spec)
+        // What a row leaves to its handler is not looked at.
+        if spec.any_query { Ok(()) } else { Query::of(http)?.check(spec) }
     }
 
     /// The row of a request, with the values in its path.
