@@ -83,7 +83,8 @@ impl Row {
 /// A line for each row: `yes` where the key is let in, else the status.
 fn table() -> String {
     let (server, secrets) = guarded();
-    let presented = [("no-key", None), ("wrong-key", Some("tol_stranger"))].into_iter().chain(secrets.iter().map(|(scope, key)| (scope.as_str(), Some(key.as_str()))));
+    let presented =
+        [("no-key", None), ("wrong-key", Some("tol_stranger"))].into_iter().chain(secrets.iter().map(|(scope, key)| (scope.as_str(), Some(key.as_str()))));
     let presented: Vec<(&str, Option<&str>)> = presented.collect();
     let head = presented.iter().fold(format!("{:<7}{:<72}", "", ""), |line, (name, _)| format!("{line} {name}"));
     let mut lines: Vec<String> = vec![head];

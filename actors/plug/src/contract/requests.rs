@@ -105,7 +105,12 @@ impl Asked<'_> {
         let slug = answer.problem_slug().unwrap_or_default();
         let known = self.spec.all_problems().iter().any(|kind| kind.slug == slug);
         broken.check(Rule::DocumentedAnswers, known, || {
-            format!("{} answers \"{slug}\" to {} with {}, which it does not document", place(self.spec), sent.target, sent.body.chars().take(80).collect::<String>())
+            format!(
+                "{} answers \"{slug}\" to {} with {}, which it does not document",
+                place(self.spec),
+                sent.target,
+                sent.body.chars().take(80).collect::<String>()
+            )
         });
     }
 

@@ -7,9 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tol_events::{Attribute, Event, EventTime, EventView};
 use tol_system::system::Description as About;
-use tol_system::{
-    AnySystem, Decision, EffectOutcome, Error, Evolution, Failure, Input, InputSpec, OnStop, Projection, Rows, System, erase, projection,
-};
+use tol_system::{AnySystem, Decision, EffectOutcome, Error, Evolution, Failure, Input, InputSpec, OnStop, Projection, Rows, System, erase, projection};
 
 use super::*;
 use crate::testing::TestServer;
@@ -189,10 +187,18 @@ const FETCH: Runner<()> = Runner {
     examples: fetched,
     run: wait_for_the_end,
 };
-const ROW: Spec =
-    Spec { parameters: &[&KEY], answers: &[Reply::ok("The count.", Content::AnyJson)], problems: &[Kind::ROW_NOT_FOUND, Kind::UNKNOWN_PROJECTION], ..Spec::get("tally", "/tally/{key}", "tally", "Shows a count") };
-const NOTE: Spec =
-    Spec { body: Body::AnyJson("{}"), answers: &[Reply::ok("Noted.", Content::AnyJson)], problems: &[Kind::INVALID_DATA], ..Spec::post("note", "/tally", "tally", "Counts one more") };
+const ROW: Spec = Spec {
+    parameters: &[&KEY],
+    answers: &[Reply::ok("The count.", Content::AnyJson)],
+    problems: &[Kind::ROW_NOT_FOUND, Kind::UNKNOWN_PROJECTION],
+    ..Spec::get("tally", "/tally/{key}", "tally", "Shows a count")
+};
+const NOTE: Spec = Spec {
+    body: Body::AnyJson("{}"),
+    answers: &[Reply::ok("Noted.", Content::AnyJson)],
+    problems: &[Kind::INVALID_DATA],
+    ..Spec::post("note", "/tally", "tally", "Counts one more")
+};
 
 /// A plug of these tables and projections.
 macro_rules! plug {
@@ -241,8 +247,14 @@ fn broken<P: Plug>() -> Vec<(Rule, String)> {
 fn rows_that_do_not_fit_their_plug_are_noticed() {
     static BAD: &[Route<()>] = &[
         Spec { tag: "other", path: "/elsewhere/{key}", ..ROW }.by(Handler::Immediate(|_| Ok(HttpResponse::Ok().finish()))),
-        Spec { operation: "tally", parameters: &[], answers: &[Reply::ok("x", Content::Json("Nowhere"))], access: crate::Access::Scope(crate::Scope("x:y")), ..ROW }
-            .by(Handler::Immediate(|_| Ok(HttpResponse::Ok().finish()))),
+        Spec {
+            operation: "tally",
+            parameters: &[],
+            answers: &[Reply::ok("x", Content::Json("Nowhere"))],
+            access: crate::Access::Scope(crate::Scope("x:y")),
+            ..ROW
+        }
+        .by(Handler::Immediate(|_| Ok(HttpResponse::Ok().finish()))),
     ];
     plug!(Bad, Vec::new(), Tables { routes: BAD, runners: RUNNERS, scopes: &[(crate::Scope("other:x"), "")], ..Tables::EMPTY });
     let found = broken::<Bad>();
@@ -282,7 +294,10 @@ fn answers_that_no_row_documents_and_panics_are_noticed() {
 fn a_projection_that_depends_on_the_order_between_partitions_is_noticed() {
     plug!(Bad, vec![MountedProjection::of(Unmerged)], Tables { runners: RUNNERS, ..Tables::EMPTY });
     let found = broken::<Bad>();
-    assert!(found.iter().all(|(rule, _)| *rule == Rule::Projections) && found.iter().any(|(_, detail)| detail.contains("order between partitions")), "{found:?}");
+    assert!(
+        found.iter().all(|(rule, _)| *rule == Rule::Projections) && found.iter().any(|(_, detail)| detail.contains("order between partitions")),
+        "{found:?}"
+    );
 }
 
 #[test]
@@ -292,9 +307,11 @@ fn runners_that_act_during_a_stop_or_are_not_there_are_noticed() {
     plug!(Acts, Vec::new(), Tables { runners: ACTS, ..Tables::EMPTY });
     plug!(GivesUp, Vec::new(), Tables { runners: GIVES_UP, ..Tables::EMPTY });
     plug!(Missing, Vec::new(), Tables::EMPTY);
-    for (found, part) in
-        [(broken::<Acts>(), "during an emergency stop"), (broken::<GivesUp>(), "gave its effect up"), (broken::<Missing>(), "the runner fetch, which is not there")]
-    {
+    for (found, part) in [
+        (broken::<Acts>(), "during an emergency stop"),
+        (broken::<GivesUp>(), "gave its effect up"),
+        (broken::<Missing>(), "the runner fetch, which is not there"),
+    ] {
         assert!(found.iter().any(|(rule, detail)| *rule == Rule::Runners && detail.contains(part)), "nobody noticed {part}: {found:?}");
     }
 }

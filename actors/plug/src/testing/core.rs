@@ -60,12 +60,7 @@ pub(super) type Told = Vec<(Follower, Followed<Vec<u8>>)>;
 impl Core {
     pub(super) fn new(systems: Vec<Arc<dyn AnySystem>>, projections: Vec<MountedProjection>, runners: Vec<RunnerSpec>) -> Self {
         let followable = |mounted: MountedProjection| Followable { view: View::new(mounted.projection), follower: mounted.follower };
-        Self {
-            systems: systems.into_iter().map(Deciding::new).collect(),
-            views: projections.into_iter().map(followable).collect(),
-            runners,
-            ..Self::default()
-        }
+        Self { systems: systems.into_iter().map(Deciding::new).collect(), views: projections.into_iter().map(followable).collect(), runners, ..Self::default() }
     }
 
     /// Tells followers that there is nothing yet, and that this is all.

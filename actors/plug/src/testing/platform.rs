@@ -136,7 +136,11 @@ impl FakePlatform {
     /// Engages the emergency stop, or releases it: then all that waited is decided.
     pub fn set_stopped(&self, stopped: bool) {
         self.stop.send_replace(stopped);
-        self.change(|core, told| if !stopped { core.decide_all(told) });
+        self.change(|core, told| {
+            if !stopped {
+                core.decide_all(told)
+            }
+        });
     }
 
     /// Fires all timers that are due by then; how many there were.

@@ -129,7 +129,12 @@ impl TestServer {
         Self::made(mount::<P>(), settings, |_, description| FakePlatform::new(Vec::new(), Vec::new(), description), false)
     }
 
-    fn made(mount: Mount, settings: &Value, platform: impl FnOnce(&Arc<dyn Mounted>, &Description) -> Arc<FakePlatform>, open: bool) -> Result<Self, StartError> {
+    fn made(
+        mount: Mount,
+        settings: &Value,
+        platform: impl FnOnce(&Arc<dyn Mounted>, &Description) -> Arc<FakePlatform>,
+        open: bool,
+    ) -> Result<Self, StartError> {
         let start = Start { data: std::env::temp_dir(), partitions: super::core::PARTITIONS, seed: 7 };
         let mounted = (mount.start)(settings, &start)?;
         let description = (mount.describe)();
@@ -283,4 +288,3 @@ fn matched(template: &'static str, path: &str) -> Option<PathValues> {
     }
     (rest.next().is_none() && values.iter().all(|(_, value)| !value.is_empty())).then_some(values)
 }
-
