@@ -58,6 +58,7 @@ fn node(folder: &Path, behaviour: &Arc<Behaviour>) -> (TestNode, Http) {
     config.node.data = folder.to_path_buf();
     config.http.listen = "127.0.0.1:0".to_owned();
     config.log.partitions = 2;
+    config.effects.allow = vec!["http://127.0.0.1:".to_owned()];
     let node = TestNode::start(config, vec![registered("test-caller", behaviour)]).unwrap();
     let http = Http::new(node.url());
     http.wait_until_ready();

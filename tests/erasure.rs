@@ -1,7 +1,4 @@
 //! A person is erased: of ten thousand customers one, and nothing of that one is left in any byte the node keeps.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod common;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -13,7 +10,7 @@ use tol_projections::{RocksStore, StoreOptions};
 use tol_runtime::store::{Store, Table};
 use tree_of_life::node::testing::TestNode;
 
-use common::{Http, event, wait};
+use crate::common::{Http, event, wait};
 
 const CUSTOMERS: usize = 10_000;
 const ERASED: usize = 4_711;
@@ -45,7 +42,7 @@ fn registration(number: usize) -> Value {
 }
 
 /// Every byte below a folder, file by file.
-fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+pub fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![(path.clone(), std::fs::read(&path).unwrap())] }).collect()
 }
@@ -77,7 +74,8 @@ fn rows(store: &RocksStore) -> Vec<u8> {
     scanned.flat_map(|(key, value)| [key, value]).flatten().collect()
 }
 
-fn holds(bytes: &[u8], text: &str) -> bool {
+/// Whether the bytes hold a text.
+pub fn holds(bytes: &[u8], text: &str) -> bool {
     let text = text.as_bytes();
     let Some(first) = text.first() else { return false };
     let mut from = 0;
@@ -94,10 +92,11 @@ fn holds(bytes: &[u8], text: &str) -> bool {
 fn traces(number: usize) -> Vec<String> {
     use base64::Engine as _;
     let encoded = |text: &String| {
-        (0..3).map(|skip| {
+        let at = |skip: usize| {
             let whole = base64::engine::general_purpose::STANDARD.encode(&text.as_bytes()[skip..]);
             whole[..whole.len() / 4 * 4 - 4].to_owned()
-        })
+        };
+        [at(0), at(1), at(2)]
     };
     let plain = person(number);
     plain.iter().cloned().chain(plain.iter().flat_map(encoded).collect::<Vec<_>>()).collect()

@@ -4,7 +4,7 @@
 //! * `bad_input`, `contract`, `flags`, `spine`, `storage`, `uptime`
 //!
 //! In this process, with systems that misbehave ([`common::systems`]) beside the real ones:
-//! * `supervision`, `emergency_stop`, and `nodes` with several nodes on an Apache Kafka
+//! * `supervision`, `emergency_stop`, `erasure`, `puppet`, and `nodes` with several nodes on an Apache Kafka
 //!
 //! Without a node:
 //! * `http_interface` — the HTTP server over a node that records what it is asked
@@ -23,10 +23,12 @@ mod broker;
 mod common;
 mod contract;
 mod emergency_stop;
+mod erasure;
 mod flags;
 mod fuzz;
 mod http_interface;
 mod nodes;
+mod puppet;
 mod simulated;
 mod spine;
 mod storage;

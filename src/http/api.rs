@@ -55,6 +55,9 @@ pub trait NodeApi: Platform {
     /// Pauses, resumes or restarts a system. Errors: `unknown-system`, `WrongState`.
     fn control(&self, name: &str, control: Control, by: &str) -> Answer<'_, SystemStatus>;
 
+    /// At most `limit` effects that wait, run or ended on this node, those that run first.
+    fn effects(&self, limit: usize) -> Vec<EffectStatus>;
+
     /// Parked inputs, oldest first. Blocking.
     ///
     /// # Errors
@@ -154,6 +157,8 @@ pub struct TraceNode {
 
 mod control;
 mod projections;
+
+pub use tol_runtime::effects::{EffectState, EffectStatus};
 
 pub use control::{
     Control, DeadLetter, DeadLetterPage, DeadLetterQuery, Erased, Readiness, RedriveFilter, Redriven, StayedDeadLetter, StopState, SystemDetail, SystemDigest,

@@ -39,6 +39,8 @@ use crate::node::registry;
     api::RedriveFilter,
     api::Redriven,
     api::StayedDeadLetter,
+    api::EffectState,
+    api::EffectStatus,
     api::StopState,
     api::Erased,
     tol_plug::Reason,

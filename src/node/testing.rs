@@ -4,6 +4,7 @@
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -16,6 +17,9 @@ use super::plugs::{Error, Plugs};
 use super::{Node, registry, start, storage};
 use crate::http::PlugEntry;
 use tol_plug::Problem;
+
+/// How long the end of a node waits for its store to be freed: a system that hangs holds it for ever.
+const STORE_FREED: Duration = Duration::from_secs(5);
 
 /// A running node; dropped, it is closed.
 #[derive(Debug)]
@@ -60,7 +64,9 @@ impl TestNode {
             let system = actix::System::new();
             let outcome =
                 system.block_on(start::serve(config, metrics, plugs, registered, |url, node| drop(told.send((url.to_owned(), Arc::downgrade(node)))), ended));
+            // The system's own loop tells its arbiters to end; without it they, and what they hold, stay for as long as the process.
             actix::System::current().stop();
+            let _ = system.run();
             outcome
         })?;
         match listens.recv() {
@@ -112,8 +118,14 @@ impl TestNode {
     }
 
     fn close(&mut self) -> Option<anyhow::Result<()>> {
+        let store = self.node.upgrade().and_then(|node| Some(Arc::downgrade(&node.open.get()?.store)));
         drop(self.end.take());
         let joined = self.thread.take()?.join();
+        // Arbiters are not joined. Until they are gone they hold the store, which a next node on the same folder locks.
+        let until = Instant::now() + STORE_FREED;
+        while store.as_ref().is_some_and(|store| store.strong_count() > 0) && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         Some(joined.unwrap_or_else(|_| Err(anyhow::anyhow!("the node panicked"))))
     }
 }

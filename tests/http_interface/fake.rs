@@ -276,6 +276,24 @@ impl NodeApi for FakeNode {
         vec![system("tree-of-life-system")]
     }
 
+    fn effects(&self, limit: usize) -> Vec<EffectStatus> {
+        self.call(format!("effects {limit}"));
+        vec![EffectStatus {
+            system: "tree-of-life-system".into(),
+            partition: 0,
+            key: "9b2f".into(),
+            subject: "customer/42".into(),
+            runner: "http".into(),
+            state: EffectState::Running,
+            for_ms: 1_200,
+            attempt: 1,
+            problem: None,
+            progress: Some(0.5),
+            text: Some("half of it".into()),
+            silent_ms: Some(20),
+        }]
+    }
+
     fn system(&self, name: &str, subject: Option<&str>) -> Result<Option<SystemDetail>, Problem> {
         self.call(format!("system {name} {subject:?}"));
         Ok((name != "missing").then(|| SystemDetail { status: system(name), details: BTreeMap::from([("epoch".into(), json!(3))]) }))

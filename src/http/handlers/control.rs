@@ -60,6 +60,10 @@ pub(crate) async fn restart(request: Asked) -> Outcome {
     control(request, Control::Restart).await
 }
 
+pub(crate) async fn effects(request: Asked) -> Outcome {
+    json(&request.serving.api.effects(request.query()?.limit()?))
+}
+
 pub(crate) async fn dead_letters(request: Asked) -> Outcome {
     let query = request.query()?;
     let asked = DeadLetterQuery {

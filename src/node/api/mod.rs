@@ -22,7 +22,7 @@ use tol_plug::{Answer, Kind, Problem};
 
 use super::{Node, Open};
 use crate::http::api::{
-    Control, DeadLetter, DeadLetterPage, DeadLetterQuery, Digest, NodeApi, ProjectionStatus, Readiness, RebuildStatus, RedriveFilter, Redriven, StopState,
+    Control, DeadLetter, DeadLetterPage, DeadLetterQuery, Digest, EffectStatus, NodeApi, ProjectionStatus, Readiness, RebuildStatus, RedriveFilter, Redriven, StopState,
     SystemDetail, SystemDigest, SystemStatus, Trace, Version,
 };
 
@@ -76,6 +76,10 @@ impl NodeApi for Node {
 
     fn control(&self, name: &str, control: Control, by: &str) -> Answer<'_, SystemStatus> {
         Box::pin(peer::control(self, name.to_owned(), control, by.to_owned()))
+    }
+
+    fn effects(&self, limit: usize) -> Vec<EffectStatus> {
+        self.open.get().map(|open| open.effects.statuses(limit)).unwrap_or_default()
     }
 
     fn dead_letters(&self, query: &DeadLetterQuery) -> Result<DeadLetterPage, Problem> {

@@ -5,10 +5,8 @@
 //! * `running` — what becomes of tries that run
 //! * `lane` — the effects of one runner for one system, and how many of them run at a time
 //! * [`Effects`] — the threads that run them
-//! * [`http`] — the runner `http`
 //! * [`EffectStatus`] — what people see of an effect
 
-pub mod http;
 mod lane;
 mod queue;
 mod running;

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use tol_system::Effect;
+use utoipa::ToSchema;
 
 use super::queue::{EffectQueue, Entry, EntryState};
 
 /// Where an effect stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EffectState {
     /// A try runs.
@@ -22,13 +23,13 @@ pub enum EffectState {
 }
 
 /// One effect of this node, for people.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct EffectStatus {
     /// The system that requested it.
     pub system: String,
     /// The partition of its owner.
     pub partition: u32,
-    /// The request's event id.
+    /// The request's event id, which is the effect's idempotency key.
     pub key: String,
     /// The subject it was requested for.
     pub subject: String,

@@ -59,6 +59,13 @@ pub(super) static ROUTES: &[Route<Shared>] = &[
     }
     .by(waiting!(control::restart)),
     Spec {
+        description: "Of this node: those that run first, then those that wait for a place, for the release of an emergency stop or for their next try, then those whose result is not in the log yet. A runner tells how far it has come.",
+        parameters: &[&LIMIT],
+        answers: &[Reply::ok("The effects.", Content::List("EffectStatus"))],
+        ..Spec::get("effects", "/effects", SYSTEMS, "Lists effects that run and wait")
+    }
+    .by(waiting!(control::effects)),
+    Spec {
         description: "Filters go by the input's type, the error's text and the time it was parked. A system that is down is asked through its log.",
         parameters: &[&SYSTEM_FILTER, &SUBJECT, &TYPE, &ERROR_TEXT, &FROM, &TO, &LIMIT, &CURSOR],
         answers: &[Reply::ok("A page of dead letters, oldest first.", Content::Json("DeadLetterPage"))],

@@ -1,9 +1,15 @@
-//! The effects of this node: who runs them, and where their results go.
+//! The effects of this node: what runs them, and where their results go.
+//!
+//! * [`admit`] — the platform's runner that admits a fact
+//! * [`http`] — the platform's runner that sends an HTTP request
+
+mod admit;
+mod http;
 
 use std::sync::{Arc, OnceLock};
 
 use tol_plug::Platform;
-use tol_runtime::effects::{EffectRunner, Effects, Offer, RunnerLimits, http};
+use tol_runtime::effects::{EffectRunner, Effects, Offer, RunnerLimits};
 use tol_runtime::supervision::{Command, RootHandle};
 use tol_system::Failure;
 
@@ -22,7 +28,7 @@ pub(super) fn start(node: &Arc<Node>, owners: Arc<OnceLock<RootHandle>>) -> Effe
 fn runners(node: &Arc<Node>) -> Vec<EffectRunner> {
     let platform: Arc<dyn Platform> = node.clone();
     let platform = Arc::downgrade(&platform);
-    let mut runners = vec![http::runner()];
+    let mut runners = vec![admit::runner(Arc::downgrade(node)), http::runner(http::AllowedUrls::of(node))];
     for (entry, mounted, _) in node.plugs.enabled() {
         for (number, spec) in entry.description.runners.iter().enumerate() {
             let (mounted, platform) = (mounted.clone(), platform.clone());
