@@ -22,8 +22,8 @@ use tol_plug::{Answer, Kind, Problem};
 
 use super::{Node, Open};
 use crate::http::api::{
-    Control, DeadLetter, DeadLetterPage, DeadLetterQuery, Digest, EffectStatus, NodeApi, ProjectionStatus, Readiness, RebuildStatus, RedriveFilter, Redriven, StopState,
-    SystemDetail, SystemDigest, SystemStatus, Trace, Version,
+    Control, DeadLetter, DeadLetterPage, DeadLetterQuery, Digest, EffectStatus, NodeApi, ProjectionStatus, Readiness, RebuildStatus, RedriveFilter, Redriven,
+    StopState, SystemDetail, SystemDigest, SystemStatus, Trace, Version,
 };
 
 impl Node {
