@@ -1,34 +1,16 @@
 //! A person is erased: of ten thousand customers one, and nothing of that one is left in any byte the node keeps.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
-use tol_config::Config;
 use tol_kafka::{EmbeddedLog, EmbeddedOptions, EventLog, TopicPartition};
 use tol_projections::{RocksStore, StoreOptions};
 use tol_runtime::store::{Store, Table};
-use tree_of_life::node::testing::TestNode;
 
-use crate::common::{Http, event, wait};
+use crate::common::{Http, Node, event, wait};
 
 const CUSTOMERS: usize = 10_000;
 const ERASED: usize = 4_711;
-
-fn config(folder: &Path) -> Config {
-    let mut config = Config::default();
-    config.node.data = folder.to_path_buf();
-    config.http.listen = "127.0.0.1:0".to_owned();
-    config.log.partitions = 4;
-    config
-}
-
-fn start(folder: &Path) -> (TestNode, Http) {
-    let node = TestNode::start(config(folder), Vec::new()).unwrap();
-    let http = Http::new(node.url());
-    http.wait_until_ready();
-    (node, http)
-}
 
 /// A name, an address and a number that nobody else has.
 fn person(number: usize) -> [String; 3] {
@@ -105,38 +87,31 @@ fn traces(number: usize) -> Vec<String> {
 #[test]
 fn of_an_erased_person_no_byte_is_left() {
     let folder = tempfile::tempdir().unwrap();
-    let (node, http) = start(folder.path());
+    let node = Node::ready(folder.path());
+    let http = &node.http;
     let everybody: Vec<Value> = (0..CUSTOMERS).map(registration).collect();
     for batch in everybody.chunks(1_000) {
         assert_eq!(http.publish(batch).ok()["accepted"], batch.len());
     }
     http.settled();
     let read = |http: &Http, number: usize| wait("the event", || Some(http.get(&format!("/events/reg-{number}"))).filter(|answer| answer.status == 200)).ok();
-    let before = read(&http, ERASED);
+    let before = read(http, ERASED);
     assert_eq!(before["data"]["name"], person(ERASED)[0], "it can be read by those who may");
     let (digest, count) = http.digest("customers");
     assert!(count as usize >= CUSTOMERS);
 
-    let purged: Arc<Mutex<Vec<String>>> = Arc::default();
-    let told = purged.clone();
-    node.on_erased(move |subject| {
-        told.lock().unwrap().push(subject.to_owned());
-        Ok(())
-    })
-    .unwrap();
     let subject = format!("customer/c{ERASED:05}");
-    assert!(node.erase("nobody", "ann", "asked").is_err() && node.erase(&subject, "ann", "").is_err());
-    let erased = node.erase(&subject, "ann", "asked for it").unwrap();
-    assert!(erased.key_destroyed && purged.lock().unwrap().contains(&subject));
-    assert!(!node.erase(&subject, "ann", "asked again").unwrap().key_destroyed);
+    let erase = |subject: &str, reason: &str| http.post(&format!("/subjects/{subject}/erase"), &json!({"reason": reason})).status;
+    assert_eq!((erase("nobody", "asked"), erase(&subject, "")), (400, 400));
+    assert_eq!((erase(&subject, "asked for it"), erase(&subject, "asked again")), (200, 200));
 
-    let after = read(&http, ERASED);
+    let after = read(http, ERASED);
     assert_eq!((&after["data"]["name"], &after["data"]["email"], &after["data"]["erased"]), (&Value::Null, &Value::Null, &json!(true)));
     assert_eq!((&after["data"]["tier"], &after["logposition"]), (&json!("gold"), &before["logposition"]), "the log stays as it is");
-    assert_eq!(read(&http, ERASED + 1)["data"]["name"], person(ERASED + 1)[0], "everybody else is there");
+    assert_eq!(read(http, ERASED + 1)["data"]["name"], person(ERASED + 1)[0], "everybody else is there");
     let timeline = http.events(&format!("subject={subject}"));
     let last = timeline.iter().find(|event| event["type"] == "tree.subject_erased.v1").expect("the record is in the person's history");
-    assert_eq!((&last["data"]["by"], &last["data"]["reason"]), (&json!("ann"), &json!("asked for it")));
+    assert_eq!((&last["data"]["by"], &last["data"]["reason"]), (&json!("local"), &json!("asked for it")));
 
     // A repeat is one; what comes late of the erased person comes without what is personal.
     assert_eq!(http.publish(&[registration(ERASED)]).ok()["duplicates"], 1);
@@ -151,7 +126,7 @@ fn of_an_erased_person_no_byte_is_left() {
     wait("the rebuild", || (http.get("/projections/customers/rebuild").ok()["state"] == "done").then_some(()));
     assert_eq!(http.digest("customers").0, digest_after);
     assert_ne!(digest, "", "there was something to compare");
-    node.stop().unwrap();
+    node.stop();
 
     // What is not personal is found, so that finding nothing says something; compressed files are read as rows and records, too.
     let customer = format!("c{ERASED:05}");
@@ -173,26 +148,29 @@ fn of_an_erased_person_no_byte_is_left() {
 
     // From zero, with nothing but the log: the same, and nobody comes back.
     std::fs::remove_dir_all(folder.path().join("projections")).unwrap();
-    let (node, http) = start(folder.path());
+    let node = Node::ready(folder.path());
+    let http = &node.http;
     assert_eq!(http.digest("customers").0, digest_after);
-    assert_eq!(read(&http, ERASED)["data"]["name"], Value::Null);
-    assert_eq!(read(&http, 1)["data"]["name"], person(1)[0]);
-    node.stop().unwrap();
+    assert_eq!(read(http, ERASED)["data"]["name"], Value::Null);
+    assert_eq!(read(http, 1)["data"]["name"], person(1)[0]);
+    node.stop();
 }
 
 #[test]
 fn a_key_store_restored_from_a_copy_brings_nobody_back() {
     let folder = tempfile::tempdir().unwrap();
     let keys = folder.path().join("keys/keys.log");
-    let (node, http) = start(folder.path());
+    let node = Node::ready(folder.path());
+    let http = &node.http;
     http.publish(&[registration(1), registration(2)]).ok();
     http.settled();
     let copy = std::fs::read(&keys).unwrap();
-    node.erase("customer/c00001", "ann", "asked for it").unwrap();
-    node.stop().unwrap();
+    assert_eq!(http.post("/subjects/customer/c00001/erase", &json!({"reason": "asked for it"})).status, 200);
+    node.stop();
     std::fs::write(&keys, copy).unwrap();
-    let (node, http) = start(folder.path());
+    let node = Node::ready(folder.path());
+    let http = &node.http;
     let name = |id: &str| wait("the event", || Some(http.get(id)).filter(|answer| answer.status == 200)).ok()["data"]["name"].clone();
     assert_eq!((name("/events/reg-1"), name("/events/reg-2")), (Value::Null, json!(person(2)[0])));
-    node.stop().unwrap();
+    node.stop();
 }

@@ -117,6 +117,18 @@ impl Server {
         Answer { status, head, body: whole[end..].to_vec() }
     }
 
+    /// The status of an answer that may have no end: the connection is closed once its head is there.
+    pub fn status_of(&self, method: &str, path: &str, header: Option<(&str, &str)>) -> u16 {
+        let own = header.map_or_else(String::new, |(name, value)| format!("{name}: {value}\r\n"));
+        let head = format!("{method} {path} HTTP/1.1\r\nconnection: close\r\nhost: {}\r\n{own}\r\n", self.address);
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut first = String::new();
+        BufReader::new(stream).read_line(&mut first).unwrap();
+        first.split(' ').nth(1).unwrap().parse().unwrap()
+    }
+
     pub fn get(&self, path: &str) -> Answer {
         self.send("GET", path, &[], b"")
     }

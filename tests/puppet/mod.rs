@@ -4,7 +4,7 @@
 //! * `effects` — cancelled by a stop, and by `kill -9` of the node
 //! * `runners_of_the_platform` — facts admitted and requests sent for the puppet
 //! * `owners` — a question asked on a node that does not own the subject
-//! * `mounted` — settings, the port, blobs, a person erased, and the system disabled
+//! * `mounted` — settings, and the port
 
 mod effects;
 mod listener;
