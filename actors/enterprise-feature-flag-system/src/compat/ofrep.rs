@@ -20,7 +20,11 @@ static ROUTES: &[Route<FlagService>] = &[
     Spec {
         body: Body::AnyJson("{\"context\":{\"targetingKey\":\"7\"}}"),
         body_limit: Some(CONTEXT_BYTES),
-        answers: &[Reply::ok("The answers of all flags.", Content::AnyJson)],
+        answers: &[
+            Reply::ok("The answers of all flags.", Content::AnyJson),
+            Reply { status: 304, description: "Nothing has changed since the tag that was sent.", content: Content::Empty },
+            Reply { status: 400, description: "The context does not read; OFREP's error says why.", content: Content::AnyJson },
+        ],
         ..post("ofrepEvaluateAll", "/ofrep/v1/evaluate/flags", EVALUATE, "Evaluates all flags for a context")
     }
     .by(with_body!(all)),
@@ -28,7 +32,11 @@ static ROUTES: &[Route<FlagService>] = &[
         parameters: &[&KEY],
         body: Body::AnyJson("{\"context\":{\"targetingKey\":\"7\"}}"),
         body_limit: Some(CONTEXT_BYTES),
-        answers: &[Reply::ok("The flag's answer.", Content::AnyJson)],
+        answers: &[
+            Reply::ok("The flag's answer.", Content::AnyJson),
+            Reply { status: 400, description: "The context does not read, or the flag cannot be evaluated; OFREP's error says why.", content: Content::AnyJson },
+            Reply { status: 404, description: "There is no such flag; OFREP's error says so.", content: Content::AnyJson },
+        ],
         ..post("ofrepEvaluate", "/ofrep/v1/evaluate/flags/{*key}", EVALUATE, "Evaluates a flag for a context")
     }
     .by(with_body!(one)),

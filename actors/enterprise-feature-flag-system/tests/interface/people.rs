@@ -115,7 +115,7 @@ fn an_import_asks_for_each_flag_and_an_evaluation_for_none() {
     server.post_json("/flags/import?format=flagd", file).problem("version-conflict");
     assert!(server.platform.admitted().iter().all(|event| event.get(Attribute::Subject) == "flag/x"));
     server.post_json("/flags/import?format=flagd", "[]").problem("invalid-definitions");
-    server.post_json("/flags/import?format=flagd", "{").problem("malformed-json");
+    server.post_json("/flags/import?format=flagd", "{").problem("invalid-definitions");
     server.post_json("/flags/import", file).problem("invalid-parameter");
     server.platform.calls();
     let found = server.post_json("/flags/evaluate", r#"{"format":"flagd","context":{}}"#).json();
