@@ -49,13 +49,34 @@ impl Credential {
     /// The places of the node's own interface.
     pub const NODE: Credential = Credential(&[Presented::Bearer, Presented::Header("x-api-key")]);
 
-    /// Reads the key as presented, whether the node knows it or not.
+    /// Reads the key as presented, whether the node knows it or not. The first header that is there decides: where it holds no key, a good key in a
+    /// later place does not count, so that a request never gets in with an authorization that is wrong.
     pub fn presented<'r>(&self, request: &'r HttpRequest, path: &'r PathValues) -> Option<Cow<'r, str>> {
-        self.0.iter().find_map(|place| place.of(request, path))
+        let mut deciding = None;
+        for place in self.0 {
+            let header = place.header();
+            if deciding.is_some() && header != deciding {
+                return None;
+            }
+            if let Some(found) = place.of(request, path) {
+                return Some(found);
+            }
+            deciding = header.filter(|name| request.headers().contains_key(*name));
+        }
+        None
     }
 }
 
 impl Presented {
+    /// The header in which the place lies.
+    fn header(self) -> Option<&'static str> {
+        match self {
+            Presented::Bearer | Presented::Authorization | Presented::BasicUser => Some("authorization"),
+            Presented::Header(name) => Some(name),
+            Presented::Path(_) | Presented::Query(_) => None,
+        }
+    }
+
     fn of<'r>(self, request: &'r HttpRequest, path: &'r PathValues) -> Option<Cow<'r, str>> {
         let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).map(str::trim).filter(|text| !text.is_empty());
         let authorization = || header(AUTHORIZATION.as_str());
@@ -116,6 +137,9 @@ mod tests {
         assert_eq!(presented(&[Authorization], "authorization", "Bearer x").as_deref(), Some("x"));
         assert_eq!(presented(&[BasicUser], "authorization", "Basic d3JpdGVLZXk6").as_deref(), Some("writeKey"));
         assert_eq!(presented(&[BasicUser], "authorization", "Basic %%%"), None);
+        assert_eq!(presented(&[BasicUser, Bearer], "authorization", "Bearer x").as_deref(), Some("x"));
+        assert_eq!(presented(&[Bearer, Query("api_key")], "authorization", "Basic dG9s"), None, "the header that is there decides");
+        assert_eq!(presented(&[Bearer, Query("api_key")], "authorization", "wrong"), None, "the header that is there decides");
         assert_eq!(presented(&[Path("key")], "x", "y").as_deref(), Some("p"));
         assert_eq!(presented(&[Header("x-k"), Query("api_key")], "x", "y").as_deref(), Some("q"));
     }

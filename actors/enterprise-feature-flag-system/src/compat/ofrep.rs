@@ -34,7 +34,11 @@ static ROUTES: &[Route<FlagService>] = &[
         body_limit: Some(CONTEXT_BYTES),
         answers: &[
             Reply::ok("The flag's answer.", Content::AnyJson),
-            Reply { status: 400, description: "The context does not read, or the flag cannot be evaluated; OFREP's error says why.", content: Content::AnyJson },
+            Reply {
+                status: 400,
+                description: "The context does not read, or the flag cannot be evaluated; OFREP's error says why.",
+                content: Content::AnyJson,
+            },
             Reply { status: 404, description: "There is no such flag; OFREP's error says so.", content: Content::AnyJson },
         ],
         ..post("ofrepEvaluate", "/ofrep/v1/evaluate/flags/{*key}", EVALUATE, "Evaluates a flag for a context")
