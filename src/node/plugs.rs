@@ -134,6 +134,11 @@ impl Plugs {
         self.projections.iter().map(|projection| projection.projection.topic())
     }
 
+    /// Whether a system holds the rows of this projection in memory.
+    pub(crate) fn follows(&self, projection: &str) -> bool {
+        self.followed().any(|(followed, _)| followed.projection.name() == projection)
+    }
+
     fn followed(&self) -> impl Iterator<Item = (&MountedProjection, &Follower)> {
         self.projections.iter().filter_map(|projection| Some((projection, projection.follower.as_ref()?)))
     }

@@ -65,5 +65,10 @@ pub(super) fn look(node: &Node) {
 fn degraded(node: &Node) -> Option<String> {
     let Some(open) = node.open.get() else { return Some(format!("the node is not open: {}", node.phase())) };
     let health = open.log.health();
-    (!health.ready).then(|| format!("the log is away: {}", health.detail))
+    if !health.ready {
+        return Some(format!("the log is away: {}", health.detail));
+    }
+    // What follows a stopped fold serves what it last knew.
+    let mut followed = open.engine.status().into_iter().filter(|status| node.plugs.follows(status.name));
+    followed.find_map(|status| status.failed.map(|problem| format!("the projection {} stopped: {problem}", status.name)))
 }
