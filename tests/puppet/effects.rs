@@ -1,12 +1,10 @@
 //! Effects of minutes: cancelled by the emergency stop and run again, killed with the node, done once.
 
-use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::process::NodeProcess;
 use super::system::ENDED;
 use super::{asking, config, events, start};
 use crate::common::{Http, wait};
@@ -72,64 +70,18 @@ fn a_stop_kills_the_child_in_two_seconds_and_the_effect_runs_again_once_with_the
     node.stop().unwrap();
 }
 
-/// The variable that makes [`node_process`] a node: its data folder.
-const DATA: &str = "PUPPET_NODE_DATA";
-
-/// This binary as a node with the puppet.
-struct NodeProcess {
-    child: Child,
-    http: Http,
-}
-
-impl NodeProcess {
-    fn start(data: &Path) -> Self {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["puppet::effects::node_process", "--exact", "--ignored", "--nocapture"]).env(DATA, data).stdin(Stdio::null());
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let url = lines.map_while(Result::ok).find_map(|line| line.split_once("puppet listens on ").map(|(_, url)| url.to_owned())).unwrap();
-        let http = Http::new(&url);
-        http.wait_until_ready();
-        Self { child, http }
-    }
-
-    /// `kill -9`.
-    fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-impl Drop for NodeProcess {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-#[test]
-#[ignore = "a node that other tests start and kill"]
-fn node_process() {
-    let Some(data) = std::env::var_os(DATA) else { return };
-    let (_node, http) = start(config(&PathBuf::from(data), &json!({})));
-    println!("puppet listens on {}", http.url);
-    loop {
-        std::thread::park();
-    }
-}
-
 #[test]
 fn a_killed_node_leaves_no_process_behind_and_its_effect_runs_again_after_the_restart() {
     let folder = tempfile::tempdir().unwrap();
     let (data, until) = (folder.path().join("data"), folder.path().join("until"));
-    let first = NodeProcess::start(&data);
+    let first = NodeProcess::start(&data, &json!({}));
     first.http.publish(&[asking("work", "customer/1", "puppet.work", json!({"until": until}))]).ok();
     let (effect, pids) = working(&first.http);
     assert!(pids.iter().all(|pid| lives(*pid)), "{pids:?}");
     first.kill();
     wait("the end of what the node left", || gone(&pids).then_some(()));
 
-    let second = NodeProcess::start(&data);
+    let second = NodeProcess::start(&data, &json!({}));
     let (again, others) = working(&second.http);
     assert_eq!((&again["key"], &again["attempt"]), (&effect["key"], &json!(1)));
     std::fs::write(&until, "").unwrap();

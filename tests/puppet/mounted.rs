@@ -1,22 +1,14 @@
 //! What the node does with a mounted system: its settings and its port.
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{TcpListener, TcpStream};
-use std::time::Duration;
-
 use serde_json::json;
 use tol_config::{ApiKey, Config, generate_key, hash_key};
 use tol_plug::mount;
 use tree_of_life::node::testing::TestNode;
 
+use super::client::{Client, free_port};
 use super::plug::{NAME, PLAY, PuppetPlug};
 use super::{asking, config, start};
 use crate::common::wait;
-
-/// A port that was free a moment ago.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
 
 /// Why a node does not start.
 fn refused(config: Config) -> String {
@@ -56,32 +48,6 @@ fn settings_are_refused_by_name_and_a_secret_is_shown_nowhere() {
         assert!(!event.to_string().contains(TOKEN), "{event}");
     }
     node.stop().unwrap();
-}
-
-/// A client of the puppet's port.
-struct Client(BufReader<TcpStream>);
-
-impl Client {
-    fn connect(port: u16) -> Self {
-        let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        Self(BufReader::new(stream))
-    }
-
-    fn say(&mut self, line: &str) {
-        self.0.get_mut().write_all(format!("{line}\n").as_bytes()).unwrap();
-    }
-
-    fn hear(&mut self) -> String {
-        let mut line = String::new();
-        self.0.read_line(&mut line).unwrap();
-        line.trim().to_owned()
-    }
-
-    fn ask(&mut self, line: &str) -> String {
-        self.say(line);
-        self.hear()
-    }
 }
 
 #[test]
