@@ -19,7 +19,7 @@ use rand_chacha::ChaCha8Rng;
 use tol_enterprise_feature_flag_system::EnterpriseFeatureFlagSystem;
 use tol_events::{Event, EventTime};
 use tol_kafka::EventLog;
-use tol_runtime::simulation::{Companion, Guest, Judge};
+use tol_runtime::simulation::{Companion, Guest, GuestReads, Judge};
 use tol_system::{AnySystem, erase};
 
 pub use broken::Broken;
@@ -58,6 +58,10 @@ impl Guest for FlagGuest {
             Some(broken) => erase(broken::BrokenFlags::new(broken)),
             None => erase(EnterpriseFeatureFlagSystem),
         }
+    }
+
+    fn reads(&self) -> GuestReads {
+        GuestReads { system: "enterprise-feature-flag-system", topic: "facts.flag", types: "flags." }
     }
 
     fn facts(&self, random: &mut ChaCha8Rng, start: EventTime) -> Vec<Event> {

@@ -15,10 +15,24 @@ use super::oracle::Recorded;
 use super::rules::{Cause, Kind, Poison};
 use super::systems::World;
 
+/// What the model of a guest judges: a system, and the facts that it decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct GuestReads {
+    /// The system's name.
+    pub system: &'static str,
+    /// The topic of its facts.
+    pub topic: &'static str,
+    /// What the types of its facts begin with.
+    pub types: &'static str,
+}
+
 /// A system that takes part.
 pub trait Guest: Send + Sync {
     /// The system, made anew as a node makes it.
     fn system(&self) -> Arc<dyn AnySystem>;
+
+    /// Which facts of which topic it decides.
+    fn reads(&self) -> GuestReads;
 
     /// What clients tell it, about subjects of its topic; from `start` on.
     fn facts(&self, random: &mut ChaCha8Rng, start: EventTime) -> Vec<Event>;

@@ -7,6 +7,7 @@
 //! * `cluster` — nodes and the schedule
 //! * `projection` — a projection that counts
 //! * `oracle` — what must be in the log; `history` — what counts there
+//! * `seeds` — the command line that runs many of them
 //! * `guest` — a real system beside the test systems, with a model of its own: [`Guest`]
 //! * [`guests`] — any registered systems, without models
 //!
@@ -21,6 +22,7 @@ mod history;
 mod oracle;
 mod projection;
 mod rules;
+mod seeds;
 mod systems;
 
 #[cfg(test)]
@@ -34,10 +36,11 @@ use tol_kafka::{Cursor, Delivery, EventLog, MemoryLog, Reader, TopicPartition};
 
 use crate::store::{MemoryStore, Store, Table};
 use cluster::{Cluster, Key};
-pub use guest::{Companion, Guest, Judge, TimerSet, Why};
+pub use guest::{Companion, Guest, GuestReads, Judge, TimerSet, Why};
 pub use oracle::Recorded;
 use oracle::{Findings, Remembered};
 use rules::Memory;
+pub use seeds::run_seeds;
 
 /// A run that broke a rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

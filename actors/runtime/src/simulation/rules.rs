@@ -1,6 +1,10 @@
 //! What the three test systems do, as functions of an input's name alone, so that the oracle can say what must be in the log.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
+
+use super::GuestReads;
 
 /// Which of the test systems.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -12,17 +16,15 @@ pub(super) enum Kind {
     /// Reads facts; sets timers and requests effects.
     Worker,
     /// A real system with a model of its own, if the run has one: [`super::Guest`].
-    Guest,
+    Guest(GuestReads),
     /// A real system of this name, without a model: [`super::guests`].
     System(&'static str),
 }
 
 impl Kind {
-    const ALL: [Kind; 4] = [Kind::Counter, Kind::Chain, Kind::Worker, Kind::Guest];
-
     /// The test systems, and the one with a model if the run has it.
-    pub(super) const fn all(guest: bool) -> &'static [Kind] {
-        if guest { &Self::ALL } else { Self::ALL.split_at(3).0 }
+    pub(super) fn all(guest: Option<GuestReads>) -> Arc<[Kind]> {
+        [Kind::Counter, Kind::Chain, Kind::Worker].into_iter().chain(guest.map(Kind::Guest)).collect()
     }
 
     pub(super) const fn name(self) -> &'static str {
@@ -30,7 +32,7 @@ impl Kind {
             Kind::Counter => "sim-counter",
             Kind::Chain => "sim-chain",
             Kind::Worker => "sim-worker",
-            Kind::Guest => "enterprise-feature-flag-system",
+            Kind::Guest(reads) => reads.system,
             Kind::System(name) => name,
         }
     }
@@ -41,7 +43,7 @@ impl Kind {
             Kind::Counter => Some((FACTS, "sim.count")),
             Kind::Chain => Some(("sim-counter.events", COUNTED)),
             Kind::Worker => Some((FACTS, "sim.job")),
-            Kind::Guest => Some((GUEST_FACTS, "flags.")),
+            Kind::Guest(reads) => Some((reads.topic, reads.types)),
             Kind::System(_) => None,
         }
     }
@@ -49,10 +51,8 @@ impl Kind {
 
 /// Topic of the facts.
 pub(super) const FACTS: &str = "facts.customer";
-/// The topics that facts of a run lie in.
-pub(super) const FACTS_TOPICS: [&str; 5] = [FACTS, GUEST_FACTS, "facts.service", "facts.system", "facts.other"];
-/// Topic of the guest's facts.
-pub(super) const GUEST_FACTS: &str = "facts.flag";
+/// The topics that facts of every run lie in; those of a guest come besides.
+pub(super) const FACTS_TOPICS: [&str; 4] = [FACTS, "facts.service", "facts.system", "facts.other"];
 /// Facts for the counter.
 pub(super) const COUNT_WANTED: &str = "sim.count_wanted.v1";
 /// Facts for the worker.
@@ -176,7 +176,7 @@ impl Poison {
             };
         }
         // The guest has few subjects with much to happen to each: parked early, they would see little of it.
-        let most = if kind == Kind::Guest { 400 } else { 80 };
+        let most = if matches!(kind, Kind::Guest(_)) { 400 } else { 80 };
         match hash % most {
             0 => Poison::Always,
             1 => Poison::Unfoldable,
@@ -257,7 +257,7 @@ pub(super) fn plan(kind: Kind, subjects: u64, before: &Memory, cause: &Cause) ->
             }
         }
         // The guest's judge says what it does; a system without a model is decided again.
-        (Kind::Guest | Kind::System(_), _) => {}
+        (Kind::Guest(_) | Kind::System(_), _) => {}
     }
     planned
 }

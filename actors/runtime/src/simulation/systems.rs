@@ -117,7 +117,7 @@ impl System for Simulated {
         let (topic, types): (&'static str, &'static [&'static str]) = match self.kind {
             Kind::Counter => (rules::FACTS, &["sim.count"]),
             Kind::Chain => ("sim-counter.events", &[rules::COUNTED]),
-            Kind::Worker | Kind::Guest | Kind::System(_) => (rules::FACTS, &["sim.job"]),
+            Kind::Worker | Kind::Guest(_) | Kind::System(_) => (rules::FACTS, &["sim.job"]),
         };
         let mut inputs = vec![InputSpec { topic, types }];
         if self.kind == Kind::Worker {
@@ -133,7 +133,7 @@ impl System for Simulated {
             emits: match self.kind {
                 Kind::Counter => &[rules::COUNTED, rules::REFUSED],
                 Kind::Chain => &[rules::CHAINED, rules::REFUSED],
-                Kind::Worker | Kind::Guest | Kind::System(_) => {
+                Kind::Worker | Kind::Guest(_) | Kind::System(_) => {
                     &[rules::TIMER_SET, rules::TIMER_CANCELLED, rules::RANG, rules::WORK_REQUESTED, rules::WORK_DONE, rules::REFUSED]
                 }
             },

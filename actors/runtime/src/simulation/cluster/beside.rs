@@ -6,7 +6,7 @@ use tol_kafka::TopicPartition;
 
 use super::super::oracle;
 use super::super::projection::Counting;
-use super::super::rules::{self, Kind};
+use super::super::rules;
 use super::{Cluster, Outcome};
 
 impl Cluster {
@@ -67,9 +67,9 @@ impl Cluster {
     /// What runs beside the systems holds what the log says.
     pub(in crate::simulation) fn check_companions(&mut self) -> Outcome {
         let mut events = Vec::new();
-        for partition in 0..self.partitions {
-            let own = TopicPartition::new(format!("{}.events", Kind::Guest.name()), partition);
-            if self.guest.is_some() {
+        if let Some(guest) = &self.guest {
+            for partition in 0..self.partitions {
+                let own = TopicPartition::new(format!("{}.events", guest.reads().system), partition);
                 events.extend(oracle::accepted(&self.log, &own)?.into_iter().flatten());
             }
         }

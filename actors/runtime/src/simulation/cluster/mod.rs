@@ -155,7 +155,7 @@ impl Cluster {
         let plain = random.random_bool(0.2) && cast.is_none();
         let inbox = kafka && !plain;
         let guest = guest.filter(|_| !plain);
-        let kinds: Arc<[Kind]> = cast.as_ref().map_or_else(|| Kind::all(guest.is_some()).into(), |cast| cast.kinds());
+        let kinds: Arc<[Kind]> = cast.as_ref().map_or_else(|| Kind::all(guest.as_ref().map(|guest| guest.reads())), |cast| cast.kinds());
         let own = kinds.iter().map(|kind| format!("{}.events", kind.name()));
         let spec = |name: &str, partitions| TopicSpec { name: name.to_owned(), partitions, retention: None };
         let mut specs: Vec<TopicSpec> = rules::FACTS_TOPICS.into_iter().chain(["inbox"]).map(|name| spec(name, partitions)).collect();
@@ -192,7 +192,7 @@ impl Cluster {
         let count = random.random_range(1..=3);
         let mut clients = Clients::new(partitions);
         let mut door_options = door::options(&mut random, partitions, kafka);
-        for topic in cast.iter().flat_map(|cast| cast.further_facts()) {
+        for topic in cast.iter().flat_map(|cast| cast.further_facts()).chain(guest.iter().map(|guest| guest.reads().topic)) {
             door_options.topics.push(topic.into());
             clients.look_also_at(topic);
         }
@@ -298,7 +298,7 @@ impl Cluster {
     pub(super) fn judged(&self, kind: Kind) -> Judged<'_> {
         match (&self.guest, self.made(kind)) {
             (_, Some(system)) => Judged::PlainRun(system, &self.ended),
-            (Some(guest), None) if kind == Kind::Guest => Judged::Model(guest.as_ref()),
+            (Some(guest), None) if matches!(kind, Kind::Guest(_)) => Judged::Model(guest.as_ref()),
             _ => Judged::Rules,
         }
     }
@@ -311,7 +311,7 @@ impl Cluster {
     fn system(&self, kind: Kind) -> Arc<dyn AnySystem> {
         match (&self.guest, self.made(kind)) {
             (_, Some(system)) => hosted(kind, system, &self.world),
-            (Some(guest), None) if kind == Kind::Guest => hosted(kind, guest.system(), &self.world),
+            (Some(guest), None) if matches!(kind, Kind::Guest(_)) => hosted(kind, guest.system(), &self.world),
             _ => system(kind, &self.world),
         }
     }
