@@ -113,7 +113,11 @@ impl Client {
         }
     }
 
-    fn json(&self, method: Method, path: &str, query: &[(&str, String)], body: Option<&Value>) -> Result<(u16, Value), Error> {
+    /// Sends a request, with a JSON body or none; the status and the answer, null where it is empty.
+    ///
+    /// # Errors
+    /// Not reachable, refused, or not JSON.
+    pub(super) fn json(&self, method: Method, path: &str, query: &[(&str, String)], body: Option<&Value>) -> Result<(u16, Value), Error> {
         let body = body.map(|value| ("application/json", value.to_string().into_bytes()));
         let answer = self.send(method, path, query, body)?;
         if answer.status >= 400 {

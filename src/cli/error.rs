@@ -85,7 +85,8 @@ impl Problem {
         Problem { status, title, detail, advice, kind: text("type"), index: parsed["index"].as_u64() }
     }
 
-    fn text(&self) -> String {
+    /// What the node says, what to do, and where to read more: a line each.
+    pub(super) fn text(&self) -> String {
         let mut lines = vec![self.title.clone()];
         lines.extend([&self.detail, &self.advice].into_iter().filter(|line| !line.is_empty()).cloned());
         if !self.kind.is_empty() && self.kind != "about:blank" {

@@ -2,6 +2,7 @@
 //!
 //! * [`error`] — exit codes; [`client`] — HTTP; [`output`] — tables and JSON; [`sender`] — events in batches, with retries
 //! * [`run`], [`config_check`], [`keys`], [`doctor`] — on this machine
+//! * [`verbs`] — what mounted systems add
 //! * [`publish`], [`import`], [`events`], [`query`], [`rebuild`], [`systems`], [`dead_letters`], [`stop`] — on a node
 
 pub mod backup;
@@ -25,10 +26,11 @@ pub mod stop;
 pub mod systems;
 #[cfg(test)]
 mod testing;
+pub mod verbs;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches as _, Parser, Subcommand};
 
 use client::Client;
 use error::Error;
@@ -47,6 +49,15 @@ const EXIT_CODES: &str = "Exit codes:
 #[derive(Debug, Parser)]
 #[command(name = "tol", version, after_long_help = EXIT_CODES, after_help = "`tol --help` tells the exit codes.")]
 pub struct Cli {
+    #[command(flatten)]
+    node: NodeArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Which node a command talks to, and how it prints.
+#[derive(Debug, Args)]
+struct NodeArgs {
     /// URL of the node.
     #[arg(long, global = true, env = "TOL_URL", default_value = "http://127.0.0.1:7700", help_heading = "Node")]
     url: String,
@@ -56,8 +67,12 @@ pub struct Cli {
     /// How results are printed.
     #[arg(long, global = true, value_enum, default_value_t, help_heading = "Node")]
     output: Format,
-    #[command(subcommand)]
-    command: Command,
+}
+
+impl NodeArgs {
+    fn client(&self) -> Result<Client, Error> {
+        Client::new(&self.url, self.key.as_deref())
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -119,8 +134,7 @@ enum Command {
 
 /// Reads the command line, runs the command, tells what went wrong.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match run_command(cli) {
+    match run_line(&command().get_matches()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             output::note(&format!("error: {error}"));
@@ -129,9 +143,23 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// The command line with the verbs of all systems.
+fn command() -> clap::Command {
+    verbs::add(Cli::command(), &verbs::registered())
+}
+
+fn run_line(matches: &clap::ArgMatches) -> Result<(), Error> {
+    let usage = |error: clap::Error| Error::Usage(error.to_string());
+    if let Some((verb, arguments)) = verbs::named(&verbs::registered(), matches) {
+        let node = NodeArgs::from_arg_matches(matches).map_err(usage)?;
+        return verbs::run(verb, arguments, &node.client()?, node.output);
+    }
+    run_command(Cli::from_arg_matches(matches).map_err(usage)?)
+}
+
 fn run_command(cli: Cli) -> Result<(), Error> {
-    let format = cli.output;
-    let client = || Client::new(&cli.url, cli.key.as_deref());
+    let format = cli.node.output;
+    let client = || cli.node.client();
     match cli.command {
         Command::Run(arguments) => arguments.run(),
         Command::Publish(arguments) => arguments.run(&client()?, format),
@@ -153,7 +181,7 @@ fn run_command(cli: Cli) -> Result<(), Error> {
         Command::Config(command) => command.run(format),
         Command::Keys(command) => command.run(format),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "tol", &mut std::io::stdout());
+            clap_complete::generate(shell, &mut command(), "tol", &mut std::io::stdout());
             Ok(())
         }
     }
@@ -166,7 +194,7 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 
     #[test]

@@ -39,6 +39,14 @@ pub fn print(format: Format, value: &Value, columns: &[&str]) -> Result<(), Erro
     Ok(())
 }
 
+/// Rows of cells as a table.
+pub fn rows(rows: &[Vec<String>]) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.add_rows(rows);
+    table.trim_fmt()
+}
+
 /// A value as a table: a row an element, or a row a key.
 fn table(value: &Value, columns: &[&str]) -> String {
     let mut table = Table::new();
