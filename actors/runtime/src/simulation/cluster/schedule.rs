@@ -343,7 +343,9 @@ impl Cluster {
     fn settle(&mut self) -> Outcome {
         // At rest is who has nothing to do although everybody looked at the end of their partition since.
         let mut quiet = false;
-        for _ in 0..2_000 {
+        // Views read a few hundred bytes a round, and each system adds its events to what they read.
+        let rounds = 500 * (4 + self.kinds().len());
+        for _ in 0..rounds {
             let mut moved = false;
             for node in 0..self.nodes.len() {
                 for key in self.nodes[node].drivers.keys().copied().collect::<Vec<_>>() {
