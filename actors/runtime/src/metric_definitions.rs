@@ -1,11 +1,15 @@
 //! The names of this crate's metrics, and of those that a node measures about its systems.
 
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
 use metrics::{Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
 use crate::effects::LaneName;
 
 const ADMISSION_RESTARTS: &str = "tol_admission_restarts_total";
 const ADMISSION_SILENT_SECONDS: &str = "tol_admission_silent_seconds";
+const FACTS_LATE: &str = "tol_facts_late_total";
 const SYSTEM_DEAD_LETTERS: &str = "tol_system_dead_letters";
 const SYSTEM_DECISION_SECONDS: &str = "tol_system_decision_seconds";
 const SYSTEM_EVENTS_CONSUMED: &str = "tol_system_events_consumed_total";
@@ -19,6 +23,7 @@ pub fn describe() {
     describe_effects();
     describe_counter!(ADMISSION_RESTARTS, "Times admission was started again after a panic");
     describe_gauge!(ADMISSION_SILENT_SECONDS, Unit::Seconds, "Time since admission's thread last gave a sign of life");
+    describe_counter!(FACTS_LATE, "Facts whose time is before the newest time seen of their subject, by source; from the 65th source on, source is \"other\"");
     describe_gauge!(SYSTEM_DEAD_LETTERS, "Parked inputs of a system");
     describe_histogram!(SYSTEM_DECISION_SECONDS, Unit::Seconds, "Time of each call of a system's decide");
     describe_counter!(SYSTEM_EVENTS_CONSUMED, "Inputs that a system decided or passed over");
@@ -34,6 +39,18 @@ pub(crate) fn admission_restarts() -> Counter {
 
 pub(crate) fn admission_silent_seconds() -> Gauge {
     gauge!(ADMISSION_SILENT_SECONDS)
+}
+
+/// Sources that have a counter of their own: senders choose them, and every label value takes memory for ever.
+const NAMED_SOURCES: usize = 64;
+
+static LATE_SOURCES: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+/// Facts that came late from `source`.
+pub(crate) fn facts_late(source: &str) -> Counter {
+    let mut sources = LATE_SOURCES.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_named = sources.contains(source) || (sources.len() < NAMED_SOURCES && sources.insert(source.to_owned()));
+    counter!(FACTS_LATE, "source" => if is_named { source.to_owned() } else { "other".to_owned() })
 }
 
 /// Parked inputs of a system, as its cache says.

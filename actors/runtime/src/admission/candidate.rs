@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tol_events::{Attribute, Event, EventTime, EventView, id};
 use tol_kafka::{Position, Record, TopicPartition};
-use xxhash_rust::xxh3::{Xxh3, xxh3_128};
+use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_128};
 
 /// Extension with the keyed content hash of a fact whose content is encrypted.
 pub const CONTENT_HASH: &str = "contenthash";
@@ -48,6 +48,10 @@ pub struct Candidate {
     pub erased: bool,
     /// Everything but numbering and `recordedtime`.
     pub record: Record,
+    /// Hash of its subject.
+    pub(super) subject: u64,
+    /// When it happened; `None` where that is still to come, so that a fact from the future makes no other one late.
+    pub(super) happened: Option<EventTime>,
     /// Whether the sender gave a time; `recordedtime` stands in otherwise.
     pub time: Option<EventTime>,
     /// Where it goes.
@@ -88,6 +92,7 @@ impl Candidate {
         let subject = event.get(Attribute::Subject);
         let to = TopicPartition::new(topic, partition_of(&event, partitions));
         let time = event.attributes.get(&Attribute::Time).and_then(|text| EventTime::parse(text));
+        let (subject_hash, happened) = (xxh3_64(subject.as_bytes()), Some(time.unwrap_or(now)).filter(|time| *time <= now));
         let content = keyed_content.unwrap_or_else(|| hash(event.get(Attribute::Type), subject, event.get(Attribute::Time), &event.data));
         if let Some(hash) = keyed_content {
             event.extensions.insert(CONTENT_HASH.to_owned(), format!("{hash:016x}"));
@@ -98,7 +103,7 @@ impl Candidate {
         if let Some((partition, position)) = inbox {
             event.set(Attribute::InboxPosition, format!("{partition}@{position}"));
         }
-        Self { key, content, erased: false, time, record: Record::from_event(&event), to, inbox, ticket: 0 }
+        Self { key, content, erased: false, subject: subject_hash, happened, time, record: Record::from_event(&event), to, inbox, ticket: 0 }
     }
 }
 
@@ -107,6 +112,12 @@ impl Candidate {
     #[must_use]
     pub fn erased(self) -> Self {
         Self { erased: true, ..self }
+    }
+
+    /// Its source.
+    pub(super) fn source(&self) -> &str {
+        let source = self.record.headers().find(|(name, _)| name.as_str() == Attribute::Source.header());
+        source.and_then(|(_, value)| std::str::from_utf8(value).ok()).unwrap_or_default()
     }
 
     /// Whether it says what lies in the log under its id, as far as that can be told.

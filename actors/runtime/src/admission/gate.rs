@@ -8,8 +8,10 @@ use tol_kafka::{Append, Appended, Batch, Cursor, Delivery, Position, TopicPartit
 
 use super::candidate::SeenMap;
 use super::known::Known;
+use super::late::Lateness;
 use super::memory::{Memory, Seen, seen_change};
 use super::{Candidate, SeenKey, candidate};
+use crate::metric_definitions;
 use crate::owner::{Error, Moment, Mutation, breaks};
 use crate::store::{Change, Store, Table};
 use crate::writer::{Identity, Outcome, Phase, Writer};
@@ -69,6 +71,7 @@ pub struct Gate {
     /// Last position taken from each inbox partition.
     inbox: HashMap<u32, Position>,
     batch_events: usize,
+    lateness: Lateness,
 }
 
 impl Gate {
@@ -110,6 +113,7 @@ impl Gate {
             followers: Vec::new(),
             inbox: inbox.into_iter().collect(),
             batch_events,
+            lateness: Lateness::default(),
         };
         if known_log != log {
             gate.forget()?;
@@ -313,6 +317,9 @@ impl Gate {
         for (offset, candidate) in candidates.iter().enumerate() {
             let position = first + offset as u64;
             self.recent.remove(&candidate.key);
+            if candidate.happened.is_some_and(|happened| self.lateness.note(candidate.subject, happened)) {
+                metric_definitions::facts_late(candidate.source()).increment(1);
+            }
             self.known.commit(candidate.key, Seen { position, content: candidate.content });
             if let Some((partition, at)) = candidate.inbox {
                 self.inbox.insert(partition, at);

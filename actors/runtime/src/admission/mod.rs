@@ -7,6 +7,7 @@
 //! * [`machine`] — all gates of a node and the requests that wait for them, without I/O
 //! * [`driver`] — runs the machine against a log
 //! * [`kinds`] — the topic of each kind's facts
+//! * `late` — tells late facts, which admission counts by source
 //! * [`memory`] — the ids of admitted facts, as stored
 //! * [`request`] — requests of admission, and its answers
 //! * `waiting` — requests that wait for commits
@@ -19,6 +20,7 @@ mod filter;
 pub mod gate;
 pub mod kinds;
 mod known;
+mod late;
 pub mod machine;
 pub mod memory;
 pub mod request;
