@@ -172,7 +172,7 @@ impl ProjectionEngine {
     /// # Errors
     /// [`Error::Unknown`], or the store failed.
     pub fn as_of_list(&self, name: &str, as_of: AsOf, limit: usize, cursor: Option<&str>) -> Result<Option<Page>, Error> {
-        self.past(name, as_of, |view| view.list(limit, cursor))
+        self.past(name, as_of, |view| view.list(limit, cursor, as_of.time()))
     }
 
     /// One key of the past: the outer `None` until [`ProjectionEngine::as_of_all`] says that it is done.
@@ -180,7 +180,7 @@ impl ProjectionEngine {
     /// # Errors
     /// [`Error::Unknown`], or the store failed.
     pub fn as_of_get(&self, name: &str, as_of: AsOf, key: &str) -> Result<Option<Option<serde_json::Value>>, Error> {
-        self.past(name, as_of, |view| view.get(key))
+        self.past(name, as_of, |view| view.get(key, as_of.time()))
     }
 
     /// The digest of the past; `None` until [`ProjectionEngine::as_of_all`] says that it is done.

@@ -1,9 +1,10 @@
 //! The engine: registered projections, their threads, and what others ask of them.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
+use tol_events::EventTime;
 use tol_kafka::{EventLog, Position, TopicPartition};
 use tol_system::projection::{AnyProjection, Projection, erase};
 
@@ -30,11 +31,25 @@ pub struct EngineOptions {
     pub keep_bytes: usize,
     /// How often partitions are looked at though the log did not call.
     pub poll: Duration,
+    /// The clock: rows are shown as of the time of the question.
+    pub now: fn() -> EventTime,
+}
+
+fn system_clock() -> EventTime {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    EventTime::from_micros(i64::try_from(since_1970.as_micros()).unwrap_or(i64::MAX))
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { read_bytes: 1 << 20, rebuild_bytes: 192 << 20, rebuild_threads: 2, keep_bytes: 256 << 10, poll: Duration::from_secs(1) }
+        Self {
+            read_bytes: 1 << 20,
+            rebuild_bytes: 192 << 20,
+            rebuild_threads: 2,
+            keep_bytes: 256 << 10,
+            poll: Duration::from_secs(1),
+            now: system_clock,
+        }
     }
 }
 
@@ -42,7 +57,7 @@ impl Default for EngineOptions {
 pub struct ProjectionEngine {
     pub(crate) log: Arc<dyn EventLog>,
     pub(crate) store: Arc<RocksStore>,
-    options: EngineOptions,
+    pub(crate) options: EngineOptions,
     projections: Vec<Arc<Shared>>,
     /// The folding machines, until their threads take them.
     folders: Mutex<Vec<Folder>>,

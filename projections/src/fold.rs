@@ -24,6 +24,13 @@ pub enum AsOf {
 }
 
 impl AsOf {
+    /// The moment.
+    pub fn time(self) -> EventTime {
+        match self {
+            AsOf::EventTime(time) | AsOf::KnownAt(time) => time,
+        }
+    }
+
     /// Whether an event belongs to that past. One without any time does.
     pub fn includes(self, event: &EventView<'_>) -> bool {
         let (limit, time) = match self {

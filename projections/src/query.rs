@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use rocksdb::DBRawIterator;
 use serde::Serialize;
+use tol_events::EventTime;
 use tol_events::id::partition_of;
 use tol_kafka::Position;
 use tol_runtime::store::{Store, Table};
@@ -52,21 +53,21 @@ pub(crate) struct View<'a> {
 }
 
 impl View<'_> {
-    pub(crate) fn get(&self, key: &str) -> Result<Option<serde_json::Value>, Error> {
+    pub(crate) fn get(&self, key: &str, now: EventTime) -> Result<Option<serde_json::Value>, Error> {
         // A row about one subject lies in that subject's partition, unless its sender chose another partition key.
         if let Some(subject) = self.projection.subject_of(key) {
             let full = row_key(self.generation, partition_of(&subject, self.partitions), key);
             if let Some(row) = self.store.get(Table::Rows, &full)? {
-                return Ok(self.projection.value(key, &[row])?);
+                return Ok(self.projection.value_at(key, &[row], now)?);
             }
         }
         let keys: Vec<Vec<u8>> = (0..self.partitions).map(|partition| row_key(self.generation, partition, key)).collect();
         let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
         let rows: Vec<Vec<u8>> = self.store.multi_get(Table::Rows, &keys)?.into_iter().flatten().collect();
-        Ok(self.projection.value(key, &rows)?)
+        Ok(self.projection.value_at(key, &rows, now)?)
     }
 
-    pub(crate) fn list(&self, limit: usize, cursor: Option<&str>) -> Result<Page, Error> {
+    pub(crate) fn list(&self, limit: usize, cursor: Option<&str>, now: EventTime) -> Result<Page, Error> {
         let snapshot = self.store.db().snapshot();
         let mut rows = Merged::new(self, &snapshot, cursor)?;
         let mut items: Vec<Item> = Vec::new();
@@ -74,7 +75,7 @@ impl View<'_> {
             if items.len() == limit {
                 return Ok(Page { next_cursor: items.last().map(|item| item.key.clone()), items });
             }
-            if let Some(value) = self.projection.value(&key, &rows)? {
+            if let Some(value) = self.projection.value_at(&key, &rows, now)? {
                 items.push(Item { key, value });
             }
         }
@@ -187,20 +188,20 @@ impl ProjectionEngine {
         }
     }
 
-    /// The value of one key.
+    /// The value of one key, as of now.
     ///
     /// # Errors
     /// [`Error::Unknown`], or the store failed.
     pub fn get(&self, name: &str, key: &str) -> Result<Option<serde_json::Value>, Error> {
-        self.serving(name, |view| view.get(key))
+        self.serving(name, |view| view.get(key, (self.options.now)()))
     }
 
-    /// Up to `limit` rows in key order, after `cursor`.
+    /// Up to `limit` rows in key order, after `cursor`, as of now.
     ///
     /// # Errors
     /// [`Error::Unknown`], or the store failed.
     pub fn list(&self, name: &str, limit: usize, cursor: Option<&str>) -> Result<Page, Error> {
-        let page = self.serving(name, |view| view.list(limit, cursor).map(Some))?;
+        let page = self.serving(name, |view| view.list(limit, cursor, (self.options.now)()).map(Some))?;
         Ok(page.unwrap_or(Page { items: Vec::new(), next_cursor: None }))
     }
 

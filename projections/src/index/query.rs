@@ -396,6 +396,6 @@ impl ProjectionEngine {
             let mut take = |found: &str, row: Option<&[u8]>| rows.extend(row.filter(|_| found == key).map(<[u8]>::to_vec));
             overlay.drain(&mut take)?;
         }
-        Ok(projection.value(key, &rows)?)
+        Ok(projection.value_at(key, &rows, as_of.time())?)
     }
 }

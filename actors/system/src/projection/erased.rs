@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use tol_events::{Event, EventView};
+use tol_events::{Event, EventTime, EventView};
 
 use super::Projection;
 use super::error::Error;
@@ -42,11 +42,16 @@ pub trait AnyProjection: Send + Sync {
     fn topic(&self) -> &'static str;
     /// Makes the overlay of one partition, without rows.
     fn overlay(&self) -> Box<dyn AnyOverlay>;
-    /// Merges the stored rows of one key and shows the result; `None` where there is no row.
+    /// Merges the stored rows of one key and shows the result, see [`Projection::value`]; `None` where there is no row.
     ///
     /// # Errors
     /// [`Error::UnreadableRow`].
     fn value(&self, key: &str, rows: &[Vec<u8>]) -> Result<Option<serde_json::Value>, Error>;
+    /// Merges the stored rows of one key and shows the result as of `now`, see [`Projection::value_at`].
+    ///
+    /// # Errors
+    /// As [`AnyProjection::value`].
+    fn value_at(&self, key: &str, rows: &[Vec<u8>], now: EventTime) -> Result<Option<serde_json::Value>, Error>;
     /// See [`Projection::subject_of`].
     fn subject_of(&self, key: &str) -> Option<String>;
     /// See [`Projection::examples`].
@@ -99,6 +104,19 @@ impl<P: Projection> AnyOverlay for Overlay<P> {
     }
 }
 
+/// Merges the stored rows of one key.
+fn merged<P: Projection>(key: &str, rows: &[Vec<u8>]) -> Result<Option<P::Row>, Error> {
+    let mut merged: Option<P::Row> = None;
+    for bytes in rows {
+        let row: P::Row = read_row(key, bytes)?;
+        merged = Some(match merged {
+            Some(other) => P::merge(other, row),
+            None => row,
+        });
+    }
+    Ok(merged)
+}
+
 struct Erased<P>(Arc<P>);
 
 impl<P: Projection> AnyProjection for Erased<P> {
@@ -123,15 +141,11 @@ impl<P: Projection> AnyProjection for Erased<P> {
     }
 
     fn value(&self, key: &str, rows: &[Vec<u8>]) -> Result<Option<serde_json::Value>, Error> {
-        let mut merged: Option<P::Row> = None;
-        for bytes in rows {
-            let row: P::Row = read_row(key, bytes)?;
-            merged = Some(match merged {
-                Some(other) => P::merge(other, row),
-                None => row,
-            });
-        }
-        Ok(merged.map(|row| P::value(&row, key)))
+        Ok(merged::<P>(key, rows)?.map(|row| P::value(&row, key)))
+    }
+
+    fn value_at(&self, key: &str, rows: &[Vec<u8>], now: EventTime) -> Result<Option<serde_json::Value>, Error> {
+        Ok(merged::<P>(key, rows)?.map(|row| P::value_at(&row, key, now)))
     }
 
     fn subject_of(&self, key: &str) -> Option<String> {

@@ -12,7 +12,7 @@ pub mod rows;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tol_events::{Event, EventView};
+use tol_events::{Event, EventTime, EventView};
 
 pub use erased::{AnyOverlay, AnyProjection, PutRow, erase};
 pub use error::{Error, refuse_other_version};
@@ -45,8 +45,16 @@ pub trait Projection: Send + Sync + 'static {
     /// Merges the rows of two partitions under one key. The result must not depend on their order.
     fn merge(a: Self::Row, b: Self::Row) -> Self::Row;
 
-    /// Shows a row to clients. Equal rows must give equal JSON, since digests are hashes of it.
+    /// Shows a row. Equal rows must give equal JSON, since digests are hashes of it.
     fn value(row: &Self::Row, key: &str) -> serde_json::Value;
+
+    /// Shows a row to clients as of `now`: the time of the question, or the past moment that the client asks about. Write it where a row's value
+    /// changes with time alone, without an event: facts from the future, windows that slide. Then [`Projection::value`] shows the row as of the
+    /// latest time that the row knows of.
+    fn value_at(row: &Self::Row, key: &str, now: EventTime) -> serde_json::Value {
+        let _ = now;
+        Self::value(row, key)
+    }
 
     /// Gives the one subject from whose events the row of `key` is folded, if there is one. Only then can a single row be shown as of the past.
     fn subject_of(key: &str) -> Option<String> {
