@@ -42,14 +42,7 @@ fn system_clock() -> EventTime {
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self {
-            read_bytes: 1 << 20,
-            rebuild_bytes: 192 << 20,
-            rebuild_threads: 2,
-            keep_bytes: 256 << 10,
-            poll: Duration::from_secs(1),
-            now: system_clock,
-        }
+        Self { read_bytes: 1 << 20, rebuild_bytes: 192 << 20, rebuild_threads: 2, keep_bytes: 256 << 10, poll: Duration::from_secs(1), now: system_clock }
     }
 }
 

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use tol_events::delivery::{DeploymentFinished, DeploymentRolledBack, IncidentOpened, IncidentResolved, Outcome};
 use tol_events::revenue::{MrrClass, MrrMoved, Recognized, Refunded, RevenueSource};
 use tol_events::{Attribute, DomainEvent, Event, EventTime, Money};
 use tol_system::projection::{AnyOverlay, Error, NoRows, Projection, RowSource, erase};
@@ -66,54 +65,6 @@ fn revenue_event(id: usize, (kind, customer, hours, minor): (u8, u8, i64, i64)) 
             MrrMoved { subscription_id: "s".into(), customer_id: customer_id.into(), class, amount: usd(sign * minor), mrr_after: usd(0) }
                 .to_event(id.to_string(), "/s")
         }
-    };
-    day(event.unwrap(), hours)
-}
-
-fn service_event(id: usize, (kind, service, hours, deployment): (u8, u8, i64, u8)) -> Event {
-    let (service, deployment, at) = (service.to_string(), deployment.to_string(), EventTime::from_secs(hours * 3_600));
-    let event = match kind % 4 {
-        0 => {
-            let outcome = if kind < 8 { Outcome::Succeeded } else { Outcome::Failed };
-            DeploymentFinished {
-                deployment_id: id.to_string().into(),
-                service: service.into(),
-                environment: "prod".into(),
-                version: id.to_string().into(),
-                outcome,
-                started_at: at,
-                finished_at: at,
-                committed_at: Some(at.plus_micros(-60_000_000 * i64::from(kind))),
-            }
-            .to_event(id.to_string(), "/s")
-        }
-        1 => DeploymentRolledBack {
-            deployment_id: deployment.into(),
-            service: service.into(),
-            environment: "prod".into(),
-            version: "v".into(),
-            rolled_back_at: at,
-            reason: None,
-        }
-        .to_event(id.to_string(), "/s"),
-        2 => IncidentOpened {
-            incident_id: deployment.into(),
-            service: service.into(),
-            environment: "prod".into(),
-            opened_at: at,
-            severity: None,
-            deployment_id: None,
-        }
-        .to_event(id.to_string(), "/s"),
-        _ => IncidentResolved {
-            incident_id: deployment.into(),
-            service: service.into(),
-            environment: "prod".into(),
-            resolved_at: at,
-            severity: None,
-            deployment_id: None,
-        }
-        .to_event(id.to_string(), "/s"),
     };
     day(event.unwrap(), hours)
 }
@@ -184,31 +135,6 @@ proptest! {
         if !rows.is_empty() {
             prop_assert_eq!(&found["current/USD"]["mrr"]["minor"], &json!(mrr));
             prop_assert_eq!(&found["current/USD"]["arr"]["minor"], &json!(12 * mrr));
-        }
-    }
-
-    #[test]
-    fn deployments_equal_a_recount_however_they_are_split(rows in proptest::collection::vec((0u8..12, 0u8..4, 0i64..500, 0u8..60), 0..100), partitions in 1u32..6, cuts in proptest::collection::vec(0usize..100, 0..5)) {
-        let events: Vec<Event> = rows.iter().enumerate().map(|(id, row)| service_event(id, *row)).collect();
-        let found = fold(|| ServiceDeployments, &events, partitions, &cuts);
-        prop_assert_eq!(&found, &fold(|| ServiceDeployments, &events, 1, &[]));
-        for service in 0u8..4 {
-            let own: Vec<_> = rows.iter().enumerate().filter(|(_, row)| row.1 == service).collect();
-            let Some(value) = found.get(&format!("{service}/prod")) else { prop_assert!(own.is_empty()); continue };
-            let finished: Vec<_> = own.iter().filter(|(_, row)| row.0 % 4 == 0).collect();
-            let bad = finished.iter().filter(|(id, row)| {
-                let later = own.iter().filter(|(other, _)| other > id);
-                let rolled = later.clone().any(|(_, other)| other.0 % 4 == 1 && usize::from(other.3) == *id);
-                // Times are whole hours, so an incident follows within 30 minutes only in the same hour; the newest deployment of that hour is blamed.
-                let incident = later.clone().any(|(at, other)| other.0 % 4 == 2 && other.2 == row.2 && !own.iter().any(|(newer, n)| newer > id && newer < at && n.0 % 4 == 0 && n.2 == row.2));
-                row.0 >= 8 || rolled || incident
-            }).count();
-            prop_assert_eq!(&value["deployments"], &json!(finished.len()));
-            prop_assert_eq!(&value["failed"], &json!(finished.iter().filter(|(_, row)| row.0 >= 8).count()));
-            if !finished.is_empty() {
-                let rate = (bad as f64 / finished.len() as f64 * 10_000.0).round() / 10_000.0;
-                prop_assert_eq!(&value["change_failure_rate"], &json!(rate));
-            }
         }
     }
 }
