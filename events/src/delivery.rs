@@ -9,6 +9,26 @@ use crate::domain::{FieldError, domain_event, filled, filled_if_present};
 use crate::registry::known_types;
 use crate::time::EventTime;
 
+/// Reads the environment of a fact of this domain, whatever its type; `None` where it names none.
+pub fn environment_of(data: &[u8]) -> Option<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    struct Named<'a> {
+        #[serde(borrow)]
+        environment: Cow<'a, str>,
+    }
+    serde_json::from_slice(data).ok().map(|named: Named<'_>| named.environment)
+}
+
+/// Refuses an environment that only differs from another one by what nobody sees. Checked at admission: what the log holds must stay readable.
+pub(crate) fn check_environment(data: &[u8]) -> Result<(), FieldError> {
+    match environment_of(data) {
+        Some(name) if name.trim() != name || name.chars().any(char::is_control) => {
+            Err(FieldError::new("environment", format!("is {name:?}; leave out white space at its ends and control characters")))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// How a deployment ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

@@ -9,16 +9,18 @@
 //! * [`id`] — deterministic event ids and the partition of a subject
 //! * [`kinds`] — the kinds of subjects and the topics of their facts
 //! * [`domain`] — the trait of typed events; the types themselves: [`commerce`], [`billing`], [`delivery`], [`flags`], [`usage`], [`revenue`], [`tree`], [`supervision`]
-//! * [`registry`] — the table of known types and the check at admission
+//! * [`registry`] — the table of known types and the check at admission; inside: `amounts` (bounds), `currencies` (ISO 4217), `names` (near misses)
 //! * [`personal`] — encryption of fields marked personal, and the key stores
 //! * [`upcast`] — old versions become new ones when they are read
 //! * [`schema`] — JSON Schemas, and which changes of one break readers or writers
 //! * [`reserved`] — the types that the runtime itself writes: claims, checkpoints, parking, timers, effects
 
+mod amounts;
 pub mod billing;
 pub mod binding;
 pub mod blob;
 pub mod commerce;
+mod currencies;
 pub mod delivery;
 pub mod domain;
 pub mod event;
@@ -26,6 +28,7 @@ pub mod flags;
 pub mod id;
 pub mod kinds;
 pub mod money;
+mod names;
 pub mod personal;
 pub mod position;
 pub mod registry;

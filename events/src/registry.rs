@@ -1,7 +1,8 @@
 //! The table of known types, and the check that every fact passes at admission.
 //!
-//! A known type in a known version is deserialised, checked by its rules and against its subject. An unknown version of a
-//! known type is refused: it was meant for a newer node. Any other type is accepted as it is: the log is open.
+//! A known type in a known version is deserialised, checked by its rules, its amounts' bounds, and against its subject. An unknown version of a
+//! known type is refused: it was meant for a newer node. So is a type that misses a known one by a letter or its version. Any other type is accepted as
+//! it is: the log is open. What an accepted fact probably got wrong is told in [`Warning`]s.
 
 use std::sync::LazyLock;
 
@@ -12,6 +13,7 @@ use crate::domain::{DomainEvent, FieldError};
 use crate::event::EventView;
 use crate::kinds;
 use crate::personal::{self, PERSONAL_SUBJECT};
+use crate::{amounts, delivery, names};
 
 /// One version of a type that the platform knows.
 #[derive(Clone, Copy)]
@@ -28,8 +30,8 @@ pub struct KnownType {
     pub kind: &'static str,
     /// Top-level data fields that are encrypted with the subject's key.
     pub personal: &'static [&'static str],
-    /// Deserialises the data, checks its rules and its subject.
-    pub validate: fn(&EventView<'_>) -> Result<(), ValidationError>,
+    /// Deserialises the data, checks its rules, its bounds and its subject, and adds warnings of what it passed over.
+    pub validate: fn(&EventView<'_>, &mut Vec<Warning>) -> Result<(), ValidationError>,
     /// The JSON Schema of the data.
     pub schema: fn() -> Schema,
 }
@@ -49,6 +51,40 @@ pub enum Validity {
     Open,
 }
 
+/// What an accepted fact probably got wrong.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Warning {
+    /// The kind, for programs.
+    pub kind: WarningKind,
+    /// What is odd, and what follows from it.
+    pub detail: String,
+}
+
+/// Kinds of warnings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum WarningKind {
+    /// The domain is known, and the type is not.
+    UnknownType,
+    /// The type is known and has no such field.
+    UnknownField,
+    /// A name is known in another spelling.
+    Spelling,
+}
+
+impl WarningKind {
+    /// Gives the kind's name for clients.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            WarningKind::UnknownType => "unknown-type",
+            WarningKind::UnknownField => "unknown-field",
+            WarningKind::Spelling => "spelling",
+        }
+    }
+}
+
+/// Unknown fields that one fact is warned about; senders choose how many there are.
+const MOST_FIELDS: usize = 16;
+
 /// Why an event of a known type is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ValidationError {
@@ -59,6 +95,14 @@ pub enum ValidationError {
         event_type: String,
         /// The known versions, as a list for people.
         known: String,
+    },
+    /// The type is not known, and misses a known one by a letter or by its version.
+    #[error("{event_type} is not a type that this node knows; did you mean {meant}?")]
+    Misspelt {
+        /// The type as sent.
+        event_type: String,
+        /// The known type that was probably meant.
+        meant: &'static str,
     },
     /// The data does not have the type's shape.
     #[error("the data does not fit {event_type}: {detail}")]
@@ -91,9 +135,9 @@ pub enum ValidationError {
     },
 }
 
-pub(crate) fn check<'a, T: DomainEvent + Deserialize<'a>>(view: &EventView<'a>) -> Result<(), ValidationError> {
-    let data: T = view.data_as().map_err(|error| ValidationError::Data { event_type: T::TYPE, detail: describe(view.data(), &error) })?;
-    data.validate().map_err(|error| ValidationError::Field { event_type: T::TYPE, error })?;
+pub(crate) fn check<'a, T: DomainEvent + Deserialize<'a>>(view: &EventView<'a>, warnings: &mut Vec<Warning>) -> Result<(), ValidationError> {
+    let data: T = read(view.data(), T::TYPE, warnings).map_err(|error| ValidationError::Data { event_type: T::TYPE, detail: describe(view.data(), &error) })?;
+    data.validate().and_then(|()| amounts::check(view.data())).map_err(|error| ValidationError::Field { event_type: T::TYPE, error })?;
     let subject = view.subject();
     let of_kind = subject.strip_prefix(T::SUBJECT_KIND).and_then(|rest| rest.strip_prefix('/')).is_some_and(|id| id == data.subject_id());
     if !(of_kind || T::SUBJECT_KIND.is_empty() && subject == data.subject_id()) {
@@ -101,6 +145,20 @@ pub(crate) fn check<'a, T: DomainEvent + Deserialize<'a>>(view: &EventView<'a>) 
         return Err(ValidationError::Subject { event_type: T::TYPE, expected, found: subject.to_owned() });
     }
     Ok(())
+}
+
+/// Reads data as a type, and warns of fields that the type does not have.
+fn read<'a, T: Deserialize<'a>>(data: &'a [u8], event_type: &str, warnings: &mut Vec<Warning>) -> Result<T, serde_json::Error> {
+    let mut reader = serde_json::Deserializer::from_slice(data);
+    let mut unknown = |path: serde_ignored::Path<'_>| {
+        if warnings.len() < MOST_FIELDS {
+            let detail = format!("{event_type} has no field \"{path}\"; it is kept, and nothing reads it");
+            warnings.push(Warning { kind: WarningKind::UnknownField, detail });
+        }
+    };
+    let read = serde_ignored::deserialize(&mut reader, &mut unknown)?;
+    reader.end()?;
+    Ok(read)
 }
 
 /// serde_json's message, with the top-level field in which the error lies (the message alone names a column).
@@ -180,7 +238,7 @@ macro_rules! known_types {
             domain: crate::registry::domain_of(<$name<'static> as crate::domain::DomainEvent>::TYPE),
             kind: <$name<'static> as crate::domain::DomainEvent>::SUBJECT_KIND,
             personal: <$name<'static> as crate::domain::DomainEvent>::PERSONAL,
-            validate: |view| crate::registry::check::<$name<'_>>(view),
+            validate: |view, warnings| crate::registry::check::<$name<'_>>(view, warnings),
             schema: || schemars::generate::SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<$name<'static>>(),
         }),*];
     };
@@ -213,23 +271,45 @@ pub fn known(event_type: &str) -> Option<&'static KnownType> {
 /// Checks an event as admission does.
 ///
 /// # Errors
-/// The data, the rules or the subject of a known type do not fit, or its version is unknown.
+/// The data, the rules or the subject of a known type do not fit, its version is unknown, or its name is misspelt.
 pub fn validate(view: &EventView<'_>) -> Result<Validity, ValidationError> {
+    examine(view).map(|(validity, _)| validity)
+}
+
+/// Checks an event as admission does, and warns of what it probably got wrong.
+///
+/// # Errors
+/// As [`validate`].
+pub fn examine(view: &EventView<'_>) -> Result<(Validity, Vec<Warning>), ValidationError> {
     let person = personal::person_of_view(view);
     if person != view.subject() && (kinds::kind_of(person).is_none() || person.chars().any(char::is_control)) {
         return Err(ValidationError::PersonalSubject(person.to_owned()));
     }
     let event_type = view.event_type();
+    let mut warnings = Vec::new();
     if let Some(known) = known(event_type) {
-        (known.validate)(view)?;
-        return Ok(Validity::Known(known));
+        (known.validate)(view, &mut warnings)?;
+        if known.domain == "delivery" {
+            delivery::check_environment(view.data()).map_err(|error| ValidationError::Field { event_type: known.event_type, error })?;
+        }
+        return Ok((Validity::Known(known), warnings));
     }
     let (name, version) = split_version(event_type);
     let versions: Vec<&str> = KNOWN.iter().filter(|known| version.is_some() && known.name == name).map(|known| known.event_type).collect();
-    if versions.is_empty() {
-        return Ok(Validity::Open);
+    if !versions.is_empty() {
+        return Err(ValidationError::UnknownVersion { event_type: event_type.to_owned(), known: versions.join(", ") });
     }
-    Err(ValidationError::UnknownVersion { event_type: event_type.to_owned(), known: versions.join(", ") })
+    let bare = names::without_version(event_type);
+    if let Some(meant) = KNOWN.iter().rev().find(|known| names::is_near(bare, known.name)) {
+        return Err(ValidationError::Misspelt { event_type: event_type.to_owned(), meant: meant.event_type });
+    }
+    let domain = event_type.split('.').next().unwrap_or_default();
+    if KNOWN.iter().any(|known| known.domain.eq_ignore_ascii_case(domain)) {
+        let form = if version.is_none() { ", and it has no version (.v1)" } else { "" };
+        let detail = format!("{event_type} is not a type that this node knows in the domain {domain}{form}; it is kept, and nothing checks or reads it");
+        warnings.push(Warning { kind: WarningKind::UnknownType, detail });
+    }
+    Ok((Validity::Open, warnings))
 }
 
 #[cfg(test)]

@@ -131,7 +131,7 @@ fn take_batch(open: &Open, batch: &Batch, from: Position, cluster: &str) -> Resu
 
 /// Whether trying again changes nothing.
 fn is_final(problem: &Problem) -> bool {
-    matches!(problem.kind, Kind::ID_CONFLICT | Kind::INVALID_EVENT | Kind::INVALID_DATA | Kind::UNKNOWN_VERSION)
+    matches!(problem.kind, Kind::ID_CONFLICT | Kind::INVALID_EVENT | Kind::INVALID_DATA | Kind::UNKNOWN_VERSION | Kind::UNKNOWN_TYPE)
 }
 
 /// Whether a record names a type that holds personal data. Dead letters are kept for ever and are not sealed: of such a record they say where it

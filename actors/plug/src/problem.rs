@@ -45,6 +45,8 @@ core_kinds! {
     INVALID_DATA = "invalid-data", 422, "The data does not fit its type";
     /// The type is known, but not in this version.
     UNKNOWN_VERSION = "unknown-version", 422, "Unknown version of a known type";
+    /// The type is not known, and misses a known one by a letter or by its version.
+    UNKNOWN_TYPE = "unknown-type", 422, "Misspelt type";
     /// The route does not read bodies of this type.
     UNSUPPORTED_CONTENT_TYPE = "unsupported-content-type", 415, "Unsupported content type";
     /// The body is over the limit.
@@ -172,6 +174,7 @@ impl Problem {
     pub fn invalid_data(index: usize, error: &tol_events::registry::ValidationError) -> Self {
         let kind = match error {
             tol_events::registry::ValidationError::UnknownVersion { .. } => Kind::UNKNOWN_VERSION,
+            tol_events::registry::ValidationError::Misspelt { .. } => Kind::UNKNOWN_TYPE,
             _ => Kind::INVALID_DATA,
         };
         Self::new(kind, format!("event {index}: {error}")).with("index", index)

@@ -20,6 +20,42 @@ pub struct Published {
     /// Highest position of the request's events by topic partition, for `min_position`.
     #[schema(value_type = BTreeMap<String, u64>, example = json!({"facts.customer/3": 120}))]
     pub positions: BTreeMap<TopicPartition, Position>,
+    /// What accepted events probably got wrong; left out where there is nothing. What several events have in common is told once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Warning>,
+}
+
+/// What accepted events probably got wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Warning {
+    /// `unknown-type`: the domain is known and the type is not. `unknown-field`: the type has no such field. `spelling`: a name is known in another
+    /// spelling. `more`: further warnings were left out.
+    #[schema(example = "unknown-field")]
+    pub kind: String,
+    /// The first event that it is about, counted from 0.
+    pub index: usize,
+    /// How many events of the request it is about.
+    pub events: u64,
+    /// What is odd, and what follows from it.
+    pub detail: String,
+}
+
+/// Distinct warnings of one answer; senders choose how many there are.
+const MOST_WARNINGS: usize = 100;
+
+/// Adds a warning about the event at `index` to an answer's: once for all events that have it in common.
+pub fn add_warning(warnings: &mut Vec<Warning>, kind: &str, index: usize, events: u64, detail: String) {
+    if let Some(same) = warnings.iter_mut().find(|known| known.kind == kind && known.detail == detail) {
+        same.index = same.index.min(index);
+        same.events += events;
+    } else if warnings.len() < MOST_WARNINGS {
+        warnings.push(Warning { kind: kind.to_owned(), index, events, detail });
+    } else if let Some(last) = warnings.last_mut().filter(|last| last.kind == "more") {
+        last.events += events;
+    } else if let Some(last) = warnings.last_mut() {
+        let detail = format!("only the first {} warnings are listed", MOST_WARNINGS - 1);
+        *last = Warning { kind: "more".to_owned(), index: last.index, events: last.events + events, detail };
+    }
 }
 
 /// The outcome of facts that a system was to decide.

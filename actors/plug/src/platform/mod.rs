@@ -21,7 +21,7 @@ use tol_events::{Event, EventTime, Position, TopicPartition};
 use crate::blobs::Blobs;
 use crate::problem::Problem;
 
-pub use events::{Decided, EventFilter, EventPage, LOG_POSITION, LoggedEvent, Published, SearchQuery, StreamedEvent, Subscription};
+pub use events::{Decided, EventFilter, EventPage, LOG_POSITION, LoggedEvent, Published, SearchQuery, StreamedEvent, Subscription, Warning};
 pub use rows::{Folded, Item, Past, Row, RowPage, RowsQuery, Running};
 pub use standing::{Check, Owner, Permit, Standing};
 

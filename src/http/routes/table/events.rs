@@ -12,10 +12,10 @@ const PROJECTIONS: &str = "projections";
 pub(super) static ROUTES: &[Route<Shared>] = &[
     Spec {
         access: Access::Scope(Scope::PUBLISH),
-        description: "One CloudEvent or a batch. Binary mode is read as well: any other content type, the data as the body, and the attributes in headers (ce-specversion, ce-id, ce-source, ce-type, ce-subject, …), percent-encoded. Answers when all are durable. All or none: one bad event refuses the request, and the problem names its index. (On several nodes each owner stores its part; after a 409 or 503 parts of other owners may be stored.) Sending again with the same ids is safe: what is there already is counted as a duplicate.",
+        description: "One CloudEvent or a batch. Binary mode is read as well: any other content type, the data as the body, and the attributes in headers (ce-specversion, ce-id, ce-source, ce-type, ce-subject, …), percent-encoded. Answers when all are durable. All or none: one bad event refuses the request, and the problem names its index. (On several nodes each owner stores its part; after a 409 or 503 parts of other owners may be stored.) Sending again with the same ids is safe: what is there already is counted as a duplicate. `warnings` tells what accepted events probably got wrong: a type that the node does not know in a known domain, a field that the type does not have, an environment that is known in another spelling.",
         body: Body::Events,
         answers: &[Reply::ok("All are durable.", Content::Json("Published"))],
-        problems: &[Kind::INVALID_EVENT, Kind::INVALID_DATA, Kind::UNKNOWN_VERSION, Kind::ID_CONFLICT, Kind::UNAVAILABLE, Kind::DISK_FULL, Kind::EMERGENCY_STOP],
+        problems: &[Kind::INVALID_EVENT, Kind::INVALID_DATA, Kind::UNKNOWN_VERSION, Kind::UNKNOWN_TYPE, Kind::ID_CONFLICT, Kind::UNAVAILABLE, Kind::DISK_FULL, Kind::EMERGENCY_STOP],
         ..Spec::post("publish", "/events", EVENTS, "Publishes events")
     }
     .by(with_body!(events::publish)),

@@ -1,0 +1,200 @@
+//! The bounds of amounts in a fact's data, checked at admission only: what the log holds already must stay readable.
+
+use std::borrow::Cow;
+
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use crate::domain::FieldError;
+use crate::money::{Currency, Money};
+
+/// Checks every amount in `data`, wherever it lies: its currency must be one, and neither it nor its product with the `quantity` beside it may be above
+/// what [`Currency::most_minor`] allows.
+///
+/// # Errors
+/// The first amount that is out of bounds, by its path.
+pub(crate) fn check(data: &[u8]) -> Result<(), FieldError> {
+    // Most facts have no amount; to look for the word costs less than to read the data again.
+    if !data.windows(MINOR.len()).any(|window| window == MINOR) {
+        return Ok(());
+    }
+    let mut search = Search { path: String::new(), problem: None };
+    let mut reader = serde_json::Deserializer::from_slice(data);
+    // The data was read by its type before, so an error here is none of JSON.
+    let _ = Node(&mut search).deserialize(&mut reader);
+    search.problem.map_or(Ok(()), Err)
+}
+
+const MINOR: &[u8] = b"\"minor\"";
+
+struct Search {
+    path: String,
+    problem: Option<FieldError>,
+}
+
+impl Search {
+    fn refuse(&mut self, field: &str, problem: String) {
+        let path = if self.path.is_empty() { field.to_owned() } else { format!("{}.{field}", self.path) };
+        self.problem.get_or_insert_with(|| FieldError::new(path, problem));
+    }
+
+    fn amount(&mut self, amount: Money) {
+        let most = Money::new(amount.currency.most_minor(), amount.currency);
+        if !amount.currency.is_known() {
+            self.refuse("currency", format!("is {}, which ISO 4217 does not have", amount.currency));
+        } else if amount.minor.unsigned_abs() > most.minor.unsigned_abs() {
+            self.refuse("minor", format!("is {}; an amount is at most {most}", amount.minor));
+        }
+    }
+
+    fn product(&mut self, quantity: i128, price: Money) {
+        let most = Money::new(price.currency.most_minor(), price.currency);
+        if quantity.saturating_mul(i128::from(price.minor)).unsigned_abs() > u128::from(most.minor.unsigned_abs()) {
+            self.refuse("quantity", format!("is {quantity}; times the unit price that is above {most}, the most an amount may be"));
+        }
+    }
+}
+
+/// What a value is, as far as amounts go.
+enum Found<'de> {
+    Number(i128),
+    Text(Cow<'de, str>),
+    Amount(Money),
+    Other,
+}
+
+struct Node<'s>(&'s mut Search);
+
+impl<'de> DeserializeSeed<'de> for Node<'_> {
+    type Value = Found<'de>;
+    fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<Found<'de>, D::Error> {
+        reader.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Node<'_> {
+    type Value = Found<'de>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Found<'de>, E> {
+        Ok(Found::Number(number.into()))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Found<'de>, E> {
+        Ok(Found::Number(number.into()))
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Found<'de>, E> {
+        Ok(Found::Other)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Found<'de>, E> {
+        Ok(Found::Other)
+    }
+
+    fn visit_unit<E>(self) -> Result<Found<'de>, E> {
+        Ok(Found::Other)
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Found<'de>, E> {
+        Ok(Found::Text(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Found<'de>, E> {
+        Ok(Found::Text(Cow::Owned(text.to_owned())))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Found<'de>, A::Error> {
+        let Node(search) = self;
+        let length = search.path.len();
+        let mut index = 0;
+        loop {
+            search.path.push_str(&format!("[{index}]"));
+            let more = items.next_element_seed(Node(search))?.is_some();
+            search.path.truncate(length);
+            if !more {
+                return Ok(Found::Other);
+            }
+            index += 1;
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Found<'de>, A::Error> {
+        let Node(search) = self;
+        let length = search.path.len();
+        let (mut minor, mut currency, mut quantity, mut price) = (None, None, None, None);
+        while let Some(Key(name)) = fields.next_key()? {
+            if search.problem.is_some() {
+                fields.next_value::<IgnoredAny>()?;
+                continue;
+            }
+            if length > 0 {
+                search.path.push('.');
+            }
+            search.path.push_str(&name);
+            let found = fields.next_value_seed(Node(search))?;
+            search.path.truncate(length);
+            match (&*name, found) {
+                ("minor", Found::Number(number)) => minor = i64::try_from(number).ok(),
+                ("currency", Found::Text(text)) => currency = text.parse::<Currency>().ok(),
+                ("quantity", Found::Number(number)) => quantity = Some(number),
+                ("unit_price", Found::Amount(amount)) => price = Some(amount),
+                _ => {}
+            }
+        }
+        if let (Some(quantity), Some(price)) = (quantity, price) {
+            search.product(quantity, price);
+        }
+        let Some(amount) = minor.zip(currency).map(|(minor, currency)| Money::new(minor, currency)) else { return Ok(Found::Other) };
+        search.amount(amount);
+        Ok(Found::Amount(amount))
+    }
+}
+
+/// A field's name, borrowed where it has no escapes.
+#[derive(serde::Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn refusal(data: &str) -> String {
+        check(data.as_bytes()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn amounts_are_bounded_by_currency_wherever_they_lie() {
+        let most = |minor: &str, currency: &str| check(format!(r#"{{"a":[1,{{"b":{{"minor":{minor},"currency":"{currency}"}}}}]}}"#).as_bytes());
+        for (minor, currency) in [("100000000000000", "USD"), ("-100000000000000", "USD"), ("1000000000000", "JPY"), ("1000000000000000", "VND")] {
+            assert_eq!(most(minor, currency), Ok(()), "{minor} {currency}");
+        }
+        for (minor, currency) in [("100000000000001", "USD"), ("-100000000000001", "USD"), ("1000000000001", "JPY"), ("-9223372036854775808", "EUR")] {
+            assert!(most(minor, currency).unwrap_err().to_string().starts_with("a[1].b.minor is "), "{minor} {currency}");
+        }
+        assert!(refusal(r#"{"amount":{"currency":"USD","minor":9223372036854775807}}"#).contains("at most 1000000000000.00 USD"));
+    }
+
+    #[test]
+    fn a_currency_that_iso_4217_does_not_have_is_named_with_its_path() {
+        assert_eq!(refusal(r#"{"amount":{"minor":1,"currency":"UDS"}}"#), "amount.currency is UDS, which ISO 4217 does not have");
+    }
+
+    #[test]
+    fn a_quantity_may_not_lift_a_price_over_the_bound() {
+        let line = |quantity: u64| format!(r#"{{"items":[{{"quantity":{quantity},"unit_price":{{"minor":1000000,"currency":"USD"}}}}]}}"#);
+        assert_eq!(check(line(100_000_000).as_bytes()), Ok(()));
+        assert!(refusal(&line(100_000_001)).starts_with("items[0].quantity is 100000001; times the unit price"));
+        assert!(refusal(&line(u64::MAX)).contains("above 1000000000000.00 USD"));
+    }
+
+    #[test]
+    fn other_data_passes() {
+        for data in ["", "{}", "[]", "null", r#"{"minor":1}"#, r#"{"minor":"x","currency":7}"#, r#"{"note":"\"minor\": 9","a":1.5,"b":null,"c":true}"#] {
+            assert_eq!(check(data.as_bytes()), Ok(()), "{data}");
+        }
+    }
+}
