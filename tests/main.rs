@@ -1,7 +1,7 @@
 //! All tests of the whole product in one binary, which is linked once.
 //!
 //! Against the real binary, as a child process:
-//! * `bad_input`, `contract`, `flags`, `spine`, `storage`, `uptime`
+//! * `admission`, `bad_input`, `contract`, `flags`, `spine`, `storage`, `uptime`
 //!
 //! In this process, with systems that misbehave ([`common::systems`]) beside the real ones:
 //! * `supervision`, `emergency_stop`, `erasure`, `puppet`, and `nodes` with several nodes on an Apache Kafka
@@ -17,6 +17,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod admission;
 mod bad_input;
 #[path = "../kafka/tests/broker/mod.rs"]
 mod broker;

@@ -10,6 +10,7 @@ use ureq::http::Method;
 
 use crate::cli::client::Client;
 use crate::cli::error::Error;
+use crate::cli::output;
 
 const BATCH_TYPE: &str = "application/cloudevents-batch+json; charset=utf-8";
 /// Below the default body limit of 10 MB, with room for one large event.
@@ -26,7 +27,26 @@ pub struct Sent {
     pub duplicates: u64,
     /// Highest position acknowledged, by topic partition: give them to `--min-position` to read what was written.
     pub positions: BTreeMap<String, u64>,
+    /// What the node warned about, each thing once.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Warned>,
 }
+
+/// What the node warned about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Warned {
+    /// The first line that it is about.
+    pub line: u64,
+    /// How many events it is about.
+    pub events: u64,
+    /// The kind.
+    pub kind: String,
+    /// What is odd.
+    pub detail: String,
+}
+
+/// Warnings that are told; more of them say the same of the file.
+const MOST_WARNINGS: usize = 100;
 
 /// Collects events and sends them in batches.
 pub struct Sender<'c> {
@@ -86,10 +106,26 @@ impl<'c> Sender<'c> {
             let highest = self.sent.positions.entry(partition.clone()).or_default();
             *highest = (*highest).max(position.as_u64().unwrap_or_default());
         }
+        self.note_warnings(&answer);
         self.acknowledged_line = last_line;
         self.waiting.clear();
         self.waiting_bytes = 0;
         Ok(())
+    }
+
+    fn note_warnings(&mut self, answer: &Value) {
+        for warning in answer["warnings"].as_array().into_iter().flatten() {
+            let (kind, detail) = (warning["kind"].as_str().unwrap_or_default(), warning["detail"].as_str().unwrap_or_default());
+            let events = warning["events"].as_u64().unwrap_or(1);
+            if let Some(same) = self.sent.warnings.iter_mut().find(|known| known.kind == kind && known.detail == detail) {
+                same.events += events;
+            } else if self.sent.warnings.len() < MOST_WARNINGS {
+                let index = warning["index"].as_u64().and_then(|index| usize::try_from(index).ok()).unwrap_or_default();
+                let line = self.waiting.get(index).map_or(0, |(line, _)| *line);
+                output::note(&format!("warning: line {line}: {detail}"));
+                self.sent.warnings.push(Warned { line, events, kind: kind.to_owned(), detail: detail.to_owned() });
+            }
+        }
     }
 
     /// Whether anything was acknowledged.
@@ -193,6 +229,22 @@ mod tests {
         let error = sender.flush().unwrap_err();
         assert_eq!((error.exit_code(), node.requests().len()), (5, 1));
         assert!(error.to_string().contains("line 9: subject is missing"), "{error}");
+    }
+
+    #[test]
+    fn a_warning_is_told_once_with_its_first_line() {
+        let warned = |index: u32, events: u32| {
+            let body = format!(r#"{{"accepted":2,"duplicates":0,"positions":{{}},"warnings":[{{"kind":"unknown-field","index":{index},"events":{events},"detail":"odd"}}]}}"#);
+            answer(200, &body)
+        };
+        let node = FakeNode::start(vec![warned(1, 1), warned(0, 2)]);
+        let client = node.client();
+        let mut sender = Sender::new(&client, 2, 0);
+        for line in [3, 7, 9, 11] {
+            sender.push(line, event(1)).unwrap();
+        }
+        sender.flush().unwrap();
+        assert_eq!(sender.sent.warnings, [Warned { line: 7, events: 3, kind: "unknown-field".to_owned(), detail: "odd".to_owned() }]);
     }
 
     #[test]

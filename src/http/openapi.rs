@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 
 use tol_events::binding::{BATCH, STRUCTURED};
-use tol_plug::platform::{Check, EventPage, Item, Published, Row, RowPage, Running};
+use tol_plug::platform::{Check, EventPage, Item, Published, Row, RowPage, Running, Warning};
 use tol_plug::problem::PROBLEM_JSON;
 use tol_plug::{Access, Body, Content, Parameter, Place, Reply, Shape, Spec};
 
@@ -19,6 +19,7 @@ use crate::node::registry;
 #[openapi(components(schemas(
     api::CloudEvent,
     Published,
+    Warning,
     EventPage,
     api::Trace,
     api::TraceNode,

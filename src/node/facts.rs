@@ -10,15 +10,16 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tol_events::personal::{self, KeyState};
-use tol_events::{Attribute, Event, binding, registry};
+use tol_events::{Attribute, Event, binding, delivery, registry};
 use tol_runtime::admission::candidate::partition_of;
-use tol_runtime::admission::{Candidate, Refusal};
+use tol_runtime::admission::Refusal;
 
 use super::peers::{Ask, PassedOn};
-use super::publish::{self, Fact};
+use super::publish::{self, Fact, Prepared};
 use super::routing::Owner;
-use super::{Node, Open};
-use tol_plug::platform::Published;
+use super::{Node, Open, spelling};
+use tol_plug::platform::{Published, Warning};
+use tol_plug::platform::events::add_warning;
 use tol_plug::{Kind, Problem};
 
 /// How long a client's facts are tried.
@@ -51,18 +52,45 @@ impl Open {
         facts.iter().all(|fact| own.contains(&partition_of(&fact.event, self.partitions)))
     }
 
-    /// Whether all these can be prepared without waiting for the log or the key store: their kinds have a topic, and their persons a key.
+    /// Whether all these can be prepared without waiting for the log, the key store or rows: their kinds have a topic, their persons a key, and the
+    /// environments of their services are remembered.
     pub(crate) fn prepares_at_once(&self, facts: &[Fact]) -> bool {
         let has_key = |event: &Event| {
             let personal = registry::known(event.get(Attribute::Type)).is_some_and(|known| !known.personal.is_empty());
             !personal || matches!(self.keys.get(personal::person_of(event)), Ok(KeyState::Present(_) | KeyState::Erased))
         };
-        facts.iter().all(|fact| self.kinds.topic_of(fact.event.get(Attribute::Subject)).is_some() && has_key(&fact.event))
+        let spelt = |event: &Event| {
+            let service = event.get(Attribute::Subject).strip_prefix("service/").filter(|_| event.get(Attribute::Type).starts_with("delivery."));
+            service.is_none_or(|service| self.spellings.remembers(service))
+        };
+        facts.iter().all(|fact| self.kinds.topic_of(fact.event.get(Attribute::Subject)).is_some() && has_key(&fact.event) && spelt(&fact.event))
     }
 
-    /// Events to candidates, see [`publish::prepare`].
-    pub(crate) fn prepare(&self, facts: Vec<Fact>) -> Result<(Vec<Candidate>, Vec<String>), Problem> {
-        publish::prepare(facts, self.keys.as_ref(), &self.kinds, self.partitions, chrono::Utc::now().into())
+    /// Events to candidates, see [`publish::prepare`]; with warnings of environments that are known in another spelling.
+    pub(crate) fn prepare(&self, facts: Vec<Fact>) -> Result<Prepared, Problem> {
+        let environments = self.environments_of(&facts);
+        let mut prepared = publish::prepare(facts, self.keys.as_ref(), &self.kinds, self.partitions, chrono::Utc::now().into())?;
+        for (index, service, environment) in environments {
+            let known = self.spellings.known_otherwise(&service, &environment, || spelling::environments(&self.engine, &service));
+            if let Some(known) = known {
+                let detail = format!("service \"{service}\" has the environment \"{known}\"; \"{environment}\" is another one, and is counted apart");
+                add_warning(&mut prepared.warnings, registry::WarningKind::Spelling.as_str(), index, 1, detail);
+            }
+        }
+        for warning in &prepared.warnings {
+            super::metric_definitions::facts_warned(&warning.kind).increment(warning.events);
+        }
+        Ok(prepared)
+    }
+
+    /// (place, service, environment) of facts that name one.
+    fn environments_of(&self, facts: &[Fact]) -> Vec<(usize, String, String)> {
+        let named = |(index, fact): (usize, &Fact)| {
+            fact.event.get(Attribute::Type).strip_prefix("delivery.").filter(|_| !fact.own)?;
+            let service = fact.event.get(Attribute::Subject).strip_prefix("service/")?;
+            Some((index, service.to_owned(), delivery::environment_of(&fact.event.data)?.into_owned()))
+        };
+        facts.iter().enumerate().filter_map(named).collect()
     }
 
     /// Stores facts with the owners of their partitions. Blocking.
@@ -133,7 +161,7 @@ impl Open {
             }),
         };
         match answer {
-            Ok(published) => Outcome::Stored(published),
+            Ok(published) => Outcome::Stored(warnings_at_their_places(published, &part)),
             Err(problem) if matches!(problem.kind, Kind::NOT_OWNER | Kind::NOT_READY | Kind::UNAVAILABLE) => Outcome::Again(part, problem),
             Err(problem) => Outcome::Refused(at_their_places(problem, &part)),
         }
@@ -142,11 +170,11 @@ impl Open {
     /// Facts of this node's own partitions, to its admission. Blocking.
     pub(crate) fn admit_and_wait(&self, facts: Vec<Fact>) -> Result<Published, Problem> {
         let sources: Vec<String> = facts.iter().map(|fact| fact.event.get(Attribute::Source).to_owned()).collect();
-        let (candidates, ids) = self.prepare(facts)?;
+        let Prepared { candidates, ids, warnings } = self.prepare(facts)?;
         let (sender, answer) = mpsc::sync_channel(1);
         self.admission.publish(candidates, ids, Box::new(move |published| drop(sender.send(published))));
         match answer.recv_timeout(ANSWERED_WITHIN) {
-            Ok(Ok(published)) => Ok(Published { accepted: published.accepted, duplicates: published.duplicates, positions: published.positions }),
+            Ok(Ok(published)) => Ok(answer_of(published, warnings)),
             Ok(Err(refusal)) => Err(self.refused(refusal, &sources)),
             Err(_) => Err(Problem::unavailable("admission ended or hangs; GET /readyz tells why", 5)),
         }
@@ -166,7 +194,15 @@ impl Open {
     }
 }
 
+/// Admission's answer with what was warned about.
+pub(crate) fn answer_of(admitted: tol_runtime::admission::Published, warnings: Vec<Warning>) -> Published {
+    Published { accepted: admitted.accepted, duplicates: admitted.duplicates, positions: admitted.positions, warnings }
+}
+
 fn merge(whole: &mut Published, part: Published) {
+    for warning in part.warnings {
+        add_warning(&mut whole.warnings, &warning.kind, warning.index, warning.events, warning.detail);
+    }
     whole.accepted += part.accepted;
     whole.duplicates += part.duplicates;
     for (partition, position) in part.positions {
@@ -182,6 +218,14 @@ fn pass_on(part: &Part) -> Result<Ask, Problem> {
         Ok(PassedOn { event, inbox: fact.inbox, own: fact.own })
     });
     facts.collect::<Result<_, Problem>>().map(Ask::Facts)
+}
+
+/// Warnings that name an event by its place in the part name it by its place in the request.
+fn warnings_at_their_places(mut published: Published, part: &Part) -> Published {
+    for warning in &mut published.warnings {
+        warning.index = part.get(warning.index).map_or(warning.index, |(place, _)| *place);
+    }
+    published
 }
 
 /// A problem that names an event by its place in the part names it by its place in the request.
@@ -243,12 +287,23 @@ mod tests {
     #[test]
     fn parts_are_merged_to_one_answer() {
         let place = |text: &str| text.parse::<tol_kafka::TopicPartition>().unwrap();
-        let mut whole = Published { accepted: 1, duplicates: 0, positions: BTreeMap::from([(place("facts.customer/1"), 5)]) };
+        let warned = |index: usize, part: &Part| {
+            let mut warnings = Vec::new();
+            add_warning(&mut warnings, "unknown-field", index, 2, "odd".to_owned());
+            warnings_at_their_places(Published { warnings, ..Published::default() }, part)
+        };
+        let mut whole = Published { accepted: 1, positions: BTreeMap::from([(place("facts.customer/1"), 5)]), ..warned(0, &vec![(4, fact("a"))]) };
         merge(
             &mut whole,
-            Published { accepted: 2, duplicates: 1, positions: BTreeMap::from([(place("facts.customer/1"), 3), (place("facts.customer/2"), 8)]) },
+            Published {
+                accepted: 2,
+                duplicates: 1,
+                positions: BTreeMap::from([(place("facts.customer/1"), 3), (place("facts.customer/2"), 8)]),
+                ..warned(1, &vec![(0, fact("a")), (2, fact("b"))])
+            },
         );
         assert_eq!((whole.accepted, whole.duplicates), (3, 1));
+        assert_eq!(whole.warnings.iter().map(|warning| (warning.index, warning.events)).collect::<Vec<_>>(), [(2, 4)]);
         assert_eq!(whole.positions, BTreeMap::from([(place("facts.customer/1"), 5), (place("facts.customer/2"), 8)]));
     }
 }

@@ -1,9 +1,9 @@
 //! The `inbox` topic (Kafka only): any client writes CloudEvents there, admission takes them in. The position moves when what lies
 //! below it is durable (E7), so a record is taken at least once, and stored once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
-use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use tol_events::{Attribute, Event, binding, id, registry, reserved};
@@ -12,6 +12,7 @@ use tol_runtime::store::{Change, Store, Table};
 
 use super::publish::Fact;
 use super::{Node, Open, publish};
+use tol_plug::platform::Warning;
 use tol_plug::{Kind, Problem};
 
 const READ_BYTES: usize = 1 << 20;
@@ -108,13 +109,13 @@ fn take_batch(open: &Open, batch: &Batch, from: Position, cluster: &str) -> Resu
         }
     }
     match open.settle(facts.clone(), PATIENCE) {
-        Ok(_) => {}
+        Ok(published) => warn(partition, &published.warnings),
         // One of them is refused: each on its own, and that one to the dead letters.
         Err(problem) if is_final(&problem) => {
             for fact in facts {
                 let position = fact.inbox.map_or(0, |(_, position)| position);
                 match open.settle(vec![fact], PATIENCE) {
-                    Ok(_) => {}
+                    Ok(published) => warn(partition, &published.warnings),
                     Err(problem) if is_final(&problem) => {
                         if let Some(record) = records.iter().find(|record| record.position == position) {
                             refuse(open, record, partition, cluster, &problem.detail)?;
@@ -127,6 +128,22 @@ fn take_batch(open: &Open, batch: &Batch, from: Position, cluster: &str) -> Resu
         Err(problem) => return Err(problem.detail),
     }
     Ok(batch.end())
+}
+
+/// Logs what facts of the inbox probably got wrong, since nobody gets an answer: each thing once, and no more things than a log should hold.
+/// `tol_facts_warned_total` counts them all.
+fn warn(partition: u32, warnings: &[Warning]) {
+    const MOST: usize = 1_000;
+    static TOLD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    if warnings.is_empty() {
+        return;
+    }
+    let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+    for warning in warnings {
+        if told.len() < MOST && told.insert(warning.detail.clone()) {
+            tracing::warn!(partition, kind = warning.kind, detail = warning.detail, "an inbox record was taken, and is odd");
+        }
+    }
 }
 
 /// Whether trying again changes nothing.

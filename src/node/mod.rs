@@ -35,6 +35,7 @@ mod plugs;
 mod publish;
 pub mod registry;
 mod routing;
+mod spelling;
 mod standing;
 mod start;
 mod storage;
@@ -90,6 +91,8 @@ pub(crate) struct Open {
     pub(crate) root: RootHandle,
     pub(crate) effects: Effects,
     pub(crate) keys: Arc<dyn KeyStore>,
+    /// The environments that services are known in.
+    pub(crate) spellings: spelling::Spellings,
     pub(crate) blobs: Arc<blobs::FileBlobs>,
     pub(crate) erasures: Arc<erase::Erasures>,
     pub(crate) control: Arc<control::ControlLine>,

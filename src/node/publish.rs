@@ -9,6 +9,8 @@ use tol_kafka::Position;
 use tol_runtime::admission::candidate::keyed_content_hash;
 use tol_runtime::admission::{Candidate, Kinds};
 
+use tol_plug::platform::Warning;
+use tol_plug::platform::events::add_warning;
 use tol_plug::{Kind, Problem};
 
 /// A fact before admission.
@@ -33,18 +35,38 @@ impl Fact {
     }
 }
 
+/// Events that are ready for admission.
+pub(crate) struct Prepared {
+    pub(crate) candidates: Vec<Candidate>,
+    /// Their ids, to name one in a refusal.
+    pub(crate) ids: Vec<String>,
+    /// What they probably got wrong.
+    pub(crate) warnings: Vec<Warning>,
+}
+
+/// What a valid fact is.
+pub(crate) struct Checked {
+    known: Option<&'static registry::KnownType>,
+    warnings: Vec<registry::Warning>,
+}
+
 /// Validates; `index` is its place in the request.
-pub(crate) fn check(index: usize, fact: &Fact) -> Result<Option<&'static registry::KnownType>, Problem> {
-    if fact.own { Ok(None) } else { check_event(index, &fact.event) }
+pub(crate) fn check(index: usize, fact: &Fact) -> Result<Checked, Problem> {
+    if fact.own { Ok(Checked { known: None, warnings: Vec::new() }) } else { check_event(index, &fact.event) }
 }
 
 /// Validates and encrypts; all or none. Blocking where a fact is of a kind that has no place yet.
-pub(crate) fn prepare(facts: Vec<Fact>, keys: &dyn KeyStore, kinds: &Kinds, partitions: u32, now: EventTime) -> Result<(Vec<Candidate>, Vec<String>), Problem> {
+pub(crate) fn prepare(facts: Vec<Fact>, keys: &dyn KeyStore, kinds: &Kinds, partitions: u32, now: EventTime) -> Result<Prepared, Problem> {
     let mut candidates = Vec::with_capacity(facts.len());
     let mut ids = Vec::with_capacity(facts.len());
     let mut validities = Vec::with_capacity(facts.len());
+    let mut warnings = Vec::new();
     for (index, fact) in facts.iter().enumerate() {
-        validities.push(check(index, fact)?);
+        let checked = check(index, fact)?;
+        validities.push(checked.known);
+        for warning in checked.warnings {
+            add_warning(&mut warnings, warning.kind.as_str(), index, 1, warning.detail);
+        }
     }
     ensure_keys(&facts, &validities, keys)?;
     let topics = place(&facts, kinds)?;
@@ -65,7 +87,7 @@ pub(crate) fn prepare(facts: Vec<Fact>, keys: &dyn KeyStore, kinds: &Kinds, part
         let candidate = Candidate::new(event, keyed, topic, partitions, inbox, now);
         candidates.push(if erased { candidate.erased() } else { candidate });
     }
-    Ok((candidates, ids))
+    Ok(Prepared { candidates, ids, warnings })
 }
 
 /// The topic of each fact.
@@ -91,7 +113,7 @@ fn content_hash(event: &Event, keys: &dyn KeyStore) -> Result<(Option<u64>, bool
     })
 }
 
-fn check_event(index: usize, event: &Event) -> Result<Option<&'static registry::KnownType>, Problem> {
+fn check_event(index: usize, event: &Event) -> Result<Checked, Problem> {
     let subject = event.get(Attribute::Subject);
     if subject.is_empty() || subject.contains('\0') {
         let detail = format!("event {index}: it has no usable subject; say which entity it is about as kind/id, for example customer/42");
@@ -103,9 +125,9 @@ fn check_event(index: usize, event: &Event) -> Result<Option<&'static registry::
         return Err(Problem::new(Kind::INVALID_EVENT, detail).with("index", index));
     }
     let encoded = event.encode();
-    match registry::validate(&encoded.view()) {
-        Ok(Validity::Known(known)) => Ok(Some(known)),
-        Ok(Validity::Open) => Ok(None),
+    match registry::examine(&encoded.view()) {
+        Ok((Validity::Known(known), warnings)) => Ok(Checked { known: Some(known), warnings }),
+        Ok((Validity::Open, warnings)) => Ok(Checked { known: None, warnings }),
         Err(error) => Err(Problem::invalid_data(index, &error)),
     }
 }

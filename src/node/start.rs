@@ -265,6 +265,7 @@ fn open(node: &Arc<Node>, mut registered: Vec<Registered>) -> anyhow::Result<Thr
         root,
         effects,
         keys,
+        spellings: super::spelling::Spellings::default(),
         blobs,
         erasures: erasures.clone(),
         control: line,

@@ -110,7 +110,7 @@ impl Platform for FakeNode {
         }
         let accepted = events.len() as u64;
         self.published.lock().unwrap().extend(events);
-        answer(Ok(Published { accepted, duplicates: 0, positions: positions() }))
+        answer(Ok(Published { accepted, duplicates: 0, positions: positions(), warnings: Vec::new() }))
     }
 
     fn search(&self, query: &SearchQuery) -> Result<EventPage, Problem> {

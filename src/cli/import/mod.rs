@@ -13,12 +13,12 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::PathBuf;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::cli::client::Client;
 use crate::cli::error::Error;
 use crate::cli::output::{self, Format};
-use crate::cli::sender::{Sender, partly};
+use crate::cli::sender::{Sender, Sent, partly};
 use mapping::{Mapping, RowError};
 use rows::Rows;
 use state::State;
@@ -117,7 +117,7 @@ impl ImportArgs {
         let Import { sender, rows, skipped, .. } = import;
         output::print(
             format,
-            &json!({"rows": rows, "accepted": sender.sent.accepted, "duplicates": sender.sent.duplicates, "skipped": skipped, "positions": sender.sent.positions}),
+            &result(rows, skipped, &sender.sent),
             &[],
         )?;
         if let Err(error) = outcome {
@@ -129,6 +129,15 @@ impl ImportArgs {
             _ => Err(Error::Partly(format!("{skipped} rows were left out; mend them and import the file again: what is there counts as a duplicate"))),
         }
     }
+}
+
+/// What is printed of an import.
+fn result(rows: u64, skipped: u64, sent: &Sent) -> Value {
+    let mut result = json!({"rows": rows, "accepted": sent.accepted, "duplicates": sent.duplicates, "skipped": skipped, "positions": sent.positions});
+    if !sent.warnings.is_empty() {
+        result["warnings"] = json!(sent.warnings);
+    }
+    result
 }
 
 struct Import<'a> {

@@ -11,11 +11,11 @@ use tol_projections::index::{Located, SearchQuery as IndexQuery};
 use tol_runtime::admission::{Candidate, Refusal};
 
 use crate::http::api::{Trace, TraceNode};
-use crate::node::facts::{ANSWERED_WITHIN, PATIENCE};
-use crate::node::publish::Fact;
+use crate::node::facts::{ANSWERED_WITHIN, PATIENCE, answer_of};
+use crate::node::publish::{Fact, Prepared};
 use crate::node::{Node, Open, publish as prepare};
 use tol_plug::Answer;
-use tol_plug::platform::{EventPage, LoggedEvent, Published, SearchQuery};
+use tol_plug::platform::{EventPage, LoggedEvent, Published, SearchQuery, Warning};
 use tol_plug::request::known;
 use tol_plug::{Kind, Problem};
 
@@ -37,14 +37,14 @@ pub(super) fn publish(node: &Node, events: Vec<Event>) -> Answer<'_, Published> 
         let preparing = open.clone();
         let prepared = tokio::task::spawn_blocking(move || preparing.prepare(facts));
         return Box::pin(async move {
-            let (candidates, ids) = prepared.await.unwrap_or_else(|_| Err(Problem::unavailable("the node is stopping", 1)))?;
-            answered(open, hand_in(open, candidates, ids), &sources).await
+            let Prepared { candidates, ids, warnings } = prepared.await.unwrap_or_else(|_| Err(Problem::unavailable("the node is stopping", 1)))?;
+            answered(open, hand_in(open, candidates, ids), &sources, warnings).await
         });
     }
     match open.prepare(facts) {
-        Ok((candidates, ids)) => {
+        Ok(Prepared { candidates, ids, warnings }) => {
             let admitted = hand_in(open, candidates, ids);
-            Box::pin(async move { answered(open, admitted, &sources).await })
+            Box::pin(async move { answered(open, admitted, &sources, warnings).await })
         }
         Err(problem) => known(Err(problem)),
     }
@@ -59,9 +59,9 @@ fn hand_in(open: &Open, candidates: Vec<Candidate>, ids: Vec<String>) -> Admitte
     answer
 }
 
-async fn answered(open: &Open, admitted: Admitted, sources: &[String]) -> Result<Published, Problem> {
+async fn answered(open: &Open, admitted: Admitted, sources: &[String], warnings: Vec<Warning>) -> Result<Published, Problem> {
     match tokio::time::timeout(ANSWERED_WITHIN, admitted).await {
-        Ok(Ok(Ok(published))) => Ok(Published { accepted: published.accepted, duplicates: published.duplicates, positions: published.positions }),
+        Ok(Ok(Ok(published))) => Ok(answer_of(published, warnings)),
         Ok(Ok(Err(refusal))) => Err(open.refused(refusal, sources)),
         Ok(Err(_)) | Err(_) => Err(Problem::unavailable("admission ended or hangs; GET /readyz tells why", 5)),
     }
