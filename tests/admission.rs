@@ -22,9 +22,7 @@ fn payment(id: &str, minor: i64, currency: &str) -> Value {
 
 fn warnings(answer: Answer) -> Vec<(String, u64, u64, String)> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
-    let of = |warning: &Value| {
-        (text(&warning["kind"]), warning["index"].as_u64().unwrap(), warning["events"].as_u64().unwrap(), text(&warning["detail"]))
-    };
+    let of = |warning: &Value| (text(&warning["kind"]), warning["index"].as_u64().unwrap(), warning["events"].as_u64().unwrap(), text(&warning["detail"]));
     answer.ok()["warnings"].as_array().into_iter().flatten().map(of).collect()
 }
 
@@ -60,7 +58,8 @@ fn what_cannot_be_meant_is_refused() {
     std::fs::write(&file, "id,amount\np1,10.00\np2,92233720368547758.07\n").unwrap();
     let mapping = ["--field", "payment_id={id}", "--field", "customer_id=ann", "--field", "amount:money:USD={amount}", "--id", "{id}"];
     let state = folder.path().join("state");
-    let mut arguments = vec!["--url", &http.url, "import", file.to_str().unwrap(), "--source", "/bank", "--subject", "customer/ann", "--state", state.to_str().unwrap()];
+    let mut arguments =
+        vec!["--url", &http.url, "import", file.to_str().unwrap(), "--source", "/bank", "--subject", "customer/ann", "--state", state.to_str().unwrap()];
     arguments.extend(["--type", "billing.payment_succeeded.v1"].into_iter().chain(mapping));
     let output = run(&arguments);
     let said = String::from_utf8_lossy(&output.stderr);
@@ -96,7 +95,10 @@ fn what_is_odd_is_accepted_and_told() {
         fact
     };
     let told = warnings(http.publish(&[spelt("d1", "production"), spelt("d2", "Production"), spelt("d3", "staging")]));
-    assert!(matches!(&told[..], [(kind, 1, 1, detail)] if kind == "spelling" && detail.contains("has the environment \"production\"; \"Production\" is another")), "{told:?}");
+    assert!(
+        matches!(&told[..], [(kind, 1, 1, detail)] if kind == "spelling" && detail.contains("has the environment \"production\"; \"Production\" is another")),
+        "{told:?}"
+    );
     assert_eq!(warnings(http.publish(&[spelt("d4", "prod")])).len(), 1);
     assert_eq!(warnings(http.publish(&[spelt("d5", "production"), spelt("d6", "staging")])), []);
     http.settled();
@@ -159,7 +161,13 @@ fn deployments_do_not_depend_on_the_order_of_arrival() {
         // Told by the webhook, by the nightly import, and then corrected.
         finished("f5", "five", "d5", &at("10:00"), "succeeded"),
         finished("n5", "five", "d5", &at("10:00"), "succeeded"),
-        delivery("c5", "five", "deployment_finished", &at("12:00"), json!({"deployment_id": "d5", "version": "d5", "outcome": "failed", "started_at": at("10:00"), "finished_at": at("10:00")})),
+        delivery(
+            "c5",
+            "five",
+            "deployment_finished",
+            &at("12:00"),
+            json!({"deployment_id": "d5", "version": "d5", "outcome": "failed", "started_at": at("10:00"), "finished_at": at("10:00")}),
+        ),
     ];
     for step in steps {
         http.publish(&[step]).ok();

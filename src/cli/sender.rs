@@ -234,7 +234,9 @@ mod tests {
     #[test]
     fn a_warning_is_told_once_with_its_first_line() {
         let warned = |index: u32, events: u32| {
-            let body = format!(r#"{{"accepted":2,"duplicates":0,"positions":{{}},"warnings":[{{"kind":"unknown-field","index":{index},"events":{events},"detail":"odd"}}]}}"#);
+            let body = format!(
+                r#"{{"accepted":2,"duplicates":0,"positions":{{}},"warnings":[{{"kind":"unknown-field","index":{index},"events":{events},"detail":"odd"}}]}}"#
+            );
             answer(200, &body)
         };
         let node = FakeNode::start(vec![warned(1, 1), warned(0, 2)]);

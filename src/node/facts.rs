@@ -11,15 +11,15 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use tol_events::personal::{self, KeyState};
 use tol_events::{Attribute, Event, binding, delivery, registry};
-use tol_runtime::admission::candidate::partition_of;
 use tol_runtime::admission::Refusal;
+use tol_runtime::admission::candidate::partition_of;
 
 use super::peers::{Ask, PassedOn};
 use super::publish::{self, Fact, Prepared};
 use super::routing::Owner;
 use super::{Node, Open, spelling};
-use tol_plug::platform::{Published, Warning};
 use tol_plug::platform::events::add_warning;
+use tol_plug::platform::{Published, Warning};
 use tol_plug::{Kind, Problem};
 
 /// How long a client's facts are tried.

@@ -1,6 +1,6 @@
 //! A service's week, for the contract suite.
 
-use tol_events::{Event, EventTime};
+use tol_events::{Attribute, Event, EventTime};
 
 const NOON: EventTime = EventTime::from_secs(1_767_268_800); // 2026-01-01T12:00:00Z
 
@@ -30,6 +30,11 @@ pub(crate) fn examples() -> Vec<Event> {
     let rolled_back =
         serde_json::json!({"deployment_id": "d1", "service": "web", "environment": "production", "version": "v-d1", "rolled_back_at": minute(25)});
     let resolved = serde_json::json!({"incident_id": "i1", "service": "web", "environment": "production", "resolved_at": minute(26)});
+    // It is told two hours before it happens.
+    let mut planned = finished("e9", "d4", 300, "succeeded");
+    planned.set(Attribute::RecordedTime, minute(180).to_string());
+    // Corrected: it had not failed after all.
+    let corrected = finished("e10", "d2", 60, "succeeded").at(minute(90));
     vec![
         fact("delivery.deployment_started.v1", "e1", minute(-4), started),
         finished("e2", "d1", 0, "succeeded"),
@@ -39,5 +44,7 @@ pub(crate) fn examples() -> Vec<Event> {
         finished("e6", "d2", 60, "failed"),
         finished("e7", "d3", 120, "succeeded"),
         incident("e8", "i2", 151),
+        planned,
+        corrected,
     ]
 }

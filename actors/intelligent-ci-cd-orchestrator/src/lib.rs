@@ -4,11 +4,13 @@
 //! * `decide` — the business rules, from `delivery.*` facts
 //! * `evolve` — the fold of its own events
 //! * `plug` — how it is mounted
-//! * [`noted`] — own events that only keep a fact in mind for later ones
+//! * [`facts`] — what a fact tells, whichever type it comes in
+//! * [`noted`] — own events that only keep a fact in mind for later ones, and the withdrawal of a rollback
 
 mod decide;
 mod evolve;
 mod examples;
+pub mod facts;
 pub mod noted;
 mod plug;
 pub mod state;
@@ -45,24 +47,30 @@ impl System for IntelligentCiCdOrchestrator {
             name: "intelligent-ci-cd-orchestrator",
             tier: 3,
             code_version: env!("CARGO_PKG_VERSION"),
-            state_version: 1,
+            state_version: 2,
             about: "Promotes deployments that finished healthy and requests the rollback of those that failed or were followed by an incident",
             inputs: vec![InputSpec { topic: "facts.service", types: &["delivery."] }],
-            emits: &[RELEASE_PROMOTED, ROLLBACK_REQUESTED, noted::INCIDENT_NOTED, noted::ROLLBACK_NOTED],
+            emits: &[
+                RELEASE_PROMOTED,
+                ROLLBACK_REQUESTED,
+                noted::ROLLBACK_WITHDRAWN,
+                noted::DEPLOYMENT_NOTED,
+                noted::INCIDENT_NOTED,
+                noted::ROLLBACK_NOTED,
+                noted::FACT_SCHEDULED,
+                noted::FACT_DUE,
+            ],
             depends_on: &["tree-of-life-system"],
             uptime_target: 0.995,
         }
     }
 
     fn decide(&self, state: &Service, input: Input<'_>, decision: &mut Decision) -> Result<(), Error> {
-        match input {
-            Input::Event(event) => decide::decide(state, &event, decision),
-            Input::Timer { .. } | Input::Effect { .. } => Ok(()), // it asks for neither
-        }
+        decide::decide(state, input, decision)
     }
 
-    fn evolve(&self, state: &mut Service, event: EventView<'_>, _: &mut Evolution) -> Result<(), Error> {
-        evolve::evolve(state, &event)
+    fn evolve(&self, state: &mut Service, event: EventView<'_>, evolution: &mut Evolution) -> Result<(), Error> {
+        evolve::evolve(state, &event, evolution)
     }
 
     fn queries(&self) -> &'static [QuerySpec] {

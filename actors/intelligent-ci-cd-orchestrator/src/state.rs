@@ -4,17 +4,41 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use tol_events::EventTime;
+use tol_events::delivery::RollbackReason;
 
 use crate::INCIDENT_WINDOW_MICROS;
+use crate::facts::{Fact, Telling};
 
-/// Deployments and incidents kept for each environment, the latest by their own time. A fact about an older one is taken as new.
+/// Deployments and incidents kept for each environment, the latest by their own time. A fact about an unknown one that is older decides nothing.
 pub const KEPT: usize = 50;
+
+/// Facts of times to come that are kept for each service, the soonest.
+pub const SCHEDULED: usize = 256;
 
 /// One service.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Service {
     /// By name: `production`, `staging`, …
     pub environments: BTreeMap<String, Environment>,
+    /// Facts of times to come, by timer; at most [`SCHEDULED`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub scheduled: BTreeMap<String, Scheduled>,
+    /// Facts of times to come that were dropped, because too many are sooner.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub dropped: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+/// A fact of a time to come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scheduled {
+    /// When it takes effect.
+    pub due: EventTime,
+    /// The fact.
+    pub fact: Fact,
 }
 
 /// One environment of a service.
@@ -30,6 +54,8 @@ pub struct Environment {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
+    /// It ended, and nothing was decided.
+    Known,
     /// It serves.
     Promoted,
     /// Its rollback was requested, which is done once.
@@ -51,6 +77,18 @@ pub struct Deployment {
     pub served: bool,
     /// How far it has come.
     pub status: Status,
+    /// Which telling of its end holds; none where only its rollback is known, or a version without tellings wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub telling: Option<Telling>,
+}
+
+/// What the facts that are known want of a deployment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted<'a> {
+    /// It is a release.
+    Release,
+    /// It is to be taken back, for an incident where that is the reason.
+    Rollback(RollbackReason, Option<&'a Incident>),
 }
 
 /// One incident.
@@ -62,6 +100,9 @@ pub struct Incident {
     pub opened_at: EventTime,
     /// The deployment that caused it, where the sender knows.
     pub deployment_id: Option<String>,
+    /// Which telling of it holds.
+    #[serde(default)]
+    pub telling: Telling,
 }
 
 impl Incident {
@@ -72,6 +113,18 @@ impl Incident {
 }
 
 impl Service {
+    /// Keeps a fact for its time; gives the timer of the latest one where there are too many.
+    pub(crate) fn schedule(&mut self, timer: String, scheduled: Scheduled) -> Option<String> {
+        self.scheduled.insert(timer, scheduled);
+        if self.scheduled.len() <= SCHEDULED {
+            return None;
+        }
+        let latest = self.scheduled.iter().max_by_key(|(timer, scheduled)| (scheduled.due, *timer)).map(|(timer, _)| timer.clone())?;
+        self.scheduled.remove(&latest);
+        self.dropped += 1;
+        Some(latest)
+    }
+
     /// What serves and what is to be taken back, of one environment or all.
     pub(crate) fn open_releases(&self, only: Option<&str>) -> serde_json::Value {
         let wanted = self.environments.iter().filter(|(name, _)| only.is_none_or(|only| only == name.as_str()));
@@ -98,15 +151,28 @@ impl Environment {
         }
     }
 
-    /// The first incident that is laid to a deployment which becomes known only now.
-    pub(crate) fn early_incident(&self, deployment_id: &str, finished_at: EventTime) -> Option<&Incident> {
-        self.incidents.iter().find(|incident| {
-            let is_blamed = match &incident.deployment_id {
-                Some(named) => named == deployment_id,
-                None => self.blamed(incident).is_none_or(|known| known.at <= finished_at), // else a later one served by then
+    /// What is wanted of each deployment, in the order of time.
+    pub(crate) fn wanted(&self) -> impl Iterator<Item = (&Deployment, Wanted<'_>)> {
+        let laid: Vec<(&Incident, &str)> = self.incidents.iter().filter_map(|incident| Some((incident, self.blamed(incident)?.id.as_str()))).collect();
+        self.deployments.iter().map(move |deployment| {
+            let incident = laid.iter().find(|(incident, blamed)| *blamed == deployment.id && incident.follows(deployment.at)).map(|(incident, _)| *incident);
+            let wanted = match incident {
+                _ if !deployment.served => Wanted::Rollback(RollbackReason::DeploymentFailed, None),
+                Some(incident) => Wanted::Rollback(RollbackReason::Incident, Some(incident)),
+                None => Wanted::Release,
             };
-            is_blamed && incident.follows(finished_at)
+            (deployment, wanted)
         })
+    }
+
+    /// Whether an unknown deployment of that time is older than all that are kept, of which there are as many as are kept.
+    pub(crate) fn is_older_than_all(&self, at: EventTime) -> bool {
+        self.deployments.len() >= KEPT && self.deployments.first().is_some_and(|oldest| at < oldest.at)
+    }
+
+    /// Whether all incidents since then are kept.
+    pub(crate) fn knows_all_since(&self, at: EventTime) -> bool {
+        self.incidents.len() < KEPT || self.incidents.first().is_some_and(|oldest| oldest.opened_at < at)
     }
 
     /// Sets a deployment, in the order of time.
@@ -117,8 +183,9 @@ impl Environment {
         keep_latest(&mut self.deployments);
     }
 
-    /// Adds an incident, in the order of time.
-    pub(crate) fn add_incident(&mut self, incident: Incident) {
+    /// Sets an incident, in the order of time.
+    pub(crate) fn put_incident(&mut self, incident: Incident) {
+        self.incidents.retain(|known| known.id != incident.id);
         let place = self.incidents.partition_point(|known| (known.opened_at, &known.id) < (incident.opened_at, &incident.id));
         self.incidents.insert(place, incident);
         keep_latest(&mut self.incidents);

@@ -115,11 +115,7 @@ impl ImportArgs {
         let mut import = Import { sender: Sender::new(client, self.batch as usize, self.retries), rows: 0, skipped: 0, args: self };
         let outcome = import.send_rows(rows, &mapper, &state, start_line, length);
         let Import { sender, rows, skipped, .. } = import;
-        output::print(
-            format,
-            &result(rows, skipped, &sender.sent),
-            &[],
-        )?;
+        output::print(format, &result(rows, skipped, &sender.sent), &[])?;
         if let Err(error) = outcome {
             return Err(partly(error, &sender.sent, "import it again (--resume goes on where it stopped): what is there counts as a duplicate"));
         }
