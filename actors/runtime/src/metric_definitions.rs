@@ -5,11 +5,15 @@ use std::sync::{Mutex, PoisonError};
 
 use metrics::{Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
+use tol_events::EventTime;
+
 use crate::effects::LaneName;
 
 const ADMISSION_RESTARTS: &str = "tol_admission_restarts_total";
 const ADMISSION_SILENT_SECONDS: &str = "tol_admission_silent_seconds";
 const FACTS_LATE: &str = "tol_facts_late_total";
+const EMERGENCY_STOP: &str = "tol_emergency_stop";
+const EMERGENCY_STOP_SINCE: &str = "tol_emergency_stop_start_time_seconds";
 const SYSTEM_DEAD_LETTERS: &str = "tol_system_dead_letters";
 const SYSTEM_DECISION_SECONDS: &str = "tol_system_decision_seconds";
 const SYSTEM_EVENTS_CONSUMED: &str = "tol_system_events_consumed_total";
@@ -24,6 +28,8 @@ pub fn describe() {
     describe_counter!(ADMISSION_RESTARTS, "Times admission was started again after a panic");
     describe_gauge!(ADMISSION_SILENT_SECONDS, Unit::Seconds, "Time since admission's thread last gave a sign of life");
     describe_counter!(FACTS_LATE, "Facts whose time is before the newest time seen of their subject, by source; from the 65th source on, source is \"other\"");
+    describe_gauge!(EMERGENCY_STOP, "1 while the emergency stop is engaged: nothing is decided and no effect starts");
+    describe_gauge!(EMERGENCY_STOP_SINCE, Unit::Seconds, "Unix time at which the emergency stop that holds was engaged; 0 while there is none");
     describe_gauge!(SYSTEM_DEAD_LETTERS, "Parked inputs of a system");
     describe_histogram!(SYSTEM_DECISION_SECONDS, Unit::Seconds, "Time of each call of a system's decide");
     describe_counter!(SYSTEM_EVENTS_CONSUMED, "Inputs that a system decided or passed over");
@@ -51,6 +57,12 @@ pub(crate) fn facts_late(source: &str) -> Counter {
     let mut sources = LATE_SOURCES.lock().unwrap_or_else(PoisonError::into_inner);
     let is_named = sources.contains(source) || (sources.len() < NAMED_SOURCES && sources.insert(source.to_owned()));
     counter!(FACTS_LATE, "source" => if is_named { source.to_owned() } else { "other".to_owned() })
+}
+
+/// Shows the emergency stop, and since when it is engaged.
+pub fn emergency_stop(since: Option<EventTime>) {
+    gauge!(EMERGENCY_STOP).set(f64::from(u8::from(since.is_some())));
+    gauge!(EMERGENCY_STOP_SINCE).set(since.map_or(0.0, |since| (since.as_micros() / 1_000_000) as f64));
 }
 
 /// Parked inputs of a system, as its cache says.

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use serde::{Deserialize, Serialize};
 use tol_events::{EventTime, EventView, reserved};
 
+use crate::metric_definitions;
 use crate::owner::{Mutation, breaks};
 
 /// Says whether the emergency stop is engaged, why and since when.
@@ -41,11 +42,22 @@ struct Inner {
     /// The slots of all owners that may still decide, among them owners whose thread was given up.
     slots: Mutex<Vec<Weak<SlotState>>>,
     state: Mutex<StopState>,
+    /// The stop that `state` tells of was released, and another one is awaited: the next one that is engaged tells its own reason.
+    outlived: AtomicBool,
     paused: Mutex<BTreeSet<String>>,
     /// Whether `paused` has any system; read before each decision, without a lock.
     any_paused: AtomicBool,
     /// Called at each stop and each release.
     listeners: Listeners,
+}
+
+/// The data of a record of `control`.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Recorded {
+    reason: String,
+    by: String,
+    system: String,
 }
 
 /// Functions that are called with true at each stop and with false at each release. They must not block.
@@ -129,6 +141,7 @@ impl Default for ControlGate {
                 effects: AtomicU64::new(0),
                 slots: Mutex::default(),
                 state: Mutex::new(state),
+                outlived: AtomicBool::new(false),
                 paused: Mutex::default(),
                 any_paused: AtomicBool::new(false),
                 listeners: Listeners::default(),
@@ -187,17 +200,42 @@ impl ControlGate {
         self.inner.lease_until_ms.store(until_ms, Ordering::Release);
     }
 
-    /// Closes the gate now, whether the stop is in the log yet or not.
+    /// Closes the gate now, whether the stop is in the log yet or not. Where it is closed already, the earlier stop's reason, author and time stay:
+    /// they say why the business stands still.
     pub fn engage(&self, reason: &str, by: &str, since: EventTime) {
         self.inner.engaged.store(true, Ordering::SeqCst);
-        *self.lock() = StopState { engaged: true, reason: Some(reason.to_owned()), by: Some(by.to_owned()), since: Some(since) };
+        self.tell_of(reason, by, since);
         self.inner.listeners.tell(true);
+    }
+
+    /// Takes the reason of the earliest stop that holds. By time, so that all nodes tell the same whichever they heard of first.
+    fn tell_of(&self, reason: &str, by: &str, since: EventTime) {
+        let mut state = self.lock();
+        let outlived = self.inner.outlived.swap(false, Ordering::SeqCst);
+        if state.engaged && !outlived && state.since.is_some_and(|first| first <= since) {
+            return;
+        }
+        *state = StopState { engaged: true, reason: Some(reason.to_owned()), by: Some(by.to_owned()), since: Some(since) };
+        metric_definitions::emergency_stop(Some(since));
+    }
+
+    /// Takes note of a record of `control` that does not open or close the gate, because a stop is awaited that is newer: it may tell of an earlier
+    /// stop that holds too, or of the release of that one.
+    pub(super) fn note(&self, event: EventView<'_>) {
+        let recorded: Recorded = event.data_as().unwrap_or_default();
+        match event.event_type() {
+            reserved::STOP_ENGAGED => self.tell_of(&recorded.reason, &recorded.by, event.time().unwrap_or_default()),
+            reserved::STOP_RELEASED => self.inner.outlived.store(true, Ordering::SeqCst),
+            _ => {}
+        }
     }
 
     /// Opens the gate. Call it only for a release that is in the log.
     pub fn release(&self, reason: &str, by: &str, since: EventTime) {
         *self.lock() = StopState { engaged: false, reason: Some(reason.to_owned()), by: Some(by.to_owned()), since: Some(since) };
+        self.inner.outlived.store(false, Ordering::SeqCst);
         self.inner.engaged.store(false, Ordering::SeqCst);
+        metric_definitions::emergency_stop(None);
         self.inner.listeners.tell(false);
     }
 
@@ -228,15 +266,6 @@ impl ControlGate {
 
     /// Folds one record of `control`.
     pub fn fold(&self, event: EventView<'_>) {
-        #[derive(Default, Deserialize)]
-        struct Recorded {
-            #[serde(default)]
-            reason: String,
-            #[serde(default)]
-            by: String,
-            #[serde(default)]
-            system: String,
-        }
         let recorded: Recorded = event.data_as().unwrap_or_default();
         let time = event.time().unwrap_or_default();
         match event.event_type() {
@@ -284,7 +313,12 @@ mod tests {
         drop(running);
         assert_eq!(gate.effects(), 0);
         assert_eq!(gate.state().reason.as_deref(), Some("fire"));
+        let first = gate.state();
+        gate.engage("flood", "bob", EventTime::from_secs(9));
+        assert_eq!(gate.state(), first, "a second stop keeps the first's reason and time");
         gate.fold(said(reserved::STOP_RELEASED).view());
         assert!(!gate.is_closed());
+        gate.engage("flood", "bob", EventTime::from_secs(9));
+        assert_eq!(gate.state().reason.as_deref(), Some("flood"), "the first stop is over");
     }
 }

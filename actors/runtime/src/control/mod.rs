@@ -148,8 +148,11 @@ impl ControlLine {
                                 continue;
                             }
                             let mut stops = lock(&self.stops);
+                            let known = stops.was_read(event.id());
                             if stops.read(event) {
                                 self.gate.fold(*event);
+                            } else if !known {
+                                self.gate.note(*event);
                             }
                         }
                     }

@@ -91,6 +91,11 @@ impl Stops {
         Ok(true)
     }
 
+    /// Whether the record of the stop `id` was read.
+    pub(super) fn was_read(&self, id: &str) -> bool {
+        self.read.contains(id)
+    }
+
     /// Takes note of a record of `control`; whether it says anything.
     pub(super) fn read(&mut self, event: &EventView<'_>) -> bool {
         let is_stop = event.event_type() == reserved::STOP_ENGAGED;

@@ -143,3 +143,27 @@ fn a_release_lifts_the_stops_that_its_node_still_waits_for() {
     }
     assert_eq!(recorded(&log).len(), 4, "what was read is not tried again");
 }
+
+#[test]
+fn every_node_tells_the_reason_of_the_first_stop_that_holds() {
+    let log = log();
+    let ((a_line, a), (b_line, b)) = (node(&log, "a"), node(&log, "b"));
+    let at = |id: &str, reason: &str, second| Stop { id: id.into(), reason: reason.into(), time: EventTime::from_secs(second), ..stop(id) };
+    let told = |gate: &ControlGate| (gate.state().reason.unwrap(), gate.state().since.unwrap());
+    let read = || [&a_line, &b_line].map(|line| line.read(0, 500).unwrap());
+    // Both are asked before either reads what the other recorded.
+    a_line.engage(&at("1", "fire", 5), Box::new(|recorded| recorded.unwrap()));
+    b_line.engage(&at("2", "flood", 7), Box::new(|recorded| recorded.unwrap()));
+    assert_eq!(told(&b), ("flood".into(), EventTime::from_secs(7)), "b knows of no other yet");
+    read();
+    assert_eq!([told(&a), told(&b)], [("fire".to_owned(), EventTime::from_secs(5)), ("fire".to_owned(), EventTime::from_secs(5))]);
+    let (late_line, late) = node(&log, "late");
+    late_line.read(0, 500).unwrap();
+    assert_eq!(told(&late), told(&a));
+    // A release that is older than a stop which is awaited ends the first one only.
+    release(&a_line, "r");
+    b_line.engage(&at("3", "storm", 9), Box::new(|recorded| recorded.unwrap()));
+    read();
+    late_line.read(0, 500).unwrap();
+    assert_eq!([told(&a), told(&b), told(&late)].map(|(reason, _)| reason), ["storm", "storm", "storm"]);
+}

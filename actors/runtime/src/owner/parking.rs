@@ -120,6 +120,13 @@ pub struct Parked {
     pub input: Recorded,
 }
 
+impl Parked {
+    /// Whether it was never tried: it only waits behind another one of its subject.
+    pub fn came_behind(&self) -> bool {
+        self.attempts == 0 && self.redrives == 0
+    }
+}
+
 fn is_zero(number: &u32) -> bool {
     *number == 0
 }
