@@ -13,6 +13,7 @@
 //! * [`personal`] — encryption of fields marked personal, and the key stores
 //! * [`upcast`] — old versions become new ones when they are read
 //! * [`schema`] — JSON Schemas, and which changes of one break readers or writers
+//! * [`example`] — an event of each known type, and the page of all types
 //! * [`reserved`] — the types that the runtime itself writes: claims, checkpoints, parking, timers, effects
 
 mod amounts;
@@ -24,6 +25,7 @@ mod currencies;
 pub mod delivery;
 pub mod domain;
 pub mod event;
+pub mod example;
 pub mod flags;
 pub mod id;
 pub mod kinds;

@@ -2,4 +2,5 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod cloudevents_spec;
+mod examples;
 mod schemas;
