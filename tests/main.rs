@@ -1,7 +1,7 @@
 //! All tests of the whole product in one binary, which is linked once.
 //!
 //! Against the real binary, as a child process:
-//! * `admission`, `bad_input`, `contract`, `flags`, `spine`, `storage`, `uptime`
+//! * `admission`, `bad_input`, `contract`, `flags`, `operator`, `spine`, `storage`, `uptime`
 //!
 //! In this process, with systems that misbehave ([`common::systems`]) beside the real ones:
 //! * `supervision`, `emergency_stop`, `erasure`, `puppet`, and `nodes` with several nodes on an Apache Kafka
@@ -29,6 +29,7 @@ mod flags;
 mod fuzz;
 mod http_interface;
 mod nodes;
+mod operator;
 mod puppet;
 mod simulated;
 mod spine;

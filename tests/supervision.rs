@@ -144,6 +144,33 @@ fn a_discarded_input_is_given_up_and_those_behind_it_are_not() {
     node.stop().unwrap();
 }
 
+#[test]
+fn a_discard_releases_what_only_waited_behind_it_and_a_dead_letter_shows_its_input() {
+    let behaviour = Arc::new(Behaviour::default());
+    behaviour.panics_on("customer/bad");
+    let (node, http, _folder) = node(vec![registered("test-releaser", &behaviour)], |_| {});
+    publish_and_see_revenue(&http, &[order("r1", "bad", 1), order("r2", "bad", 2), order("r3", "bad", 3)]);
+    let parked = wait("three parked inputs", || Some(letters(&http, "system=test-releaser")).filter(|letters| letters.len() == 3));
+    let id = |index: usize| parked[index]["id"].as_str().unwrap();
+    let shown = http.get(&format!("/dead-letters/{}", id(0))).ok();
+    assert_eq!((&shown["event"]["id"], &shown["event"]["data"]["order_id"]), (&json!("r1"), &json!("r1")));
+    assert_eq!((&shown["kind"], &shown["waiting"], &shown["error"]), (&json!("parked"), &json!(2), &parked[0]["error"]));
+    assert_eq!(http.post(&format!("/dead-letters/{}/redrive", id(0)), &json!({"event": order("r1", "bad", 9)})).problem(), "wrong-state");
+
+    // One from the middle: the others wait for the first, which failed.
+    behaviour.heal();
+    let middle = http.post(&format!("/dead-letters/{}/discard", id(1)), &json!({"reason": "twice"})).ok();
+    assert_eq!((&middle["event_id"], middle.get("released")), (&json!("r2"), None));
+    assert_eq!(letters(&http, "system=test-releaser").len(), 2);
+    let first = http.post(&format!("/dead-letters/{}/discard", id(0)), &json!({"reason": "sent by mistake"})).ok();
+    assert_eq!((&first["event_id"], &first["released"]), (&json!("r1"), &json!(1)));
+    wait("the decision on what waited", || (seen(&http, "test-releaser", "bad") == ["r3"]).then_some(()));
+    assert_eq!(letters(&http, "system=test-releaser"), Vec::<Value>::new());
+    publish_and_see_revenue(&http, &[order("r4", "bad", 4)]);
+    wait("later inputs", || (seen(&http, "test-releaser", "bad") == ["r3", "r4"]).then_some(()));
+    node.stop().unwrap();
+}
+
 /// Dead letters of a system that match, up to 1,000.
 fn letters(http: &Http, query: &str) -> Vec<Value> {
     http.get(&format!("/dead-letters?limit=1000&{query}")).ok()["items"].as_array().unwrap().clone()

@@ -63,8 +63,13 @@ pub trait NodeApi: Platform {
     /// # Errors
     /// `InvalidCursor`.
     fn dead_letters(&self, query: &DeadLetterQuery) -> Result<DeadLetterPage, Problem>;
-    /// Has one decided again, and those parked behind it. Errors: `unknown-dead-letter`.
-    fn redrive(&self, id: &str, by: &str) -> Answer<'_, Redriven>;
+    /// One dead letter with its input. Blocking.
+    ///
+    /// # Errors
+    /// `unknown-dead-letter`.
+    fn dead_letter(&self, id: &str) -> Result<DeadLetterDetail, Problem>;
+    /// Has one decided again, and those parked behind it; or admits a refused record, as it is or mended. Errors: `unknown-dead-letter`, `WrongState`.
+    fn redrive(&self, id: &str, request: RedriveOne, by: &str) -> Answer<'_, Redriven>;
     /// Gives one up. Errors: `unknown-dead-letter`.
     fn discard(&self, id: &str, reason: &str, by: &str) -> Answer<'_, DeadLetter>;
     /// Has all that match decided again; with `dry_run` only tells which. Errors: `JobRunning`, `EmergencyStop`.
@@ -161,7 +166,7 @@ mod projections;
 pub use tol_runtime::effects::{EffectState, EffectStatus};
 
 pub use control::{
-    Control, DeadLetter, DeadLetterPage, DeadLetterQuery, Erased, Readiness, RedriveFilter, Redriven, StayedDeadLetter, StopState, SystemDetail, SystemDigest,
-    SystemStatus, Topic, Uptime, Version,
+    Control, DeadLetter, DeadLetterDetail, DeadLetterKind, DeadLetterPage, DeadLetterQuery, Erased, InboxRecord, Readiness, RedriveFilter, RedriveOne, Redriven,
+    StayedDeadLetter, StopState, SystemDetail, SystemDigest, SystemStatus, Topic, Uptime, Version,
 };
 pub use projections::{Digest, ProjectionStatus, RebuildState, RebuildStatus};

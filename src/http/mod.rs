@@ -13,11 +13,13 @@
 //! * `meters` — counts the requests of each row
 //! * `unread` — closes connections whose body is not read
 //! * `handlers` — a function for each route of the node itself
+//! * `catalogue` — the known types of events
 //! * [`openapi`] — the OpenAPI document, made from the rows
 //! * `pages` — problem pages and the browsable documentation
 //! * [`metric_definitions`] — the metrics of this module
 
 pub mod api;
+mod catalogue;
 mod dispatch;
 mod front;
 mod guard;

@@ -36,7 +36,11 @@ use crate::node::registry;
     api::SystemDigest,
     api::Uptime,
     api::DeadLetter,
+    api::DeadLetterDetail,
+    api::DeadLetterKind,
     api::DeadLetterPage,
+    api::InboxRecord,
+    api::RedriveOne,
     api::RedriveFilter,
     api::Redriven,
     api::StayedDeadLetter,
@@ -49,6 +53,7 @@ use crate::node::registry;
     Check,
     api::Version,
     api::Topic,
+    super::catalogue::EventType,
 )))]
 struct Components;
 

@@ -199,6 +199,13 @@ pub(crate) fn answer_of(admitted: tol_runtime::admission::Published, warnings: V
     Published { accepted: admitted.accepted, duplicates: admitted.duplicates, positions: admitted.positions, warnings }
 }
 
+/// Counts a refusal that is the sender's to mend.
+pub(crate) fn count_refused(problem: &Problem) {
+    if super::inbox::is_final(problem) {
+        super::metric_definitions::facts_refused(problem.kind.slug).increment(1);
+    }
+}
+
 fn merge(whole: &mut Published, part: Published) {
     for warning in part.warnings {
         add_warning(&mut whole.warnings, &warning.kind, warning.index, warning.events, warning.detail);

@@ -3,11 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, PoisonError, mpsc};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use tol_events::{Attribute, Event, binding, id, registry, reserved};
-use tol_kafka::{Append, Batch, Position, Record, RecordRef, TopicPartition};
+use tol_events::{Event, binding, id, reserved};
+use tol_kafka::{Batch, Position, RecordRef, TopicPartition};
 use tol_runtime::store::{Change, Store, Table};
 
 use super::publish::Fact;
@@ -99,13 +99,13 @@ fn take_batch(open: &Open, batch: &Batch, from: Position, cluster: &str) -> Resu
     for record in records.iter().filter(|record| record.position >= from) {
         let default_id = || id::of_inbox_position(cluster, partition, record.position).to_string();
         let decoded = binding::kafka::decode(record.headers.iter().copied(), record.value, Some(&default_id));
-        let checked = decoded.map_err(|error| error.to_string()).and_then(|event| {
+        let checked = decoded.map_err(|error| Problem::new(Kind::INVALID_EVENT, error.to_string())).and_then(|event| {
             let fact = Fact { event, inbox: Some((partition, record.position)), own: false };
-            publish::check(0, &fact).map(|_| fact).map_err(|problem| problem.detail)
+            publish::check(0, &fact).map(|_| fact)
         });
         match checked {
             Ok(fact) => facts.push(fact),
-            Err(problem) => refuse(open, record, partition, cluster, &problem)?,
+            Err(problem) => refuse(open, record, partition, &problem)?,
         }
     }
     match open.settle(facts.clone(), PATIENCE) {
@@ -118,7 +118,7 @@ fn take_batch(open: &Open, batch: &Batch, from: Position, cluster: &str) -> Resu
                     Ok(published) => warn(partition, &published.warnings),
                     Err(problem) if is_final(&problem) => {
                         if let Some(record) = records.iter().find(|record| record.position == position) {
-                            refuse(open, record, partition, cluster, &problem.detail)?;
+                            refuse(open, record, partition, &problem)?;
                         }
                     }
                     Err(problem) => return Err(problem.detail),
@@ -147,53 +147,13 @@ fn warn(partition: u32, warnings: &[Warning]) {
 }
 
 /// Whether trying again changes nothing.
-fn is_final(problem: &Problem) -> bool {
-    matches!(problem.kind, Kind::ID_CONFLICT | Kind::INVALID_EVENT | Kind::INVALID_DATA | Kind::UNKNOWN_VERSION | Kind::UNKNOWN_TYPE)
-}
-
-/// Whether a record names a type that holds personal data. Dead letters are kept for ever and are not sealed: of such a record they say where it
-/// lies, and it can be read in `inbox` until it expires.
-fn may_be_personal(record: &RecordRef<'_>) -> bool {
-    let names = |bytes: &[u8], name: &str| bytes.windows(name.len()).any(|window| window == name.as_bytes());
-    let personal = registry::all().iter().filter(|known| !known.personal.is_empty());
-    // Of any version, also one that this node does not know.
-    personal.map(|known| known.name).any(|name| names(record.value, name) || record.headers.iter().any(|(_, value)| names(value, name)))
+pub(crate) fn is_final(problem: &Problem) -> bool {
+    problem.kind == Kind::ID_CONFLICT || matches!(problem.kind.status, 400 | 422)
 }
 
 /// A record that is no valid event goes to the hub's dead letters, with the reason, before the position moves.
-fn refuse(open: &Open, record: &RecordRef<'_>, partition: u32, cluster: &str, problem: &str) -> Result<(), String> {
-    let event_id = id::of_inbox_position(cluster, partition, record.position).to_string();
-    let headers: BTreeMap<&str, String> = record.headers.iter().map(|(name, value)| (*name, String::from_utf8_lossy(value).into_owned())).collect();
-    let value = (!may_be_personal(record)).then(|| String::from_utf8_lossy(record.value));
-    let data = serde_json::json!({ "error": problem, "at": format!("inbox/{partition}@{}", record.position), "headers": headers, "value": value });
-    let mut event = Event::new(event_id, "/systems/tree-of-life-system", "tree.inbox_record_refused.v1", format!("inbox/{partition}"));
-    event.set(Attribute::Time, chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Micros, true));
-    let event = event.with_data(&data).map_err(|error| error.to_string())?;
-    let to = TopicPartition::new("tree-of-life-system.dead-letters", partition % open.partitions);
-    let (sender, answer) = mpsc::sync_channel(1);
-    open.log.append(
-        vec![Append { to, expected: None, records: vec![Record::from_event(&event)] }],
-        Box::new(move |appended| {
-            let _ = sender.send(appended.map(drop));
-        }),
-    );
-    tracing::warn!(partition, position = record.position, problem, "an inbox record was refused");
-    answer.recv().map_err(|error| error.to_string())?.map_err(|error| error.to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn record<'a>(headers: Vec<(&'a str, &'a [u8])>, value: &'a str) -> RecordRef<'a> {
-        RecordRef { position: 0, key: None, headers, value: value.as_bytes() }
-    }
-
-    #[test]
-    fn refused_records_of_personal_types_are_not_copied() {
-        let binary = record(vec![("ce_type", b"commerce.customer_registered.v9")], r#"{"name":"Ada"}"#);
-        let structured = record(vec![], r#"{"type":"commerce.customer_registered.v1","data":{"name":"Ada"#);
-        let other = record(vec![("ce_type", b"commerce.order_placed.v1")], "{");
-        assert_eq!([binary, structured, other].map(|record| may_be_personal(&record)), [true, true, false]);
-    }
+fn refuse(open: &Open, record: &RecordRef<'_>, partition: u32, problem: &Problem) -> Result<(), String> {
+    open.refusals.record(record, partition, problem.detail.strip_prefix("event 0: ").unwrap_or(&problem.detail)).map_err(|error| error.to_string())?;
+    super::facts::count_refused(problem);
+    Ok(())
 }

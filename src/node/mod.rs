@@ -11,6 +11,8 @@
 //! * [`effects`] — starts the lanes of effects with the runners of all systems
 //! * [`outlet`] — takes effects, dead letters and observations from systems
 //! * [`inbox`] — admits facts that Kafka publishers wrote
+//! * [`refused`] — those of them that admission refused, until they are redriven or discarded
+//! * [`process`] — measures the process, the disk and the uptime
 //! * [`metric_definitions`] — names of metrics
 //! * [`kafka`] — the configuration's options of Kafka
 //! * [`erase`] — erases persons: destroys their keys, drops what was derived
@@ -32,7 +34,9 @@ mod metric_definitions;
 mod outlet;
 mod peers;
 mod plugs;
+mod process;
 mod publish;
+mod refused;
 pub mod registry;
 mod routing;
 mod spelling;
@@ -97,6 +101,7 @@ pub(crate) struct Open {
     pub(crate) erasures: Arc<erase::Erasures>,
     pub(crate) control: Arc<control::ControlLine>,
     pub(crate) redrives: api::Redrives,
+    pub(crate) refusals: Arc<refused::Refusals>,
     pub(crate) partitions: u32,
     /// The node's name.
     pub(crate) name: String,
@@ -112,6 +117,7 @@ impl Node {
     /// A node that is not open yet.
     fn new(config: Config, metrics: PrometheusHandle, plugs: plugs::Plugs) -> Self {
         let gate = ControlGate::default();
+        tol_runtime::metric_definitions::emergency_stop(None);
         Self {
             config,
             url: OnceLock::new(),

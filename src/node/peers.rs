@@ -28,6 +28,9 @@ pub(crate) enum Ask {
     Redrive {
         /// The dead letter.
         id: String,
+        /// How.
+        #[serde(default)]
+        request: crate::http::api::RedriveOne,
         /// Who asked for it.
         by: String,
     },

@@ -27,6 +27,7 @@ use super::outlet::{self, NodeOutlet};
 use super::peers::Peers;
 use super::plugs::Plugs;
 use super::publish::Fact;
+use super::refused::Refusals;
 use super::routing::{Follower, Routing};
 use super::storage::{ensure_topics, lock_folder, open_keys, open_kinds, open_log, open_store, split_topics, until_available};
 use super::{Node, Open, control, effects, inbox, registry, standing};
@@ -255,6 +256,7 @@ fn open(node: &Arc<Node>, mut registered: Vec<Registered>) -> anyhow::Result<Thr
         take_up(node, log.as_ref(), &routing, &mut follower, assign.as_ref());
     }
     let platform: Arc<dyn Platform> = node.clone();
+    let refusals = Refusals::new(log.clone(), store.clone(), config.log.partitions, shared);
     let opened = Arc::new(Open {
         log: log.clone(),
         store,
@@ -270,6 +272,7 @@ fn open(node: &Arc<Node>, mut registered: Vec<Registered>) -> anyhow::Result<Thr
         erasures: erasures.clone(),
         control: line,
         redrives: super::api::Redrives::default(),
+        refusals: Arc::new(refusals),
         partitions: config.log.partitions,
         name: config.node.name.clone(),
         routing: routing.clone(),
@@ -322,6 +325,7 @@ fn measure(node: &Node, open: &Open) {
     while !node.closing.load(Ordering::Acquire) {
         if Instant::now() >= next {
             super::api::measure(open);
+            super::process::measure(&node.data(), node.started);
             next = Instant::now() + MEASURED_EVERY;
         }
         std::thread::sleep(Duration::from_millis(200));

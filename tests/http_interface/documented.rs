@@ -64,7 +64,7 @@ fn each_documented_operation_is_served_by_what_it_names() {
         let documented = operation["responses"].as_object().unwrap();
         assert!(documented.contains_key(&answer.status.to_string()), "{method} {path} answers {}, which is not documented", answer.status);
         let calls = server.node.calls();
-        let by_the_server_alone = ["live", "openApi", "docs", "problemPage", "docsFile", "schema"].contains(&id);
+        let by_the_server_alone = ["live", "openApi", "docs", "problemPage", "docsFile", "schema", "schemas"].contains(&id);
         // Flags are shown from memory or their row, and changed by a fact.
         let asks = match id {
             "flags" | "exportFlags" | "evaluateFlags" | "flagEnvironments" => continue,
@@ -179,4 +179,8 @@ fn schemas_are_served_where_dataschema_points() {
         let answer = server.get(&format!("/schemas/{}.json", known.event_type));
         assert_eq!((answer.status, &answer.json()["title"]), (200, &known.event_type.into()));
     }
+    let all = server.get("/schemas").json();
+    let listed: Vec<&str> = all.as_array().unwrap().iter().map(|known| known["type"].as_str().unwrap()).collect();
+    assert_eq!(listed, tol_events::registry::all().iter().map(|known| known.event_type).collect::<Vec<_>>());
+    assert_eq!(all[0]["example"]["type"], listed[0]);
 }

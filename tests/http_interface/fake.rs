@@ -319,8 +319,13 @@ impl NodeApi for FakeNode {
         Ok(DeadLetterPage { items: vec![DeadLetter { id: "d1".into(), ..DeadLetter::default() }], next_cursor: None })
     }
 
-    fn redrive(&self, id: &str, by: &str) -> Answer<'_, Redriven> {
-        self.call(format!("redrive {id} {by}"));
+    fn dead_letter(&self, id: &str) -> Result<DeadLetterDetail, Problem> {
+        self.call(format!("deadLetter {id}"));
+        if id == "missing" { Err(Problem::unknown_dead_letter(id)) } else { Ok(DeadLetterDetail { letter: DeadLetter { id: id.into(), ..DeadLetter::default() }, ..DeadLetterDetail::default() }) }
+    }
+
+    fn redrive(&self, id: &str, request: RedriveOne, by: &str) -> Answer<'_, Redriven> {
+        self.call(format!("redrive {id} {by}{}", if request.event.is_some() { " mended" } else { "" }));
         answer(if id == "missing" { Err(Problem::unknown_dead_letter(id)) } else { Ok(Redriven { redriven: 1, ids: vec![id.into()], ..Redriven::default() }) })
     }
 

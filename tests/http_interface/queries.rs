@@ -161,6 +161,10 @@ fn redriving_all_takes_a_filter_or_nothing() {
     assert_eq!(server.post_json("/dead-letters/redrive", r#"{"background":true,"error":"x","from":"2026-01-31T00:00:00Z"}"#).status, 202);
     assert_eq!(server.get("/dead-letters/redrives/r1").json()["id"], "r1");
     server.get("/dead-letters/redrives/missing").problem("not-found");
+    assert_eq!(server.get("/dead-letters/d1").json()["id"], "d1");
+    server.get("/dead-letters/missing").problem("unknown-dead-letter");
+    assert_eq!(server.post_json("/dead-letters/d1/redrive", r#"{"event":{"id":"1"},"reason":"typo"}"#).json()["redriven"], 1);
+    server.post_json("/dead-letters/d1/redrive", r#"{"evnet":{}}"#).problem("invalid-body");
     assert_eq!(server.post_json("/dead-letters/d1/discard", r#"{"reason":"broken"}"#).json()["id"], "d1");
-    assert_eq!(server.node.calls()[5], "discard d1 broken local");
+    assert_eq!(server.node.calls()[7..], ["redrive d1 local mended", "discard d1 broken local"]);
 }

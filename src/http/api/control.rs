@@ -51,7 +51,7 @@ pub struct SystemStatus {
     pub name: String,
     /// Version of its code.
     pub version: String,
-    /// `starting`, `running`, `waiting` (for one it depends on), `paused`, `restarting`, `degraded`, `stopped` or `disabled`.
+    /// `starting`, `running`, `halted` (by the emergency stop), `waiting` (for one it depends on), `paused`, `restarting`, `degraded`, `stopped` or `disabled`.
     #[schema(example = "running")]
     pub state: String,
     /// Why it is in that state, where that is not plain.
@@ -118,12 +118,26 @@ pub struct DeadLetterQuery {
     pub cursor: Option<String>,
 }
 
-/// An input that failed and is parked, or that waits behind one of its subject.
+/// What a dead letter is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DeadLetterKind {
+    /// An input that a system could not decide. It is in the log.
+    #[default]
+    Parked,
+    /// A record of Kafka's `inbox` that admission did not take. It is in no topic of facts.
+    Refused,
+}
+
+/// An input that failed and is parked, or that waits behind one of its subject; or a record that the inbox refused.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DeadLetter {
     /// Its id here.
     pub id: String,
-    /// The system that could not decide it.
+    /// `parked` or `refused`.
+    #[serde(default)]
+    pub kind: DeadLetterKind,
+    /// The system that could not decide it; of a refused record the hub.
     pub system: String,
     /// The input's subject; later inputs of it wait.
     pub subject: String,
@@ -148,6 +162,51 @@ pub struct DeadLetter {
     pub redrives: u32,
     /// How many inputs of the subject wait behind it.
     pub waiting: u64,
+    /// In the answer to a discard: how many that only waited behind it were decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub released: Option<u64>,
+}
+
+/// A dead letter with what could not be decided or admitted.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
+pub struct DeadLetterDetail {
+    /// As in the list.
+    #[serde(flatten)]
+    pub letter: DeadLetter,
+    /// The event, with its personal fields opened; null where it is none, or does not read.
+    #[schema(value_type = Option<super::CloudEvent>, required = true)]
+    pub event: Option<Value>,
+    /// The timer or the result of an effect that could not be decided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input: Option<Value>,
+    /// The record, as its publisher wrote it to Kafka's inbox.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record: Option<InboxRecord>,
+}
+
+/// A record of Kafka's inbox.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct InboxRecord {
+    /// Its headers.
+    pub headers: BTreeMap<String, String>,
+    /// Its value, where it is text. A value that is large or may be personal is read from the inbox: it is gone when that has expired.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+    /// Its value in base64, where it is no text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value_base64: Option<String>,
+}
+
+/// How one dead letter is redriven.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RedriveOne {
+    /// A CloudEvent that is admitted in place of a refused record, whose faults it mends. For a refused record only: what is in the log is never changed.
+    #[schema(value_type = Option<Object>)]
+    pub event: Option<Value>,
+    /// Why; it is recorded.
+    #[schema(max_length = 4096)]
+    pub reason: Option<String>,
 }
 
 /// A page of dead letters.

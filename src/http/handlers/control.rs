@@ -6,7 +6,7 @@ use tol_plug::answer::REASON_MAX;
 use tol_plug::{Kind, Outcome, Problem, Reason, json, json_with};
 
 use super::{Asked, ask};
-use crate::http::api::{Control, DeadLetterQuery, Erased, RedriveFilter};
+use crate::http::api::{Control, DeadLetterQuery, Erased, RedriveFilter, RedriveOne};
 
 async fn reason(request: &Asked, payload: Payload) -> Result<String, Problem> {
     let Reason { reason } = request.small_json(payload).await?;
@@ -81,9 +81,7 @@ pub(crate) async fn dead_letters(request: Asked) -> Outcome {
 
 pub(crate) async fn redrive_all(request: Asked, payload: Payload) -> Outcome {
     let filter: RedriveFilter = request.small_json(payload).await?;
-    if filter.reason.as_ref().is_some_and(|reason| reason.len() > REASON_MAX) {
-        return Err(Problem::new(Kind::INVALID_BODY, format!("reason is longer than {REASON_MAX} bytes")));
-    }
+    check_reason(filter.reason.as_deref())?;
     let redriven = request.serving.api.redrive_all(filter, request.caller().name()).await?;
     let status = if redriven.state == "running" { StatusCode::ACCEPTED } else { StatusCode::OK };
     json_with(status, &redriven)
@@ -96,8 +94,24 @@ pub(crate) async fn redrive_status(request: Asked) -> Outcome {
     })?)
 }
 
-pub(crate) async fn redrive(request: Asked) -> Outcome {
-    json(&request.serving.api.redrive(request.path("id"), request.caller().name()).await?)
+pub(crate) async fn dead_letter(request: Asked) -> Outcome {
+    let id = request.path("id").to_owned();
+    json(&ask(&request, move |node| node.dead_letter(&id)).await?)
+}
+
+pub(crate) async fn redrive(request: Asked, payload: Payload) -> Outcome {
+    // A mended event may be as long as one that is published.
+    let how: RedriveOne = request.json(payload).await?;
+    check_reason(how.reason.as_deref())?;
+    json(&request.serving.api.redrive(request.path("id"), how, request.caller().name()).await?)
+}
+
+/// Refuses a reason that is too long to be recorded.
+fn check_reason(reason: Option<&str>) -> Result<(), Problem> {
+    if reason.is_some_and(|reason| reason.len() > REASON_MAX) {
+        return Err(Problem::new(Kind::INVALID_BODY, format!("reason is longer than {REASON_MAX} bytes")));
+    }
+    Ok(())
 }
 
 pub(crate) async fn discard(request: Asked, payload: Payload) -> Outcome {

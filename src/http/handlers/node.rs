@@ -3,11 +3,11 @@
 use actix_web::HttpResponse;
 use actix_web::dev::Payload;
 use actix_web::http::header::LOCATION;
-use tol_events::{registry, schema as schemas};
+use tol_events::{registry, schema as documents};
 use tol_plug::{Kind, Outcome, Problem, json};
 
 use super::{Asked, ask};
-use crate::http::{openapi as document, pages};
+use crate::http::{catalogue, openapi as document, pages};
 use crate::node::registry as plugs;
 
 pub(crate) async fn live(_: Asked) -> Outcome {
@@ -67,9 +67,13 @@ pub(crate) async fn docs_file(request: Asked) -> Outcome {
     Ok(HttpResponse::Ok().content_type(content_type).body(bytes))
 }
 
+pub(crate) async fn schemas(_: Asked) -> Outcome {
+    Ok(HttpResponse::Ok().content_type("application/json").body(catalogue::text()))
+}
+
 pub(crate) async fn schema(request: Asked) -> Outcome {
     let event_type = request.path("type");
     let known = registry::known(event_type);
     let known = known.ok_or_else(|| Problem::new(Kind::NOT_FOUND, format!("there is no schema of \"{event_type}\": the type is not one of the known ones")))?;
-    Ok(HttpResponse::Ok().content_type("application/schema+json").body(schemas::document(known)))
+    Ok(HttpResponse::Ok().content_type("application/schema+json").body(documents::document(known)))
 }

@@ -101,13 +101,18 @@ pub(super) async fn indexed(open: &Open, (at, end): &(TopicPartition, Position),
 }
 
 /// An event for people: personal fields are readable again, unless the person was erased.
-pub(crate) fn readable(keys: &dyn KeyStore, mut event: Event, at: TopicPartition, position: Position) -> LoggedEvent {
+pub(crate) fn readable(keys: &dyn KeyStore, event: Event, at: TopicPartition, position: Position) -> LoggedEvent {
+    LoggedEvent { event: revealed(keys, event), position: Some((at, position)) }
+}
+
+/// An event with its personal fields opened, as far as their keys are there.
+pub(super) fn revealed(keys: &dyn KeyStore, mut event: Event) -> Event {
     match personal::decrypt_data(&event.data, personal::person_of(&event), keys) {
         Ok(std::borrow::Cow::Owned(data)) => event.data = data,
         Ok(std::borrow::Cow::Borrowed(_)) => {}
         Err(error) => tracing::warn!(%error, person = personal::person_of(&event), "personal data cannot be read"),
     }
-    LoggedEvent { event, position: Some((at, position)) }
+    event
 }
 
 fn logged(open: &Open, located: Located) -> LoggedEvent {

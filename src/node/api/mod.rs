@@ -7,6 +7,7 @@ mod peer;
 mod platform;
 mod projections;
 mod redrive;
+mod refused;
 mod systems;
 
 pub(crate) use events::readable;
@@ -22,8 +23,8 @@ use tol_plug::{Answer, Kind, Problem};
 
 use super::{Node, Open};
 use crate::http::api::{
-    Control, DeadLetter, DeadLetterPage, DeadLetterQuery, Digest, EffectStatus, NodeApi, ProjectionStatus, Readiness, RebuildStatus, RedriveFilter, Redriven,
-    StopState, SystemDetail, SystemDigest, SystemStatus, Trace, Version,
+    Control, DeadLetter, DeadLetterDetail, DeadLetterPage, DeadLetterQuery, Digest, EffectStatus, NodeApi, ProjectionStatus, Readiness, RebuildStatus,
+    RedriveFilter, RedriveOne, Redriven, StopState, SystemDetail, SystemDigest, SystemStatus, Trace, Version,
 };
 
 impl Node {
@@ -63,11 +64,11 @@ impl NodeApi for Node {
     }
 
     fn systems(&self) -> Vec<SystemStatus> {
-        self.open.get().map(|open| systems::all(open)).unwrap_or_default()
+        self.open.get().map(|open| systems::all(open, &self.gate)).unwrap_or_default()
     }
 
     fn system(&self, name: &str, subject: Option<&str>) -> Result<Option<SystemDetail>, Problem> {
-        systems::one(self.opened()?, name, subject)
+        systems::one(self.opened()?, &self.gate, name, subject)
     }
 
     fn system_digest(&self, name: &str) -> Result<SystemDigest, Problem> {
@@ -86,15 +87,16 @@ impl NodeApi for Node {
         dead_letters::dead_letters(self.opened()?, query)
     }
 
-    fn redrive(&self, id: &str, by: &str) -> Answer<'_, Redriven> {
-        Box::pin(peer::redrive(self, id.to_owned(), by.to_owned()))
+    fn dead_letter(&self, id: &str) -> Result<DeadLetterDetail, Problem> {
+        dead_letters::show(self.opened()?, id)
+    }
+
+    fn redrive(&self, id: &str, request: RedriveOne, by: &str) -> Answer<'_, Redriven> {
+        Box::pin(peer::redrive(self, id.to_owned(), request, by.to_owned()))
     }
 
     fn discard(&self, id: &str, reason: &str, by: &str) -> Answer<'_, DeadLetter> {
-        match self.opened() {
-            Ok(open) => Box::pin(peer::discard(open, id.to_owned(), reason.to_owned(), by.to_owned())),
-            Err(problem) => known(Err(problem)),
-        }
+        Box::pin(peer::discard(self, id.to_owned(), reason.to_owned(), by.to_owned()))
     }
 
     fn redrive_all(&self, filter: RedriveFilter, by: &str) -> Answer<'_, Redriven> {

@@ -83,10 +83,17 @@ pub(super) async fn release(node: &Node, reason: String, by: String) -> Result<S
     Err(Problem::unavailable("the release is recorded and not read back yet; ask GET /emergency-stop", 1))
 }
 
+/// The emergency stop is no fault of the node: facts are taken and queries answered, so the check passes and says that nothing is decided.
+fn stop_check(node: &Node) -> Check {
+    let state = node.gate.state();
+    let detail = if state.engaged { format!("engaged, nothing is decided: {}", super::systems::told(&state)) } else { "not engaged".to_owned() };
+    Check { name: "emergency stop".to_owned(), ok: true, detail }
+}
+
 pub(super) fn readiness(node: &Node) -> Readiness {
     let check = |name: &str, ok: bool, detail: String| Check { name: name.to_owned(), ok, detail };
     let Some(open) = node.open.get() else {
-        let mut checks = vec![check("node", false, node.phase())];
+        let mut checks = vec![check("node", false, node.phase()), stop_check(node)];
         checks.extend(node.plugs.checks());
         return Readiness { ready: false, checks };
     };
@@ -117,6 +124,7 @@ pub(super) fn readiness(node: &Node) -> Readiness {
                 |url| format!("the node at {url} runs other systems or has other uptime targets; give all nodes the same [systems] and start them again"),
             ),
         ),
+        stop_check(node),
         check("control", informed, if informed { "ok".to_owned() } else { "control was not read yet".to_owned() }),
         check("projections", failed.is_empty(), if failed.is_empty() { "ok".to_owned() } else { failed.join("; ") }),
     ];
@@ -133,7 +141,7 @@ pub(super) fn version(node: &Node) -> Version {
     let topics = node.open.get().and_then(|open| open.log.topics().ok()).unwrap_or_default();
     Version {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        commit: option_env!("TOL_COMMIT").map(str::to_owned),
+        commit: crate::commit::commit().map(str::to_owned),
         node: node.config.node.name.clone(),
         url: node.url.get().cloned().unwrap_or_default(),
         log: match node.config.log_kind() {

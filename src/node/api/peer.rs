@@ -8,9 +8,10 @@ use serde::Serialize;
 use serde_json::Value;
 use tol_runtime::control::Stop;
 
-use super::{dead_letters, operate, projections, systems};
-use crate::http::api::{Control, DeadLetter, RedriveFilter, Redriven, SystemStatus};
+use super::{dead_letters, operate, projections, refused, systems};
+use crate::http::api::{Control, DeadLetter, RedriveFilter, RedriveOne, Redriven, SystemStatus};
 use crate::node::peers::Ask;
+use crate::node::refused::is_refused_id;
 use crate::node::routing::Owner;
 use crate::node::{Node, Open, facts};
 use tol_plug::{Kind, Problem};
@@ -41,21 +42,28 @@ fn moving(subject: &str) -> Problem {
 }
 
 /// Redrives a dead letter where its subject is owned.
-pub(super) async fn redrive(node: &Node, id: String, by: String) -> Result<Redriven, Problem> {
+pub(super) async fn redrive(node: &Node, id: String, request: RedriveOne, by: String) -> Result<Redriven, Problem> {
     let open = node.opened()?;
+    if is_refused_id(&id) {
+        return refused::redrive_one(open, id, request, by).await;
+    }
     let subject = dead_letters::find(open, &id).await?.subject;
     match open.owner_of(&subject) {
-        Owner::Here => dead_letters::redrive_one(node, id, by).await,
-        Owner::There(url) => open.peers.ask_later(url, Ask::Redrive { id, by }, PATIENCE).await,
+        Owner::Here => dead_letters::redrive_one(node, id, request, by).await,
+        Owner::There(url) => open.peers.ask_later(url, Ask::Redrive { id, request, by }, PATIENCE).await,
         Owner::Nobody => Err(moving(&subject)),
     }
 }
 
 /// Gives up a dead letter where its subject is owned.
-pub(super) async fn discard(open: &Arc<Open>, id: String, reason: String, by: String) -> Result<DeadLetter, Problem> {
+pub(super) async fn discard(node: &Node, id: String, reason: String, by: String) -> Result<DeadLetter, Problem> {
+    let open = node.opened()?;
+    if is_refused_id(&id) {
+        return refused::discard(open, id, reason, by).await;
+    }
     let subject = dead_letters::find(open, &id).await?.subject;
     match open.owner_of(&subject) {
-        Owner::Here => dead_letters::discard(open, id, reason, by).await,
+        Owner::Here => dead_letters::discard(node, id, reason, by).await,
         Owner::There(url) => open.peers.ask_later(url, Ask::Discard { id, reason, by }, PATIENCE).await,
         Owner::Nobody => Err(moving(&subject)),
     }
@@ -65,10 +73,10 @@ pub(super) async fn discard(open: &Arc<Open>, id: String, reason: String, by: St
 pub(super) async fn redrive_all(node: &Node, filter: RedriveFilter, by: String) -> Result<Redriven, Problem> {
     let open = node.opened()?;
     if filter.dry_run {
-        return Ok(dead_letters::selected(open, &filter, false).await?.dry_run());
+        return Ok(dead_letters::selected(open, &filter, false, true).await?.dry_run());
     }
     if !open.routing.owns_all() {
-        let all = dead_letters::selected(open, &filter, false).await?;
+        let all = dead_letters::selected(open, &filter, false, false).await?;
         if let Some(moving) = all.partitions().find(|partition| open.routing.owner(*partition) == Owner::Nobody) {
             return Err(Problem::unavailable(format!("partition {moving} is moving from one node to another; nothing was redriven, ask again"), 1));
         }
@@ -76,7 +84,7 @@ pub(super) async fn redrive_all(node: &Node, filter: RedriveFilter, by: String) 
     let until = tokio::time::Instant::now() + if filter.background { Duration::ZERO } else { dead_letters::PATIENCE };
     let id = uuid::Uuid::new_v4().to_string();
     let begun = RedriveFilter { background: true, ..filter };
-    dead_letters::redrive_here(node, id.clone(), begun.clone(), by.clone()).await?;
+    dead_letters::redrive_here(node, id.clone(), begun.clone(), by.clone(), true).await?;
     let mut refused = None;
     for (url, answer) in ask_others::<Redriven>(open, |_| Ask::RedriveAll { id: id.clone(), filter: begun.clone(), by: by.clone() }, PATIENCE).await {
         match answer {
@@ -197,15 +205,15 @@ pub(super) async fn answer(node: &Node, question: Vec<u8>) -> Result<Value, Prob
             let facts = node.take_passed_on(passed)?;
             answered(admit(open, facts).await)
         }
-        Ask::Redrive { id, by } => {
+        Ask::Redrive { id, request, by } => {
             must_be_here(&open, &id).await?;
-            answered(dead_letters::redrive_one(node, id, by).await)
+            answered(dead_letters::redrive_one(node, id, request, by).await)
         }
         Ask::Discard { id, reason, by } => {
             must_be_here(&open, &id).await?;
-            answered(dead_letters::discard(&open, id, reason, by).await)
+            answered(dead_letters::discard(node, id, reason, by).await)
         }
-        Ask::RedriveAll { id, filter, by } => answered(dead_letters::redrive_here(node, id, filter, by).await),
+        Ask::RedriveAll { id, filter, by } => answered(dead_letters::redrive_here(node, id, filter, by, false).await),
         Ask::RedriveStatus { id } => answered(Ok(open.redrives.known(&id).map(|known| known.part))),
         Ask::Control { system, control, by } => answered(systems::follow(&open, &node.gate, system, control, by).await),
         Ask::Question { question, subject, body } => super::platform::answer(node, &question, tol_plug::question::Asked { subject, body }).await,

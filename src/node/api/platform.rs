@@ -21,7 +21,8 @@ use crate::node::{Node, Open, routing};
 
 impl Platform for Node {
     fn admit(&self, facts: Vec<Event>) -> Answer<'_, Published> {
-        events::publish(self, facts)
+        let admitted = events::publish(self, facts);
+        Box::pin(async move { admitted.await.inspect_err(crate::node::facts::count_refused) })
     }
 
     fn decide(&self, system: &str, facts: Vec<Event>, patience: Duration) -> Answer<'_, Decided> {

@@ -10,8 +10,10 @@ use tol_runtime::owner::{self, Answered, Parked};
 use tol_runtime::supervision::{Command, State};
 
 use super::dead_letters::Filter;
-use crate::http::api::{Redriven, StayedDeadLetter};
+use super::refused;
+use crate::http::api::{RedriveOne, Redriven, StayedDeadLetter};
 use crate::node::Open;
+use crate::node::refused::HUB;
 use tol_plug::{Kind, Problem};
 
 /// Dead letters handed to a system at a time: progress shows, and commands of others get their turn.
@@ -43,6 +45,8 @@ pub(super) struct Selection {
     parts: BTreeMap<(String, u32), Vec<Part>>,
     /// Matched, and stand behind one that does not.
     held_back: u64,
+    /// Ids of records of the inbox that were refused.
+    pub(super) refused: Vec<String>,
 }
 
 /// Selects, of each subject, the first inputs up to the one that does not match. One that only came behind another follows it.
@@ -56,8 +60,7 @@ pub(super) fn select(parked: Vec<Parked>, filter: &Filter<'_>) -> Selection {
         let (mut followed, mut open) = (None, true);
         let mut part = Part { subject, through: 0, ids: Vec::new() };
         for input in inputs {
-            let came_behind = input.attempts == 0 && input.redrives == 0;
-            let matches = followed.filter(|_| came_behind).unwrap_or_else(|| filter.matches(&input));
+            let matches = followed.filter(|_| input.came_behind()).unwrap_or_else(|| filter.matches(&input));
             followed = Some(matches);
             open &= matches;
             if open {
@@ -76,7 +79,7 @@ pub(super) fn select(parked: Vec<Parked>, filter: &Filter<'_>) -> Selection {
 
 impl Selection {
     fn count(&self) -> u64 {
-        self.parts.values().flatten().map(|part| part.ids.len() as u64).sum()
+        self.parts.values().flatten().map(|part| part.ids.len() as u64).sum::<u64>() + self.refused.len() as u64
     }
 
     /// Partition numbers in which something is selected.
@@ -85,7 +88,7 @@ impl Selection {
     }
 
     pub(super) fn dry_run(&self) -> Redriven {
-        let ids: Vec<String> = self.parts.values().flatten().flat_map(|part| part.ids.iter().cloned()).collect();
+        let ids: Vec<String> = self.parts.values().flatten().flat_map(|part| &part.ids).chain(&self.refused).cloned().collect();
         let count = self.count();
         Redriven { state: "done".to_owned(), selected: count, held_back: self.held_back, redriven: count, ids, dry_run: true, ..Redriven::default() }
     }
@@ -176,6 +179,27 @@ fn run(open: &Open, redrives: &Redrives, id: &str, selection: Selection, request
             settle(open, redrives, id, &system, partition, chunk, request)?;
             rest = later;
         }
+    }
+    selection.refused.into_iter().try_for_each(|letter| admit(open, redrives, id, letter, request))
+}
+
+/// Has a record that the inbox refused admitted.
+fn admit(open: &Open, redrives: &Redrives, id: &str, letter: String, request: &Request) -> Result<(), String> {
+    if open.control.stopping.load(Ordering::Acquire) {
+        return Err("the node is stopping; redrive again what is left".to_owned());
+    }
+    let asked = RedriveOne { event: None, reason: Some(request.reason.clone()) };
+    match refused::redrive(open, &letter, asked, &request.by) {
+        Ok(()) => redrives.change(id, |one| {
+            one.ids.push(letter);
+            one.redriven = one.ids.len() as u64;
+        }),
+        // Somebody else saw to it.
+        Err(problem) if problem.kind == Kind::UNKNOWN_DEAD_LETTER => {}
+        Err(problem) if problem.kind == Kind::WRONG_STATE => redrives.change(id, |one| {
+            one.failed.push(StayedDeadLetter { id: letter, system: HUB.to_owned(), subject: String::new(), problem: problem.detail });
+        }),
+        Err(problem) => return Err(format!("{letter}: {}; redrive again what is left", problem.detail)),
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tol_events::EventTime;
 use tol_kafka::TopicPartition;
-use tol_runtime::control::ControlGate;
+use tol_runtime::control::{ControlGate, StopState};
 use tol_runtime::owner::{DigestError, digest_states};
 use tol_runtime::supervision::actor::Question;
 use tol_runtime::supervision::machine::State;
@@ -22,10 +22,12 @@ use tol_plug::{Kind, Problem};
 /// How long a busy system may take to answer a question about itself.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-fn state_of(status: &root::SystemStatus) -> &'static str {
+/// Where a system stands; `halted` while the emergency stop is engaged and nothing else keeps it from deciding.
+fn state_of(status: &root::SystemStatus, stopped: bool) -> &'static str {
     match status.state {
         State::Waiting => "waiting",
         State::Running | State::Probing if status.paused => "paused",
+        State::Running if stopped => "halted",
         State::Running => "running",
         State::Restarting => "restarting",
         State::Degraded | State::Probing => "degraded",
@@ -50,14 +52,25 @@ fn lag_of(open: &Open, status: &root::SystemStatus) -> u64 {
     lag
 }
 
-fn status(open: &Open, status: &root::SystemStatus, ledger: Option<&Value>) -> SystemStatus {
+/// Why a system is halted, else what it failed of last.
+fn reason_of(status: &root::SystemStatus, stop: &StopState) -> Option<String> {
+    if state_of(status, stop.engaged) == "halted" { Some(told(stop)) } else { status.last_error.clone() }
+}
+
+/// The emergency stop that is engaged, in one line.
+pub(super) fn told(stop: &StopState) -> String {
+    let since = stop.since.map_or_else(|| "?".to_owned(), |since| since.to_string());
+    format!("emergency stop since {since} by {}: {}", stop.by.as_deref().unwrap_or("?"), stop.reason.as_deref().unwrap_or("no reason given"))
+}
+
+fn status(open: &Open, stop: &StopState, status: &root::SystemStatus, ledger: Option<&Value>) -> SystemStatus {
     let total = |count: fn(&tol_runtime::owner::Counts) -> u64| status.partitions.iter().map(|partition| count(&partition.counts)).sum();
     let lag = lag_of(open, status);
     SystemStatus {
         name: status.description.name.to_owned(),
         version: status.description.code_version.to_owned(),
-        state: state_of(status).to_owned(),
-        reason: status.last_error.clone(),
+        state: state_of(status, stop.engaged).to_owned(),
+        reason: reason_of(status, stop),
         lag,
         restarts: status.restarts,
         dead_letters: open.parked_count(status),
@@ -73,6 +86,10 @@ pub(crate) fn measure(open: &Open) {
         tol_runtime::metric_definitions::system_lag_events(status.description.name).set(lag_of(open, &status) as f64);
         open.parked_count(&status);
     }
+    if let Err(error) = open.refusals.catch_up() {
+        tracing::debug!(%error, "refused records of inbox could not be counted");
+    }
+    crate::node::metric_definitions::inbox_refused_waiting().set(open.refusals.count() as f64);
 }
 
 /// The hub's ledger of a system. `None` when the hub is away. Blocking.
@@ -121,33 +138,34 @@ pub(super) fn query(open: &Open, system: &str, question: Question) -> Result<Val
         Some(Err(QueryError::Unknown(query))) => {
             Err(Problem::new(Kind::NOT_FOUND, format!("{system} has no query {query}; GET /openapi.json lists the queries of all systems")))
         }
-        None => Err(Problem::unavailable(format!("{system} does not answer now (it is {})", state_of(&status)), 1)),
+        None => Err(Problem::unavailable(format!("{system} does not answer now (it is {})", state_of(&status, false)), 1)),
     }
 }
 
-pub(super) fn all(open: &Open) -> Vec<SystemStatus> {
+pub(super) fn all(open: &Open, gate: &ControlGate) -> Vec<SystemStatus> {
+    let stop = gate.state();
     // A hub that does not answer about one system is not waited for again.
     let mut hub_is_away = false;
     let with_ledger = |found: &root::SystemStatus| {
         let ledger = if hub_is_away { None } else { ledger(open, found.description.name) };
         hub_is_away |= ledger.is_none();
-        status(open, found, ledger.as_ref())
+        status(open, &stop, found, ledger.as_ref())
     };
     open.root.statuses().iter().map(with_ledger).collect()
 }
 
-pub(super) fn one(open: &Open, name: &str, subject: Option<&str>) -> Result<Option<SystemDetail>, Problem> {
+pub(super) fn one(open: &Open, gate: &ControlGate, name: &str, subject: Option<&str>) -> Result<Option<SystemDetail>, Problem> {
     let Some(found) = open.root.statuses().into_iter().find(|found| found.description.name == name) else { return Ok(None) };
     let mut details: BTreeMap<String, Value> = BTreeMap::new();
     details.insert("description".into(), serde_json::to_value(&found.description).unwrap_or_default());
     details.insert("partitions".into(), serde_json::to_value(&*found.partitions).unwrap_or_default());
     details.insert("abandoned_threads".into(), json!(found.abandoned));
     if let Some(subject) = subject {
-        let state = observe(open, name, subject).ok_or_else(|| Problem::unavailable(format!("{name} does not answer now (it is {})", state_of(&found)), 1))?;
+        let state = observe(open, name, subject).ok_or_else(|| Problem::unavailable(format!("{name} does not answer now (it is {})", state_of(&found, false)), 1))?;
         details.insert("subject".into(), json!({ "subject": subject, "state": state }));
     }
     let ledger = ledger(open, name);
-    let status = status(open, &found, ledger.as_ref());
+    let status = status(open, &gate.state(), &found, ledger.as_ref());
     if let Some(ledger) = ledger {
         details.insert("uptime_ledger".into(), ledger);
     }
@@ -179,13 +197,13 @@ pub(super) async fn record(open: &Open, name: &str, control: Control, by: &str) 
         Control::Restart => return Ok(()),
     };
     if found.paused == paused {
-        return Err(Problem::new(Kind::WRONG_STATE, format!("{name} is {} already", state_of(&found))));
+        return Err(Problem::new(Kind::WRONG_STATE, format!("{name} is {} already", state_of(&found, false))));
     }
     let (sender, answer) = oneshot::channel();
     open.control.pause(name, paused, by, Box::new(move |recorded| drop(sender.send(recorded))));
     match tokio::time::timeout(Duration::from_secs(5), answer).await {
         Ok(Ok(Ok(()))) => Ok(()),
-        Ok(Ok(Err(problem))) => Err(Problem::unavailable(format!("it could not be recorded, {name} is {} as before: {problem}", state_of(&found)), 1)),
+        Ok(Ok(Err(problem))) => Err(Problem::unavailable(format!("it could not be recorded, {name} is {} as before: {problem}", state_of(&found, false)), 1)),
         _ => Err(Problem::unavailable(format!("it was not recorded in time; GET /systems/{name} tells where {name} stands"), 1)),
     }
 }
@@ -208,19 +226,19 @@ pub(super) async fn follow(open: &Open, gate: &ControlGate, name: String, contro
         };
         if shows {
             open.root.wake_all();
-            return Ok(status_without_questions(&now));
+            return Ok(status_without_questions(&now, &gate.state()));
         }
     }
     Err(Problem::unavailable(format!("{name} did not follow in time; GET /systems/{name} tells where it stands"), 1))
 }
 
 /// The status without asking the hub: an async thread must not wait for it.
-fn status_without_questions(found: &root::SystemStatus) -> SystemStatus {
+fn status_without_questions(found: &root::SystemStatus, stop: &StopState) -> SystemStatus {
     SystemStatus {
         name: found.description.name.to_owned(),
         version: found.description.code_version.to_owned(),
-        state: state_of(found).to_owned(),
-        reason: found.last_error.clone(),
+        state: state_of(found, stop.engaged).to_owned(),
+        reason: reason_of(found, stop),
         restarts: found.restarts,
         ..SystemStatus::default()
     }

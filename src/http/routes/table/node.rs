@@ -83,6 +83,12 @@ pub(super) static ROUTES: &[Route<Shared>] = &[
     }
     .by(waiting!(node::docs_file)),
     Spec {
+        description: "With the kind of its subjects, its personal fields, its schema and an event that is admitted as it stands.",
+        answers: &[Reply::ok("All known types.", Content::List("EventType"))],
+        ..open("schemas", "/schemas", "Lists the known types of events")
+    }
+    .by(waiting!(node::schemas)),
+    Spec {
         parameters: &[&TYPE_PATH],
         answers: &[Reply::ok("The JSON Schema.", Content::Other("application/schema+json"))],
         problems: &[Kind::NOT_FOUND],

@@ -66,11 +66,11 @@ pub(super) static ROUTES: &[Route<Shared>] = &[
     }
     .by(waiting!(control::effects)),
     Spec {
-        description: "Filters go by the input's type, the error's text and the time it was parked. A system that is down is asked through its log.",
+        description: "Inputs that a system could not decide (`parked`), then records of Kafka's inbox that admission refused (`refused`). Filters go by the input's type, the error's text and the time it was parked or refused. A system that is down is asked through its log.",
         parameters: &[&SYSTEM_FILTER, &SUBJECT, &TYPE, &ERROR_TEXT, &FROM, &TO, &LIMIT, &CURSOR],
         answers: &[Reply::ok("A page of dead letters, oldest first.", Content::Json("DeadLetterPage"))],
         problems: &[Kind::INVALID_CURSOR],
-        ..Spec::get("deadLetters", "/dead-letters", DEAD_LETTERS, "Lists parked inputs")
+        ..Spec::get("deadLetters", "/dead-letters", DEAD_LETTERS, "Lists parked inputs and refused records")
     }
     .by(waiting!(control::dead_letters)),
     Spec {
@@ -90,19 +90,39 @@ pub(super) static ROUTES: &[Route<Shared>] = &[
     }
     .by(waiting!(control::redrive_status)),
     Spec {
-        description: "Those parked behind it follow in order.",
+        description: "With the event, or the record as its publisher wrote it.",
         parameters: &[&DEAD_LETTER],
-        answers: &[Reply::ok("What was redriven.", Content::Json("Redriven"))],
-        problems: &[Kind::UNKNOWN_DEAD_LETTER, Kind::UNAVAILABLE, Kind::EMERGENCY_STOP, Kind::WRONG_STATE, Kind::JOB_RUNNING],
-        ..Spec::post("redrive", "/dead-letters/{id}/redrive", DEAD_LETTERS, "Has a parked input decided again")
+        answers: &[Reply::ok("The dead letter.", Content::Json("DeadLetterDetail"))],
+        problems: &[Kind::UNKNOWN_DEAD_LETTER, Kind::UNAVAILABLE],
+        ..Spec::get("deadLetter", "/dead-letters/{id}", DEAD_LETTERS, "Shows a dead letter with its input")
     }
-    .by(waiting!(control::redrive)),
+    .by(waiting!(control::dead_letter)),
     Spec {
+        description: "Those parked behind it follow in order. A refused record is admitted, as it is or in the form of the mended `event`.",
+        parameters: &[&DEAD_LETTER],
+        body: Body::OptionalJson("RedriveOne"),
+        answers: &[Reply::ok("What was redriven.", Content::Json("Redriven"))],
+        problems: &[
+            Kind::UNKNOWN_DEAD_LETTER,
+            Kind::UNAVAILABLE,
+            Kind::EMERGENCY_STOP,
+            Kind::WRONG_STATE,
+            Kind::JOB_RUNNING,
+            Kind::INVALID_EVENT,
+            Kind::INVALID_DATA,
+            Kind::UNKNOWN_VERSION,
+            Kind::ID_CONFLICT,
+        ],
+        ..Spec::post("redrive", "/dead-letters/{id}/redrive", DEAD_LETTERS, "Has a parked input decided again, or a refused record admitted")
+    }
+    .by(with_body!(control::redrive)),
+    Spec {
+        description: "Inputs that only waited behind it are decided, up to the next one that fails.",
         parameters: &[&DEAD_LETTER],
         body: Body::Json("Reason"),
         answers: &[Reply::ok("What was given up.", Content::Json("DeadLetter"))],
         problems: &[Kind::UNKNOWN_DEAD_LETTER, Kind::UNAVAILABLE, Kind::EMERGENCY_STOP],
-        ..Spec::post("discard", "/dead-letters/{id}/discard", DEAD_LETTERS, "Gives a parked input up")
+        ..Spec::post("discard", "/dead-letters/{id}/discard", DEAD_LETTERS, "Gives a parked input or a refused record up")
     }
     .by(with_body!(control::discard)),
 ];
