@@ -29,6 +29,28 @@ pub struct Answer {
     pub body: String,
 }
 
+/// JSON that the node answered, and its very text.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Reply {
+    /// As it was sent.
+    pub text: String,
+    /// What it says; null where nothing was sent.
+    pub value: Value,
+}
+
+impl std::ops::Deref for Reply {
+    type Target = Value;
+    fn deref(&self) -> &Value {
+        &self.value
+    }
+}
+
+impl std::fmt::Display for Reply {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
 impl Client {
     /// A client of the node at `url` that presents `key` as a bearer token.
     ///
@@ -117,24 +139,25 @@ impl Client {
     ///
     /// # Errors
     /// Not reachable, refused, or not JSON.
-    pub(super) fn json(&self, method: Method, path: &str, query: &[(&str, String)], body: Option<&Value>) -> Result<(u16, Value), Error> {
+    pub(super) fn json(&self, method: Method, path: &str, query: &[(&str, String)], body: Option<&Value>) -> Result<(u16, Reply), Error> {
         let body = body.map(|value| ("application/json", value.to_string().into_bytes()));
         let answer = self.send(method, path, query, body)?;
         if answer.status >= 400 {
             return Err(self.refusal(&answer));
         }
         if answer.body.trim().is_empty() {
-            return Ok((answer.status, Value::Null));
+            return Ok((answer.status, Reply::default()));
         }
         let parsed = serde_json::from_str(&answer.body);
-        Ok((answer.status, parsed.map_err(|error| Error::Failed(format!("{}{path} did not answer with JSON: {error}; is it a tol node?", self.base)))?))
+        let value = parsed.map_err(|error| Error::Failed(format!("{}{path} did not answer with JSON: {error}; is it a tol node?", self.base)))?;
+        Ok((answer.status, Reply { text: answer.body, value }))
     }
 
     /// GET.
     ///
     /// # Errors
     /// Not reachable, refused, or not JSON.
-    pub fn get(&self, path: &str, query: &[(&str, String)]) -> Result<Value, Error> {
+    pub fn get(&self, path: &str, query: &[(&str, String)]) -> Result<Reply, Error> {
         self.json(Method::GET, path, query, None).map(|(_, value)| value)
     }
 
@@ -142,7 +165,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::get`].
-    pub fn get_with_status(&self, path: &str, query: &[(&str, String)]) -> Result<(u16, Value), Error> {
+    pub fn get_with_status(&self, path: &str, query: &[(&str, String)]) -> Result<(u16, Reply), Error> {
         self.json(Method::GET, path, query, None)
     }
 
@@ -150,7 +173,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::get`].
-    pub fn post(&self, path: &str, body: Option<&Value>) -> Result<Value, Error> {
+    pub fn post(&self, path: &str, body: Option<&Value>) -> Result<Reply, Error> {
         self.json(Method::POST, path, &[], body).map(|(_, value)| value)
     }
 
@@ -158,7 +181,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::get`].
-    pub fn delete(&self, path: &str) -> Result<Value, Error> {
+    pub fn delete(&self, path: &str) -> Result<Reply, Error> {
         self.json(Method::DELETE, path, &[], None).map(|(_, value)| value)
     }
 

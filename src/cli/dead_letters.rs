@@ -1,11 +1,12 @@
 //! `tol dead-letters`.
 
+use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::cli::client::{Client, encode};
+use crate::cli::client::{Client, Reply, encode};
 use crate::cli::error::Error;
 use crate::cli::events::print_page;
 use crate::cli::output::{self, Format};
@@ -18,12 +19,12 @@ const POLL: Duration = Duration::from_millis(200);
 pub enum DeadLettersCommand {
     /// Lists them.
     List(Which),
-    /// Shows one with its error.
+    /// Shows one with its error and what it holds.
     Show {
         /// Its id.
         id: String,
     },
-    /// Decides one again, or all; those parked behind it follow in order.
+    /// Decides one again, or all; those parked behind it follow in order. A record that Kafka's inbox refused is admitted.
     Redrive {
         /// Its id.
         #[arg(required_unless_present = "all", conflicts_with = "all")]
@@ -34,8 +35,11 @@ pub enum DeadLettersCommand {
         /// Which, of all.
         #[command(flatten)]
         which: Which,
+        /// File of a mended CloudEvent that is admitted in place of a record that Kafka's inbox refused; `-` is standard input.
+        #[arg(long, conflicts_with = "all", value_name = "FILE")]
+        event: Option<PathBuf>,
         /// Why; it is recorded.
-        #[arg(long, requires = "all")]
+        #[arg(long)]
         reason: Option<String>,
         /// Also those that were redriven in vain too often.
         #[arg(long, requires = "all")]
@@ -44,7 +48,7 @@ pub enum DeadLettersCommand {
         #[arg(long, requires = "all")]
         dry_run: bool,
     },
-    /// Gives one up.
+    /// Gives one up; what only waited behind it is decided.
     Discard {
         /// Its id.
         id: String,
@@ -95,11 +99,18 @@ impl DeadLettersCommand {
             DeadLettersCommand::List(which) => print_page(
                 format,
                 &client.get("/dead-letters", &which.pairs())?,
-                &["id", "system", "subject", "type", "parked_at", "attempts", "redrives", "error"],
+                &["id", "kind", "system", "subject", "type", "parked_at", "attempts", "redrives", "waiting", "error"],
             ),
-            DeadLettersCommand::Show { id } => output::print(format, &find(client, id)?, &[]),
-            DeadLettersCommand::Redrive { id: Some(id), .. } => {
-                output::print(format, &client.post(&format!("/dead-letters/{}/redrive", encode(id)), None)?, &[])
+            DeadLettersCommand::Show { id } => output::print(format, &client.get(&format!("/dead-letters/{}", encode(id)), &[])?, &[]),
+            DeadLettersCommand::Redrive { id: Some(id), event, reason, .. } => {
+                let mut body = json!({});
+                if let Some(file) = event {
+                    body["event"] = read_event(file)?;
+                }
+                if let Some(reason) = reason {
+                    body["reason"] = reason.as_str().into();
+                }
+                output::print(format, &client.post(&format!("/dead-letters/{}/redrive", encode(id)), Some(&body))?, &[])
             }
             DeadLettersCommand::Redrive { which, reason, force, dry_run, .. } => {
                 let mut body = json!({"force": force, "dry_run": dry_run, "background": true});
@@ -129,7 +140,7 @@ impl DeadLettersCommand {
 }
 
 /// Starts a redrive and shows how far it is until it ends.
-fn redrive_and_wait(client: &Client, body: &Value) -> Result<Value, Error> {
+fn redrive_and_wait(client: &Client, body: &Value) -> Result<Reply, Error> {
     let mut state = client.post("/dead-letters/redrive", Some(body))?;
     let bar = output::progress_bar(state["selected"].as_u64().unwrap_or_default(), "redriving {bar:30} {pos} of {len} {msg}");
     while state["state"] == "running" {
@@ -141,19 +152,14 @@ fn redrive_and_wait(client: &Client, body: &Value) -> Result<Value, Error> {
     Ok(state)
 }
 
-/// Looks for one through all pages of the list: it has no address of its own.
-fn find(client: &Client, id: &str) -> Result<Value, Error> {
-    let mut query: Vec<(&str, String)> = Vec::new();
-    loop {
-        let page = client.get("/dead-letters", &query)?;
-        let rows = page["items"].as_array().or_else(|| page.as_array());
-        if let Some(found) = rows.into_iter().flatten().find(|row| row["id"] == id) {
-            return Ok(found.clone());
-        }
-        match page["next_cursor"].as_str() {
-            Some(cursor) => query = vec![("cursor", cursor.to_owned())],
-            None => return Err(Error::Failed(format!("there is no dead letter {id}; `tol dead-letters list` shows them, redriven ones are gone"))),
-        }
+/// Reads a CloudEvent in JSON. What `tol dead-letters show --output json` printed is taken too: the event in it.
+fn read_event(file: &Path) -> Result<Value, Error> {
+    let text = if file.as_os_str() == "-" { std::io::read_to_string(std::io::stdin()) } else { std::fs::read_to_string(file) };
+    let text = text.map_err(|error| Error::Failed(format!("{} cannot be read: {error}", file.display())))?;
+    let mut value: Value = serde_json::from_str(&text).map_err(|error| Error::Failed(format!("{} is not JSON: {error}", file.display())))?;
+    match (value["specversion"].is_string(), value["event"].is_object()) {
+        (false, true) => Ok(value["event"].take()),
+        _ => Ok(value),
     }
 }
 
@@ -171,7 +177,7 @@ mod tests {
             answer(200, r#"{"id":"r1","state":"done","selected":3,"redriven":2,"ids":[],"failed":[{"id":"x"}],"limited":[]}"#),
         ]);
         let which = Which { system: Some("s".into()), error: Some("no rate".into()), ..Which::default() };
-        let command = DeadLettersCommand::Redrive { id: None, all: true, which, reason: Some("mended".into()), force: false, dry_run: false };
+        let command = DeadLettersCommand::Redrive { id: None, all: true, which, event: None, reason: Some("mended".into()), force: false, dry_run: false };
         let problem = command.run(&node.client(), Format::Json).unwrap_err();
         assert!(problem.to_string().contains("1 subjects stay parked"), "{problem}");
         let requests = node.requests();
@@ -181,12 +187,17 @@ mod tests {
     }
 
     #[test]
-    fn one_is_found_on_a_later_page() {
-        let node = FakeNode::start(vec![
-            answer(200, r#"{"items":[{"id":"a"}],"next_cursor":"2"}"#),
-            answer(200, r#"{"items":[{"id":"b","error":"boom"}],"next_cursor":null}"#),
-        ]);
-        assert_eq!(find(&node.client(), "b").unwrap()["error"], "boom");
-        assert!(node.requests()[1].head.starts_with("get /dead-letters?cursor=2 "));
+    fn one_is_redriven_with_the_event_that_show_printed_and_somebody_mended() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("mended.json");
+        std::fs::write(&file, r#"{"id":"inbox-0-7","event":{"specversion":"1.0","id":"o7"},"record":{}}"#).unwrap();
+        let node = FakeNode::start(vec![answer(200, "{}")]);
+        let which = Which::default();
+        let command = DeadLettersCommand::Redrive { id: Some("inbox-0-7".into()), all: false, which, event: Some(file), reason: Some("typo".into()), force: false, dry_run: false };
+        command.run(&node.client(), Format::Json).unwrap();
+        let request = &node.requests()[0];
+        assert!(request.head.starts_with("post /dead-letters/inbox-0-7/redrive "), "{}", request.head);
+        let sent: Value = serde_json::from_str(&request.body).unwrap();
+        assert_eq!(sent, json!({"event": {"specversion": "1.0", "id": "o7"}, "reason": "typo"}));
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::cli::client::{Client, encode};
+use crate::cli::client::{Client, Reply, encode};
 use crate::cli::error::Error;
 use crate::cli::output::{self, Format};
 
@@ -78,8 +78,8 @@ pub(crate) fn optional(named: &[(&'static str, &Option<String>)]) -> Vec<(&'stat
 }
 
 /// Prints a page of `{"items":[…],"next_cursor"}`: rows, then how to go on.
-pub(crate) fn print_page(format: Format, page: &Value, columns: &[&str]) -> Result<(), Error> {
-    let rows = if page["items"].is_array() { &page["items"] } else { page };
+pub(crate) fn print_page(format: Format, page: &Reply, columns: &[&str]) -> Result<(), Error> {
+    let rows = if page["items"].is_array() { &page["items"] } else { &page.value };
     match format {
         Format::Json => output::print(format, page, &[]),
         Format::Table => {

@@ -1,9 +1,9 @@
 //! The command line: one file a group of commands. All but `run`, `config`, `keys`, `completions` and `doctor` talk to a node over HTTP.
 //!
-//! * [`error`] — exit codes; [`client`] — HTTP; [`output`] — tables and JSON; [`sender`] — events in batches, with retries
+//! * [`error`] — exit codes; [`client`] — HTTP; [`output`] — tables and JSON; [`people`] — values as people write them; [`sender`] — events in batches, with retries
 //! * [`run`], [`config_check`], [`keys`], [`doctor`] — on this machine
 //! * [`verbs`] — what mounted systems add
-//! * [`publish`], [`import`], [`events`], [`query`], [`rebuild`], [`systems`], [`dead_letters`], [`stop`] — on a node
+//! * [`publish`], [`import`], [`events`], [`query`], [`rebuild`], [`systems`], [`dead_letters`], [`stop`], [`types`] — on a node
 
 pub mod backup;
 pub mod client;
@@ -16,6 +16,7 @@ pub mod import;
 pub mod keys;
 pub mod migrate;
 pub mod output;
+pub mod people;
 pub mod publish;
 pub mod query;
 pub mod rebuild;
@@ -26,6 +27,7 @@ pub mod stop;
 pub mod systems;
 #[cfg(test)]
 mod testing;
+pub mod types;
 pub mod verbs;
 
 use std::process::ExitCode;
@@ -47,7 +49,7 @@ const EXIT_CODES: &str = "Exit codes:
 
 /// Runs a business by itself on an immutable event log, and proves every step.
 #[derive(Debug, Parser)]
-#[command(name = "tol", version, after_long_help = EXIT_CODES, after_help = "`tol --help` tells the exit codes.")]
+#[command(name = "tol", version = crate::commit::version(), after_long_help = EXIT_CODES, after_help = "`tol --help` tells the exit codes.")]
 pub struct Cli {
     #[command(flatten)]
     node: NodeArgs,
@@ -111,6 +113,10 @@ enum Command {
     Resume(stop::ResumeArgs),
     /// Lists the log's topics.
     Topics,
+    /// Lists the known types of events.
+    Types(types::TypesArgs),
+    /// Prints the JSON Schema of a type, or an example.
+    Schema(types::SchemaArgs),
     /// Copies the embedded log while the node runs; again into the same folder, only what is new. Keys of personal data are not in it.
     Backup(backup::BackupArgs),
     /// Puts a backup into a data folder; needs no node.
@@ -174,6 +180,8 @@ fn run_command(cli: Cli) -> Result<(), Error> {
         Command::Stop(arguments) => arguments.run(&client()?, format),
         Command::Resume(arguments) => arguments.run(&client()?, format),
         Command::Topics => query::topics(&client()?, format),
+        Command::Types(arguments) => arguments.run(&client()?, format),
+        Command::Schema(arguments) => arguments.run(&client()?),
         Command::Backup(arguments) => arguments.run(format),
         Command::Restore(arguments) => arguments.run(format),
         Command::Migrate(arguments) => arguments.run(format),

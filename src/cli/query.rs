@@ -3,9 +3,9 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::cli::client::{Client, encode};
+use crate::cli::client::{Client, Reply, encode};
 use crate::cli::error::Error;
 use crate::cli::events::{optional, print_page};
 use crate::cli::output::{self, Format};
@@ -58,7 +58,7 @@ impl QueryArgs {
     }
 }
 
-fn wait_for(client: &Client, path: &str, query: &[(&str, String)]) -> Result<Value, Error> {
+fn wait_for(client: &Client, path: &str, query: &[(&str, String)]) -> Result<Reply, Error> {
     let bar = output::progress_bar(1_000, "as of that time {bar:30} {percent}%");
     loop {
         let (status, answer) = client.get_with_status(path, query)?;
@@ -67,7 +67,7 @@ fn wait_for(client: &Client, path: &str, query: &[(&str, String)]) -> Result<Val
             return Ok(answer);
         }
         if answer["state"] == "failed" {
-            return Err(Error::Failed(format!("the state as of that time could not be folded: {answer}")));
+            return Err(Error::Failed(format!("the state as of that time could not be folded: {}", answer.text)));
         }
         bar.set_position((answer["progress"].as_f64().unwrap_or_default() * 1_000.0) as u64);
         sleep(POLL);
@@ -75,7 +75,7 @@ fn wait_for(client: &Client, path: &str, query: &[(&str, String)]) -> Result<Val
 }
 
 /// Rows of `{"key","value":{…}}`: for people a column a field.
-fn print_rows(format: Format, page: Value) -> Result<(), Error> {
+fn print_rows(format: Format, page: Reply) -> Result<(), Error> {
     if format == Format::Json {
         return output::print(format, &page, &[]);
     }
@@ -92,9 +92,9 @@ fn print_rows(format: Format, page: Value) -> Result<(), Error> {
 pub fn topics(client: &Client, format: Format) -> Result<(), Error> {
     let version = client.get("/version", &[])?;
     let topics = match &version["topics"] {
-        Value::Null => return Err(Error::Failed("this node does not tell its topics; is it older than this tol?".into())),
+        serde_json::Value::Null => return Err(Error::Failed("this node does not tell its topics; is it older than this tol?".into())),
         // Names alone, as `{"name": partitions}`, or as objects: all are shown as rows.
-        Value::Object(by_name) => by_name.iter().map(|(name, partitions)| json!({"name": name, "partitions": partitions})).collect(),
+        serde_json::Value::Object(by_name) => by_name.iter().map(|(name, partitions)| json!({"name": name, "partitions": partitions})).collect(),
         other => other.clone(),
     };
     output::print(format, &topics, &[])

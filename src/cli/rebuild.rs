@@ -3,9 +3,9 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::cli::client::{Client, encode};
+use crate::cli::client::{Client, Reply, encode};
 use crate::cli::error::Error;
 use crate::cli::output::{self, Format};
 
@@ -92,7 +92,7 @@ fn rebuild_path(projection: &str) -> String {
     format!("/projections/{}/rebuild", encode(projection))
 }
 
-fn rebuild_and_wait(client: &Client, projection: &str) -> Result<Value, Error> {
+fn rebuild_and_wait(client: &Client, projection: &str) -> Result<Reply, Error> {
     let path = rebuild_path(projection);
     client.post(&path, None)?;
     let bar = output::progress_bar(1_000, "rebuilding {bar:30} {percent}% {msg}");

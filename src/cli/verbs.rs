@@ -49,13 +49,13 @@ struct VerbClient<'a> {
 impl Node for VerbClient<'_> {
     fn send(&self, method: &str, path: &str, query: &[(&str, String)], body: Option<Value>) -> Result<Value, VerbError> {
         let method = Method::from_bytes(method.as_bytes()).map_err(|error| VerbError::Failed(format!("{method:?} is no HTTP method: {error}")))?;
-        let (_, value) = self.client.json(method, path, query, body.as_ref()).map_err(|error| match error {
+        let (_, reply) = self.client.json(method, path, query, body.as_ref()).map_err(|error| match error {
             Error::Usage(text) => VerbError::Usage(text),
             Error::NotReachable { why, .. } => VerbError::NotReachable(why),
             Error::Refused(problem) => VerbError::Refused(problem.text()),
             error => VerbError::Failed(error.to_string()),
         })?;
-        Ok(value)
+        Ok(reply.value)
     }
 
     fn print(&self, value: &Value, rows: &dyn Fn(&Value) -> Vec<Vec<String>>) {
