@@ -12,6 +12,7 @@ use tol_events::binding::http::{Mode, decode, encode_binary};
 use tol_events::binding::{is_json, json, kafka};
 use tol_events::{Attribute, Event};
 use tol_kafka::{Batch, Record, TopicPartition};
+use tree_of_life::cli::import::events::Events;
 use tree_of_life::cli::import::mapping::Mapping;
 use tree_of_life::cli::import::rows::Rows;
 
@@ -126,13 +127,11 @@ fn import(mapping: &Mapping, input: &[u8]) {
     let columns = rows.columns().to_vec();
     let Ok(mapper) = mapping.mapper(Path::new("x.csv"), &columns) else { return };
     let mut line = 0;
-    for row in rows {
-        let Ok(row) = row else { continue };
-        assert!(row.line > line && row.end_byte <= input.len() as u64, "{row:?} after line {line}");
-        line = row.line;
-        if let Ok(event) = mapper.event(&row) {
-            is_stable(&json::decode(event.as_bytes()).unwrap());
-        }
+    for event in Events::new(rows, &mapper, 0) {
+        let Ok(mapped) = event else { continue };
+        assert!(mapped.line > line && mapped.end_byte <= input.len() as u64 && mapped.rows > 0, "{mapped:?} after line {line}");
+        line = mapped.line;
+        is_stable(&json::decode(mapped.event.as_bytes()).unwrap());
     }
 }
 
@@ -157,6 +156,21 @@ fn rows_to_import() {
         toml::from_str(&text).unwrap()
     };
     let mappings = [(",", "date"), (";", "seconds"), ("tab", "millis"), ("whitespace", "date:%Y%m%d")].map(|(delimiter, time)| mapping(delimiter, time));
+    let grouped = r#"
+        type = "commerce.order_placed.v1"
+        source = "/import/x"
+        subject = "customer/{a}"
+        group = "{b}"
+        where = ["{a}!=x*|y"]
+        decimal = ","
+        thousands = "space"
+        zone = "America/Sao_Paulo"
+        time = { from = "{c}", as = "time:%Y-%m-%d %H:%M" }
+        [data]
+        total = { from = "({d}-1)*{d}/{line}", as = "money:{b}:round", sum = true, optional = true }
+        "items[].units" = { from = "{d}", as = "number" }
+    "#;
+    let mappings: Vec<Mapping> = mappings.into_iter().chain([toml::from_str(grouped).unwrap()]).collect();
     fuzz("csv", &corpus("csv"), 60_000, |input| mappings.iter().for_each(|mapping| import(mapping, input)));
 }
 

@@ -5,12 +5,14 @@ use std::fmt;
 use std::path::Path;
 
 use serde::Deserialize;
-use serde_json::{Map, Value};
-use uuid::Uuid;
 
 use super::ImportArgs;
-use super::rows::Row;
-use super::value::FieldType;
+use super::condition::Condition;
+use super::events::Mapper;
+use super::field::{Field, Gather};
+use super::number::NumberFormat;
+use super::template::{Expression, Template};
+use super::value::{CurrencyOf, FieldType, Reading};
 use crate::cli::error::Error;
 
 /// How rows become events. The TOML file has these keys.
@@ -32,6 +34,17 @@ pub struct Mapping {
     pub delimiter: Option<String>,
     /// Names of the columns; absent: the file's first line.
     pub columns: Vec<String>,
+    /// What stands before the decimals of numbers: `.` (also when absent) or `,`.
+    pub decimal: Option<String>,
+    /// What stands between the thousands of numbers; nothing when absent.
+    pub thousands: Option<String>,
+    /// Time zone of dates and times that name none; UTC when absent.
+    pub zone: Option<String>,
+    /// Conditions that a row must meet, all of them; other rows are left out.
+    #[serde(rename = "where")]
+    pub conditions: Vec<String>,
+    /// Template: consecutive rows for which it gives the same become one event. Each row is one when absent.
+    pub group: Option<String>,
     /// Fields of the data by dotted name; none: every column as text.
     pub data: BTreeMap<String, FieldSpec>,
 }
@@ -58,6 +71,9 @@ pub struct TypedField {
     /// Left out when empty.
     #[serde(default)]
     pub optional: bool,
+    /// Summed up over the rows of one event.
+    #[serde(default)]
+    pub sum: bool,
 }
 
 /// A row that cannot be mapped.
@@ -102,6 +118,17 @@ impl Mapping {
         if !args.columns.is_empty() {
             mapping.columns.clone_from(&args.columns);
         }
+        for (target, flag) in [
+            (&mut mapping.decimal, &args.decimal),
+            (&mut mapping.thousands, &args.thousands),
+            (&mut mapping.zone, &args.zone),
+            (&mut mapping.group, &args.group_by),
+        ] {
+            if flag.is_some() {
+                target.clone_from(flag);
+            }
+        }
+        mapping.conditions.extend(args.conditions.iter().cloned());
         if let Some(time) = &args.time {
             mapping.time = Some(field_of_flag(&format!("time:{time}"), "--time")?.1);
         }
@@ -117,229 +144,126 @@ impl Mapping {
         Ok(mapping)
     }
 
+    /// Adds to a refused id where ids come from, and how to make them differ.
+    pub fn explain(&self, error: Error) -> Error {
+        let Error::Refused(mut problem) = error else { return error };
+        if problem.kind.ends_with("/id-conflict") {
+            let together = if self.group.is_some() { "; rows of one event (--group-by) must stand together, so sort the file by them" } else { "" };
+            problem.advice = match &self.id {
+                None => format!(
+                    "without --id, an id follows from source, file name and line{}: where rows were inserted or corrected since the last import, it names another row. Give --id a template that names the row, for example --id 'order-{{order}}'{together}",
+                    if self.group.is_some() { " or group" } else { "" }
+                ),
+                Some(id) => format!(
+                    "--id '{id}' gives this row the id of another one, or of this one before it was corrected; add a column that tells them apart, or {{line}}, to --id{together}"
+                ),
+            };
+        }
+        Error::Refused(problem)
+    }
+
     /// Resolves templates and types against the file's columns.
     ///
     /// # Errors
     /// A template that names no column, an unknown type, a field inside of another.
     pub fn mapper<'m>(&'m self, file: &Path, columns: &[String]) -> Result<Mapper<'m>, Error> {
         let template = |what: &str, text: &str| Template::parse(text, columns).map_err(|problem| Error::Usage(format!("{what}: {problem}")));
-        let field = |name: &str, spec: &FieldSpec| {
-            let (from, kind, optional) = match spec {
-                FieldSpec::Template(from) => (from.as_str(), "", false),
-                FieldSpec::Typed(typed) => (typed.from.as_str(), typed.kind.as_str(), typed.optional),
-            };
-            let kind: FieldType = kind.parse().map_err(|problem| Error::Usage(format!("field {name}: {problem}")))?;
-            Ok::<_, Error>(Field { path: name.split('.').map(str::to_owned).collect(), template: template(name, from)?, kind, optional })
-        };
+        let numbers = NumberFormat::new(self.decimal.as_deref(), self.thousands.as_deref()).map_err(Error::Usage)?;
+        let zone = self.zone.as_deref().map_or(Ok(Default::default()), str::parse).map_err(Error::Usage)?;
         let mut fields = Vec::new();
         for (name, spec) in &self.data {
-            fields.push(field(name, spec)?);
+            fields.push(resolve(name, spec, columns)?);
         }
         if self.data.is_empty() {
             for name in columns {
-                fields.push(field(name, &FieldSpec::Template(format!("{{{name}}}")))?);
+                fields.push(resolve(name, &FieldSpec::Template(format!("{{{name}}}")), columns)?);
             }
         }
         refuse_overlap(&fields)?;
-        let time = self.time.as_ref().map(|spec| field("time", spec)).transpose()?;
+        let time = self.time.as_ref().map(|spec| resolve("time", spec, columns)).transpose()?;
         if time.as_ref().is_some_and(|field| !field.kind.is_time()) {
             return Err(Error::Usage(
                 "--time needs one of the types date:FORMAT, time:FORMAT, rfc3339, seconds, millis, for example 'date:%Y%m%d={date}'".into(),
             ));
         }
+        let conditions = self.conditions.iter().map(|text| Condition::parse(text, columns, &numbers).map_err(|problem| Error::Usage(format!("--where: {problem}"))));
         Ok(Mapper {
             mapping: self,
             columns: columns.to_vec(),
             file: file.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
             subject: template("--subject", &self.subject)?,
             id: self.id.as_ref().map(|id| template("--id", id)).transpose()?,
+            group: self.group.as_ref().map(|group| template("--group-by", group)).transpose()?,
+            conditions: conditions.collect::<Result<_, _>>()?,
+            reading: Reading { numbers, zone },
             time,
             fields,
         })
     }
 }
 
-/// One place of the data holds one value: `a` and `a.b` together would lose one of them in every row.
-fn refuse_overlap(fields: &[Field]) -> Result<(), Error> {
-    let mut paths: Vec<&[String]> = fields.iter().map(|field| field.path.as_slice()).collect();
-    // What begins with a path follows right after it.
-    paths.sort_unstable();
-    let Some(two) = paths.windows(2).find(|two| two[1].starts_with(two[0])) else { return Ok(()) };
-    let (outer, inner) = (two[0].join("."), two[1].join("."));
-    Err(Error::Usage(format!("the field \"{outer}\" cannot hold a value and the field \"{inner}\"; rename one of them in the mapping")))
+/// Resolves one field: `name`, `outer.inner`, or `list[].inner`.
+fn resolve(name: &str, spec: &FieldSpec, columns: &[String]) -> Result<Field, Error> {
+    let wrong = |problem: String| Error::Usage(format!("field {name}: {problem}"));
+    let (from, kind, optional, sum) = match spec {
+        FieldSpec::Template(from) => (from.as_str(), "", false, false),
+        FieldSpec::Typed(typed) => (typed.from.as_str(), typed.kind.as_str(), typed.optional, typed.sum),
+    };
+    let names = |text: &str| text.split('.').filter(|name| !name.is_empty()).map(str::to_owned).collect::<Vec<String>>();
+    let (path, inner, is_list) = match name.split_once("[]") {
+        Some((list, inner)) => (names(list), names(inner), true),
+        None => (name.split('.').map(str::to_owned).collect(), Vec::new(), false),
+    };
+    if is_list && (path.is_empty() || inner.iter().any(|name| name.contains("[]"))) {
+        return Err(wrong("a list is written list[].field, once in a name".to_owned()));
+    }
+    let gather = match (is_list, sum) {
+        (true, true) => return Err(wrong("it is a list, and is not summed up as well".to_owned())),
+        (true, false) => Gather::List,
+        (false, true) => Gather::Sum,
+        (false, false) => Gather::Same,
+    };
+    let kind: FieldType = kind.parse().map_err(wrong)?;
+    if gather == Gather::Sum && !kind.is_number() {
+        return Err(wrong("only int, number, money and minor are summed up".to_owned()));
+    }
+    let template = Template::parse(from, columns).map_err(wrong)?;
+    let expression = if kind.is_number() { Expression::of(&template).map_err(wrong)? } else { None };
+    let currency = match kind.currency() {
+        Some(CurrencyOf::Template(text)) => Some(Template::parse(text, columns).map_err(wrong)?),
+        _ => None,
+    };
+    Ok(Field { path, inner, gather, template, expression, currency, kind, optional })
 }
 
-/// `name[?][:type]=template`.
+/// One place of the data holds one value: `a` and `a.b` together would lose one of them in every row.
+fn refuse_overlap(fields: &[Field]) -> Result<(), Error> {
+    let whole = |field: &Field| -> Vec<String> {
+        let list = (field.gather == Gather::List).then(|| "[]".to_owned());
+        field.path.iter().cloned().chain(list).chain(field.inner.iter().cloned()).collect()
+    };
+    let mut paths: Vec<Vec<String>> = fields.iter().map(whole).collect();
+    // What begins with a path follows right after it.
+    paths.sort_unstable();
+    // A list and an object of the same name differ in what follows it.
+    let clash = |a: &[String], b: &[String]| {
+        let same = a.iter().zip(b).take_while(|(a, b)| a == b).count();
+        b.starts_with(a) || matches!((a.get(same).map(String::as_str), b.get(same).map(String::as_str)), (Some("[]"), _) | (_, Some("[]")))
+    };
+    let Some(two) = paths.windows(2).find(|two| clash(&two[0], &two[1])) else { return Ok(()) };
+    let told = |path: &[String]| path.join(".").replace(".[]", "[]");
+    Err(Error::Usage(format!("the field \"{}\" cannot hold a value and the field \"{}\"; rename one of them in the mapping", told(&two[0]), told(&two[1]))))
+}
+
+/// `name[?][+][:type]=template`.
 fn field_of_flag(text: &str, flag: &str) -> Result<(String, FieldSpec), Error> {
     let wrong = || Error::Usage(format!("{flag} \"{text}\" is not NAME[:TYPE]=TEMPLATE; write for example 'total:money:USD={{dollars}}'"));
     let (head, from) = text.split_once('=').ok_or_else(wrong)?;
     let (name, kind) = head.split_once(':').unwrap_or((head, ""));
+    let (name, sum) = name.strip_suffix('+').map_or((name, false), |name| (name, true));
     let (name, optional) = name.strip_suffix('?').map_or((name, false), |name| (name, true));
     if name.is_empty() {
         return Err(wrong());
     }
-    Ok((name.to_owned(), FieldSpec::Typed(TypedField { from: from.to_owned(), kind: kind.to_owned(), optional })))
-}
-
-/// A piece of a template.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Piece {
-    Literal(String),
-    Column(usize),
-    Line,
-    File,
-}
-
-/// Text with `{column}`, `{line}` and `{file}` in it; `{{` is a brace.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Template(Vec<Piece>);
-
-impl Template {
-    /// Reads a template for a file with these columns.
-    ///
-    /// # Errors
-    /// A name that is no column, a brace that is not closed.
-    pub fn parse(text: &str, columns: &[String]) -> Result<Template, String> {
-        let mut pieces = Vec::new();
-        let mut literal = String::new();
-        let mut rest = text;
-        while let Some(at) = rest.find(['{', '}']) {
-            literal.push_str(&rest[..at]);
-            let (brace, after) = rest[at..].split_at(1);
-            if let Some(escaped) = after.strip_prefix(brace) {
-                literal.push_str(brace);
-                rest = escaped;
-                continue;
-            }
-            let closed = after.split_once('}').filter(|_| brace == "{");
-            let (name, after) = closed.ok_or_else(|| format!("the brace in \"{text}\" has no partner; write {{{{ for a brace itself"))?;
-            let piece = match columns.iter().position(|column| column == name) {
-                Some(index) => Piece::Column(index),
-                None if name == "line" => Piece::Line,
-                None if name == "file" => Piece::File,
-                None => return Err(format!("there is no column {{{name}}}; the columns are {}, and {{line}} and {{file}} always exist", columns.join(", "))),
-            };
-            if !literal.is_empty() {
-                pieces.push(Piece::Literal(std::mem::take(&mut literal)));
-            }
-            pieces.push(piece);
-            rest = after;
-        }
-        literal.push_str(rest);
-        if !literal.is_empty() {
-            pieces.push(Piece::Literal(literal));
-        }
-        Ok(Template(pieces))
-    }
-
-    fn fill(&self, row: &Row, file: &str) -> String {
-        let mut text = String::new();
-        for piece in &self.0 {
-            match piece {
-                Piece::Literal(literal) => text.push_str(literal),
-                Piece::Column(index) => text.push_str(row.values.get(*index).map_or("", |value| value.trim())),
-                Piece::Line => text.push_str(&row.line.to_string()),
-                Piece::File => text.push_str(file),
-            }
-        }
-        text
-    }
-
-    fn columns(&self, names: &[String]) -> String {
-        let used: Vec<&str> =
-            self.0.iter().filter_map(|piece| if let Piece::Column(index) = piece { names.get(*index).map(String::as_str) } else { None }).collect();
-        used.join(", ")
-    }
-}
-
-#[derive(Clone, Debug)]
-struct Field {
-    path: Vec<String>,
-    template: Template,
-    kind: FieldType,
-    optional: bool,
-}
-
-/// A mapping resolved against a file's columns.
-#[derive(Clone, Debug)]
-pub struct Mapper<'m> {
-    mapping: &'m Mapping,
-    columns: Vec<String>,
-    file: String,
-    subject: Template,
-    id: Option<Template>,
-    time: Option<Field>,
-    fields: Vec<Field>,
-}
-
-impl Mapper<'_> {
-    /// The event of a row, as CloudEvents JSON. The same row always gives the same event.
-    ///
-    /// # Errors
-    /// A value that does not have its type, an empty id or subject.
-    pub fn event(&self, row: &Row) -> Result<String, RowError> {
-        let bad = |template: &Template, problem: String| RowError { line: row.line, columns: template.columns(&self.columns), problem };
-        if row.values.len() != self.columns.len() {
-            let problem = format!("has {} values, but there are {} columns ({})", row.values.len(), self.columns.len(), self.columns.join(", "));
-            return Err(RowError { line: row.line, columns: String::new(), problem });
-        }
-        let mut data = Map::new();
-        for field in &self.fields {
-            let text = field.template.fill(row, &self.file);
-            if field.optional && text.trim().is_empty() {
-                continue;
-            }
-            let value = field.kind.json(&text).map_err(|problem| bad(&field.template, problem))?;
-            insert_at(&mut data, &field.path, value);
-        }
-        let subject = self.subject.fill(row, &self.file);
-        if subject.split_once('/').is_none_or(|(kind, id)| kind.is_empty() || id.is_empty()) {
-            return Err(bad(&self.subject, format!("the subject \"{subject}\" is not kind/id")));
-        }
-        if subject.contains(char::is_control) {
-            return Err(bad(&self.subject, format!("the subject {subject:?} has a control character, which no attribute may have")));
-        }
-        let mut event = Map::new();
-        event.insert("specversion".into(), "1.0".into());
-        event.insert("id".into(), self.id_of(row)?.into());
-        event.insert("source".into(), self.mapping.source.clone().into());
-        event.insert("type".into(), self.mapping.event_type.clone().into());
-        event.insert("subject".into(), subject.into());
-        event.insert("datacontenttype".into(), "application/json".into());
-        if let Some(time) = &self.time {
-            let text = time.template.fill(row, &self.file);
-            event.insert("time".into(), time.kind.json(&text).map_err(|problem| bad(&time.template, problem))?);
-        }
-        event.insert("data".into(), Value::Object(data));
-        Ok(Value::Object(event).to_string())
-    }
-
-    fn id_of(&self, row: &Row) -> Result<String, RowError> {
-        let Some(template) = &self.id else {
-            let name = format!("import\u{0}{}\u{0}{}\u{0}{}", self.mapping.source, self.file, row.line);
-            return Ok(Uuid::new_v5(&tol_events::id::NAMESPACE, name.as_bytes()).to_string());
-        };
-        match template.fill(row, &self.file) {
-            id if id.is_empty() => Err(RowError { line: row.line, columns: template.columns(&self.columns), problem: "the event's id would be empty".into() }),
-            id if id.contains(char::is_control) => {
-                let problem = format!("the id {id:?} has a control character, which no attribute may have");
-                Err(RowError { line: row.line, columns: template.columns(&self.columns), problem })
-            }
-            id => Ok(id),
-        }
-    }
-}
-
-fn insert_at(table: &mut Map<String, Value>, path: &[String], value: Value) {
-    match path {
-        [] => {}
-        [leaf] => {
-            table.insert(leaf.clone(), value);
-        }
-        [section, rest @ ..] => {
-            if let Value::Object(inner) = table.entry(section.clone()).or_insert_with(|| Value::Object(Map::new())) {
-                insert_at(inner, rest, value);
-            }
-        }
-    }
+    Ok((name.to_owned(), FieldSpec::Typed(TypedField { from: from.to_owned(), kind: kind.to_owned(), optional, sum })))
 }

@@ -1,10 +1,17 @@
 //! `tol import`: CSV rows to events.
 //!
-//! * [`mapping`] — which column becomes what; [`value`] — the types of fields; [`rows`] — reading; [`state`] — where an interrupted import stood
+//! * [`mapping`] — which column becomes what; [`field`] and [`value`] — fields and their types; [`template`] — text and arithmetic with columns
+//! * [`number`] — numbers as files write them; [`condition`] — which rows are wanted
+//! * [`rows`] — reading; [`events`] — the events that rows make; [`state`] — where an interrupted import stood
 
+pub mod condition;
+pub mod events;
+pub mod field;
 pub mod mapping;
+pub mod number;
 pub mod rows;
 pub mod state;
+pub mod template;
 #[cfg(test)]
 mod tests;
 pub mod value;
@@ -19,6 +26,7 @@ use crate::cli::client::Client;
 use crate::cli::error::Error;
 use crate::cli::output::{self, Format};
 use crate::cli::sender::{Sender, Sent, partly};
+use events::{Events, Mapper};
 use mapping::{Mapping, RowError};
 use rows::Rows;
 use state::State;
@@ -27,11 +35,14 @@ use state::State;
 const SHOWN_BAD_ROWS: u64 = 20;
 
 const EXAMPLES: &str = "Templates hold {column}, {line} (from 1) and {file}. Field types: string, int, number, bool, money:USD (decimal),
-minor:USD (integer minor units), date:FORMAT and time:FORMAT (strftime, UTC), rfc3339, seconds, millis. `name?` leaves an empty value out; dots nest.
+minor:USD (integer minor units), date:FORMAT and time:FORMAT (strftime), rfc3339, seconds, millis. A currency may be a column: money:{currency}.
+Numbers may be computed: 'total:money:EUR={quantity}*{price}'. `name?` leaves an empty value out, `name+` sums the rows of one event up,
+`items[].sku` is a list with a row an element; dots nest.
 
   tol import CDNOW_sample.txt --mapping config/imports/cdnow.toml
   tol import orders.csv --type commerce.order_placed.v1 --source /shop --subject 'customer/{customer}' --time 'date:%Y-%m-%d={day}' \\
-      --field 'order_id={order}' --field 'customer_id={customer}' --field 'total:money:EUR={amount}' --id 'order-{order}'";
+      --field 'order_id={order}' --field 'customer_id={customer}' --field 'total:money:EUR={amount}' --id 'order-{order}'
+  tol import lines.csv --mapping config/imports/order-lines.toml --where '{status}=paid' --decimal , --thousands . --zone Europe/Berlin";
 
 /// Arguments of `tol import`.
 #[derive(Debug, Default, clap::Args)]
@@ -66,6 +77,21 @@ pub struct ImportArgs {
     /// Names of the columns of a file without a header line.
     #[arg(long, value_delimiter = ',')]
     pub columns: Vec<String>,
+    /// Only rows of which this holds: '{status}=paid|shipped', '{order}!=C*' (begins with C), '{amount}>0'; may be repeated, all must hold.
+    #[arg(long = "where", value_name = "CONDITION")]
+    pub conditions: Vec<String>,
+    /// Consecutive rows for which this gives the same become one event, e.g. '{order}'.
+    #[arg(long, value_name = "TEMPLATE")]
+    pub group_by: Option<String>,
+    /// What stands before the decimals of numbers: `.` (the default) or `,`.
+    #[arg(long)]
+    pub decimal: Option<String>,
+    /// What stands between the thousands of numbers: one character, or `space`; nothing by default.
+    #[arg(long)]
+    pub thousands: Option<String>,
+    /// Time zone of dates and times that name none, e.g. Europe/Berlin or +02:00; UTC by default.
+    #[arg(long)]
+    pub zone: Option<String>,
     /// What to do with a row that cannot be mapped.
     #[arg(long, value_enum, default_value_t)]
     pub on_bad_row: OnBadRow,
@@ -112,11 +138,12 @@ impl ImportArgs {
         }
         let state = State::at(self.state.clone(), client.base(), &self.file, &mapping, length)?;
         let start_line = if self.resume { state.load()? } else { 0 };
-        let mut import = Import { sender: Sender::new(client, self.batch as usize, self.retries), rows: 0, skipped: 0, args: self };
-        let outcome = import.send_rows(rows, &mapper, &state, start_line, length);
-        let Import { sender, rows, skipped, .. } = import;
-        output::print(format, &result(rows, skipped, &sender.sent), &[])?;
+        let mut import = Import { sender: Sender::new(client, self.batch as usize, self.retries), rows: 0, skipped: 0, unwanted: 0, args: self };
+        let outcome = import.send_events(Events::new(rows, &mapper, start_line), &state, length);
+        output::print(format, &import.result(), &[])?;
+        let sender = import.sender;
         if let Err(error) = outcome {
+            let error = mapping.explain(error);
             return Err(partly(error, &sender.sent, "import it again (--resume goes on where it stopped): what is there counts as a duplicate"));
         }
         state.clear();
@@ -127,45 +154,46 @@ impl ImportArgs {
     }
 }
 
-/// What is printed of an import.
-fn result(rows: u64, skipped: u64, sent: &Sent) -> Value {
-    let mut result = json!({"rows": rows, "accepted": sent.accepted, "duplicates": sent.duplicates, "skipped": skipped, "positions": sent.positions});
-    if !sent.warnings.is_empty() {
-        result["warnings"] = json!(sent.warnings);
-    }
-    result
-}
-
 struct Import<'a> {
     sender: Sender<'a>,
+    /// Rows that became events, or should have.
     rows: u64,
     skipped: u64,
+    unwanted: u64,
     args: &'a ImportArgs,
 }
 
 impl Import<'_> {
-    fn send_rows(&mut self, rows: Rows<impl std::io::BufRead>, mapper: &mapping::Mapper<'_>, state: &State, start_line: u64, length: u64) -> Result<(), Error> {
+    /// What is printed of the import.
+    fn result(&self) -> Value {
+        let Import { rows, skipped, unwanted, sender: Sender { sent, .. }, .. } = self;
+        let (accepted, duplicates, positions) = (sent.accepted, sent.duplicates, &sent.positions);
+        let mut result =
+            json!({"rows": rows, "accepted": accepted, "duplicates": duplicates, "skipped": skipped, "unwanted": unwanted, "positions": positions});
+        if !sent.warnings.is_empty() {
+            result["warnings"] = json!(sent.warnings);
+        }
+        result
+    }
+
+    fn send_events(&mut self, mut events: Events<'_, impl std::io::BufRead>, state: &State, length: u64) -> Result<(), Error> {
         let bar = output::progress_bar(length, "{bar:30} {percent}% {bytes_per_sec} {msg}");
-        let mut done_bytes = 0;
-        for row in rows {
-            let mapped = row.and_then(|row| {
-                done_bytes = row.end_byte;
-                if row.line <= start_line { Ok(None) } else { mapper.event(&row).map(|event| Some((row.line, event))) }
-            });
+        while let Some(mapped) = events.next() {
+            self.unwanted = events.unwanted;
             let sent_batch = match mapped {
-                Ok(None) => continue,
-                Ok(Some((line, event))) => {
-                    self.rows += 1;
-                    self.sender.push(line, event)?
+                Ok(mapped) => {
+                    self.rows += mapped.rows;
+                    bar.set_position(mapped.end_byte);
+                    self.sender.push(mapped.line, mapped.event)?
                 }
                 Err(bad) => self.bad_row(&bad)?,
             };
             if sent_batch {
                 state.save(self.sender.acknowledged_line);
-                bar.set_position(done_bytes);
                 bar.set_message(format!("{} accepted, {} duplicates", self.sender.sent.accepted, self.sender.sent.duplicates));
             }
         }
+        self.unwanted = events.unwanted;
         self.sender.flush()?;
         bar.finish_and_clear();
         Ok(())
@@ -186,10 +214,9 @@ impl Import<'_> {
     }
 }
 
-fn dry_run(rows: Rows<impl std::io::BufRead>, mapper: &mapping::Mapper<'_>) -> Result<(), Error> {
-    for row in rows {
-        let event = row.and_then(|row| mapper.event(&row)).map_err(|bad| Error::Failed(bad.to_string()))?;
-        output::line(&event);
+fn dry_run(rows: Rows<impl std::io::BufRead>, mapper: &Mapper<'_>) -> Result<(), Error> {
+    for mapped in Events::new(rows, mapper, 0) {
+        output::line(&mapped.map_err(|bad| Error::Failed(bad.to_string()))?.event);
     }
     Ok(())
 }

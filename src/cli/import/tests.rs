@@ -25,7 +25,7 @@ fn events_of(arguments: &ImportArgs, file: &str, text: &str) -> Result<Vec<Value
     let mapping = Mapping::from_arguments(arguments).map_err(|error| error.to_string())?;
     let rows = Rows::open(text.as_bytes(), &mapping).map_err(|error| error.to_string())?;
     let mapper = mapping.mapper(Path::new(file), rows.columns()).map_err(|error| error.to_string())?;
-    rows.map(|row| row.and_then(|row| mapper.event(&row)).map(|event| serde_json::from_str(&event).unwrap()).map_err(|bad| bad.to_string())).collect()
+    Events::new(rows, &mapper, 0).map(|mapped| mapped.map(|mapped| serde_json::from_str(&mapped.event).unwrap()).map_err(|bad| bad.to_string())).collect()
 }
 
 #[test]
@@ -151,7 +151,7 @@ proptest! {
     fn dates_come_out_as_they_went_in(days in 0i64..60_000) {
         let date = chrono::NaiveDate::from_ymd_opt(1900, 1, 1).unwrap() + chrono::Duration::days(days);
         let kind: value::FieldType = "date:%Y%m%d".parse().unwrap();
-        prop_assert_eq!(kind.json(&date.format("%Y%m%d").to_string()).unwrap(), date.format("%Y-%m-%dT00:00:00Z").to_string());
+        prop_assert_eq!(kind.json(&date.format("%Y%m%d").to_string(), &value::Reading::default()).unwrap(), date.format("%Y-%m-%dT00:00:00Z").to_string());
     }
 }
 
@@ -231,4 +231,132 @@ fn cdnow_maps_to_orders_that_add_up_to_an_independent_recount() {
     }
     assert_eq!((events.len(), mapped.len()), (6_919, 2_357));
     assert_eq!(mapped, counted);
+}
+
+const LINES: &str = "order;customer;ordered;status;sku;quantity;price;currency
+1001;42;31.01.2026 13:05;paid;tea;2;1.234,50;EUR
+1001;42;31.01.2026 13:06;paid;cup;1;9,90;EUR
+1002;7;01.07.2026 00:30;shipped;tea;3;500;JPY
+1003;7;01.07.2026 00:31;cancelled;tea;1;1;JPY
+1004;8;01.07.2026 00:32;paid;tea;1;0,125;KWD
+";
+
+fn order_lines(change: impl FnOnce(&mut ImportArgs)) -> ImportArgs {
+    let mapping = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/imports/order-lines.toml");
+    let mut arguments = ImportArgs { mapping: Some(mapping), ..ImportArgs::default() };
+    change(&mut arguments);
+    arguments
+}
+
+#[test]
+fn lines_of_one_order_become_one_event_with_the_currency_of_a_column_and_the_clock_of_a_zone() {
+    let events = events_of(&order_lines(|_| {}), "lines.csv", LINES).unwrap();
+    let about = |field: &str| events.iter().map(|event| event[field].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    assert_eq!(about("id"), ["order-1001", "order-1002", "order-1004"]);
+    // Winter and summer time of Berlin; of several lines the first tells the time.
+    assert_eq!(about("time"), ["2026-01-31T12:05:00Z", "2026-06-30T22:30:00Z", "2026-06-30T22:32:00Z"]);
+    let first = serde_json::json!({
+        "order_id": "1001", "customer_id": "42", "total": {"minor": 247_890, "currency": "EUR"},
+        "items": [
+            {"sku": "tea", "quantity": 2, "unit_price": {"minor": 123_450, "currency": "EUR"}},
+            {"sku": "cup", "quantity": 1, "unit_price": {"minor": 990, "currency": "EUR"}},
+        ]
+    });
+    assert_eq!(events[0]["data"], first);
+    assert_eq!(events[1]["data"]["total"], serde_json::json!({"minor": 1_500, "currency": "JPY"}));
+    assert_eq!(events[2]["data"]["total"], serde_json::json!({"minor": 125, "currency": "KWD"}));
+    for event in &events {
+        let decoded = tol_events::binding::json::decode(event.to_string().as_bytes()).unwrap().encode();
+        assert!(tol_events::registry::validate(&decoded.view()).is_ok(), "{event}");
+    }
+}
+
+#[test]
+fn lines_that_contradict_each_other_are_told_and_leave_their_order_out() {
+    let refused = |line: &str| events_of(&order_lines(|_| {}), "lines.csv", &LINES.replace("1001;42;31.01.2026 13:06;paid;cup;1;9,90;EUR", line)).unwrap_err();
+    for (line, part) in [
+        ("1001;43;31.01.2026 13:06;paid;cup;1;9,90;EUR", "another subject than line 2"),
+        ("1001;42;31.01.2026 13:06;paid;cup;1;9,90;USD", "never added up"),
+        ("1001;42;31.01.2026 13:06;paid;cup;x;9,90;EUR", "line 3, column quantity, price: \"x\" is not a number"),
+        ("1001;42;31.01.2026 13:06;paid;cup;1;9.90;EUR", "not a number with"),
+        ("1001;42;31.01.2026 13:06;paid;cup;1;9,905;EUR", "money:{currency}:round"),
+        ("1001;42;31.01.2026 13:06;paid;cup;1;9,90;euro", "ISO 4217"),
+        ("1001;42;29.03.2026 02:30", "has 3 values"),
+    ] {
+        let problem = refused(line);
+        assert!(problem.contains(part) && problem.contains("line 3"), "{line}: {problem}");
+    }
+    let spring = events_of(&order_lines(|_| {}), "lines.csv", &LINES.replace("01.07.2026 00:30", "29.03.2026 02:30")).unwrap_err();
+    assert!(spring.contains("does not exist in Europe/Berlin"), "{spring}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("lines.csv");
+    std::fs::write(&file, LINES.replace("cup;1;", "cup;x;")).unwrap();
+    let node = FakeNode::start(vec![answer(200, r#"{"accepted":2,"duplicates":0,"positions":{}}"#)]);
+    let arguments = order_lines(|arguments| {
+        (arguments.file, arguments.state) = (file, Some(folder.path().join("state.json")));
+        (arguments.on_bad_row, arguments.batch) = (OnBadRow::Skip, 10);
+    });
+    assert_eq!(arguments.run(&node.client(), Format::Json).unwrap_err().exit_code(), 6);
+    let sent: Vec<Value> = serde_json::from_str(&node.requests()[0].body).unwrap();
+    assert_eq!(sent.iter().map(|event| event["id"].as_str().unwrap()).collect::<Vec<_>>(), ["order-1002", "order-1004"], "no order with a line less");
+}
+
+#[test]
+fn flags_say_the_same_as_a_mapping_file() {
+    let mut arguments = args(&["total+:money:{currency}:round={quantity}*{price}*1.19", "skus[]={sku}", "net?:number={quantity}*{price}"]);
+    (arguments.delimiter, arguments.decimal, arguments.thousands) = (Some(";".into()), Some(",".into()), Some(".".into()));
+    (arguments.group_by, arguments.conditions) = (Some("{order}".into()), vec!["{status}=paid".into(), "{price}<100".into()]);
+    arguments.time = Some("time:%d.%m.%Y %H:%M %z={ordered} -0500".into());
+    arguments.id = Some("o-{order}".into());
+    let events = events_of(&arguments, "lines.csv", LINES).unwrap();
+    assert_eq!(events[0]["data"], serde_json::json!({"total": {"minor": 1_178, "currency": "EUR"}, "skus": ["cup"], "net": 9.9}));
+    assert_eq!((&events[0]["time"], &events[1]["id"]), (&"2026-01-31T18:06:00Z".into(), &"o-1004".into()));
+    for (field, part) in [
+        ("a+={sku}", "only int, number, money and minor"),
+        ("a[]+:int={quantity}", "not summed up as well"),
+        ("[]={sku}", "list[].field"),
+        ("a:money:{none}={price}", "no column {none}"),
+        ("a:int={quantity}*", "lacks a value"),
+    ] {
+        let mut wrong = args(&[field]);
+        wrong.delimiter = Some(";".into());
+        let problem = events_of(&wrong, "lines.csv", LINES).unwrap_err();
+        assert!(problem.contains(part), "{field}: {problem}");
+    }
+    for fields in [&["a[].b={sku}", "a.c={sku}"][..], &["a[]={sku}", "a={sku}"], &["a[]={sku}", "a[].b={sku}"]] {
+        let mut clash = args(fields);
+        clash.delimiter = Some(";".into());
+        assert!(events_of(&clash, "lines.csv", LINES).unwrap_err().contains("cannot hold"), "{fields:?}");
+    }
+}
+
+#[test]
+fn an_id_conflict_names_the_flag_that_mends_it() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("x.csv"), "customer,amount\n1,1\n").unwrap();
+    let conflict = answer(409, r#"{"type":"/docs/problems/id-conflict","title":"The same id with other content","detail":"event 0","index":0}"#);
+    let node = FakeNode::start(vec![conflict.clone(), conflict]);
+    let derived = import_into(&node, folder.path(), |_| {}).unwrap_err();
+    assert!(derived.exit_code() == 5 && derived.to_string().contains("line 2: event 0") && derived.to_string().contains("--id 'order-{order}'"), "{derived}");
+    let given = import_into(&node, folder.path(), |arguments| arguments.id = Some("{customer}".into())).unwrap_err();
+    assert!(given.to_string().contains("--id '{customer}' gives this row the id of another one"), "{given}");
+}
+
+proptest! {
+    #[test]
+    fn a_file_of_lines_adds_up_whatever_its_orders(orders in prop::collection::vec(prop::collection::vec((1i64..50, 1i64..100_000), 1..6), 1..30)) {
+        let mut text = String::from("customer;order;quantity;price\n");
+        for (number, lines) in orders.iter().enumerate() {
+            for (quantity, cents) in lines {
+                text.push_str(&format!("c;{number};{quantity};{},{:02}\n", cents / 100, cents % 100));
+            }
+        }
+        let mut arguments = args(&["total+:money:EUR={quantity}*{price}", "lines[]:int={quantity}"]);
+        (arguments.delimiter, arguments.decimal, arguments.group_by) = (Some(";".into()), Some(",".into()), Some("{order}".into()));
+        let events = events_of(&arguments, "x.csv", &text).unwrap();
+        let expected: Vec<(i64, usize)> = orders.iter().map(|lines| (lines.iter().map(|(quantity, cents)| quantity * cents).sum(), lines.len())).collect();
+        let found: Vec<(i64, usize)> = events.iter().map(|event| (event["data"]["total"]["minor"].as_i64().unwrap(), event["data"]["lines"].as_array().unwrap().len())).collect();
+        prop_assert_eq!(found, expected);
+    }
 }
