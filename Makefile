@@ -28,7 +28,7 @@ build: ## builds the release binary and leaves it at bin/tol
 lint: ## formatting, clippy with warnings denied, shellcheck where it is installed
 	cargo fmt --all --check
 	scripts/cargo clippy --release --locked --workspace --all-targets -- -D warnings
-	@if command -v shellcheck > /dev/null; then shellcheck scripts/setup scripts/dependencies scripts/build scripts/test scripts/demo scripts/lib.sh scripts/parts.sh .ci/run tests/clients/run tests/clients/attack actors/*/clients/run; fi
+	@if command -v shellcheck > /dev/null; then shellcheck scripts/setup scripts/dependencies scripts/build scripts/test scripts/demo scripts/lib.sh scripts/parts.sh .ci/run tests/clients/run tests/clients/attack tests/clients/metrics actors/*/clients/run; fi
 
 bench: build ## measures the figures of the README; see benches/README.md
 	@scripts/bench
@@ -46,6 +46,7 @@ check-config: ## promtool over config/prometheus
 	promtool check config config/prometheus/prometheus.yml
 	promtool check rules config/prometheus/alerts.yml
 	promtool test rules config/prometheus/alerts_test.yml
+	@if [ -x bin/tol ]; then TOL_BIN=bin/tol tests/clients/metrics; fi
 
 kafka-up: ## starts a local Apache Kafka (KAFKA_PORT, KAFKA_DIR)
 	@scripts/setup test
