@@ -198,8 +198,9 @@ fn every_known_type_is_listed_with_an_example_that_is_admitted() {
     assert_eq!(run(&["--url", &http.url, "schema", "commerce.order_palced.v1"]).status.code(), Some(5));
 
     // JSON is the node's very text, and tables are for people.
-    let systems = run(&["--url", &http.url, "--output", "json", "query", "customers", "42"]);
-    assert_eq!(String::from_utf8(systems.stdout).unwrap().trim_end(), http.get("/projections/customers/42").text.trim_end());
+    http.settled();
+    let customer = run(&["--url", &http.url, "--output", "json", "query", "customers", "42"]);
+    assert_eq!(String::from_utf8(customer.stdout).unwrap().trim_end(), http.get("/projections/customers/42").text.trim_end());
     node.stop();
 }
 

@@ -80,7 +80,7 @@ impl Maker<'_> {
         }
         for choice in ["anyOf", "oneOf", "allOf"] {
             if let Some(option) = schema[choice].as_array().and_then(|options| options.iter().find(|option| option["type"] != "null")) {
-                return self.merged(self.value(option, name, depth + 1), schema, name, depth);
+                return self.with_shared(self.value(option, name, depth + 1), schema, depth);
             }
         }
         match kind_of(schema) {
@@ -98,8 +98,8 @@ impl Maker<'_> {
         }
     }
 
-    /// An alternative beside fields that all of them share, as a tagged enumeration has them.
-    fn merged(&self, chosen: Value, schema: &Value, _name: &str, depth: usize) -> Value {
+    /// An alternative with the fields that all alternatives share, as those of a tagged enumeration do.
+    fn with_shared(&self, chosen: Value, schema: &Value, depth: usize) -> Value {
         match (chosen, self.object(schema, depth)) {
             (Value::Object(mut fields), Value::Object(shared)) if schema["properties"].is_object() => {
                 fields.extend(shared);
@@ -192,7 +192,10 @@ pub fn page(types: &[KnownType]) -> String {
             let personal = if known.personal.is_empty() {
                 String::new()
             } else {
-                format!(" Personal, sealed before it reaches the log: {}.", known.personal.iter().map(|field| format!("`{field}`")).collect::<Vec<_>>().join(", "))
+                format!(
+                    " Personal, sealed before it reaches the log: {}.",
+                    known.personal.iter().map(|field| format!("`{field}`")).collect::<Vec<_>>().join(", ")
+                )
             };
             let kind = if known.kind.is_empty() { "any subject".to_owned() } else { format!("subject `{}/…`", known.kind) };
             page.push_str(&format!("\n### {}\n\n{}. About {kind}.{personal}\n\n{indented}", known.event_type, sentence(&description(known))));

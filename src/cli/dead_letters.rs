@@ -193,7 +193,15 @@ mod tests {
         std::fs::write(&file, r#"{"id":"inbox-0-7","event":{"specversion":"1.0","id":"o7"},"record":{}}"#).unwrap();
         let node = FakeNode::start(vec![answer(200, "{}")]);
         let which = Which::default();
-        let command = DeadLettersCommand::Redrive { id: Some("inbox-0-7".into()), all: false, which, event: Some(file), reason: Some("typo".into()), force: false, dry_run: false };
+        let command = DeadLettersCommand::Redrive {
+            id: Some("inbox-0-7".into()),
+            all: false,
+            which,
+            event: Some(file),
+            reason: Some("typo".into()),
+            force: false,
+            dry_run: false,
+        };
         command.run(&node.client(), Format::Json).unwrap();
         let request = &node.requests()[0];
         assert!(request.head.starts_with("post /dead-letters/inbox-0-7/redrive "), "{}", request.head);

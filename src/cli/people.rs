@@ -4,8 +4,7 @@ use serde_json::Value;
 use tol_events::Money;
 
 /// Endings of names of durations, and the microseconds of one.
-const DURATIONS: [(&str, f64); 6] =
-    [("_seconds", 1e6), ("_s", 1e6), ("_millis", 1e3), ("_ms", 1e3), ("_micros", 1.0), ("_us", 1.0)];
+const DURATIONS: [(&str, f64); 6] = [("_seconds", 1e6), ("_s", 1e6), ("_millis", 1e3), ("_ms", 1e3), ("_micros", 1.0), ("_us", 1.0)];
 
 /// Endings of names of shares from 0 to 1.
 const SHARES: [&str; 3] = ["_rate", "_share", "_ratio"];
@@ -119,7 +118,7 @@ mod tests {
             assert_eq!(cell("spent", &json!({"minor": minor, "currency": currency})), text);
         }
         assert_eq!(cell("spent", &json!([{"minor": 1, "currency": "USD"}, {"minor": 500, "currency": "JPY"}])), "0.01 USD, 500 JPY");
-        assert_eq!(cell("item", &json!({"minor": 1, "currency": "USD", "sku": "a"})), "minor 1, currency USD, sku a", "no amount alone");
+        assert_eq!(cell("item", &json!({"minor": 1, "currency": "USD", "sku": "a"})), "currency USD, minor 1, sku a", "no amount alone");
     }
 
     #[test]

@@ -166,7 +166,7 @@ mod projections;
 pub use tol_runtime::effects::{EffectState, EffectStatus};
 
 pub use control::{
-    Control, DeadLetter, DeadLetterDetail, DeadLetterKind, DeadLetterPage, DeadLetterQuery, Erased, InboxRecord, Readiness, RedriveFilter, RedriveOne, Redriven,
-    StayedDeadLetter, StopState, SystemDetail, SystemDigest, SystemStatus, Topic, Uptime, Version,
+    Control, DeadLetter, DeadLetterDetail, DeadLetterKind, DeadLetterPage, DeadLetterQuery, Erased, InboxRecord, Readiness, RedriveFilter, RedriveOne,
+    Redriven, StayedDeadLetter, StopState, SystemDetail, SystemDigest, SystemStatus, Topic, Uptime, Version,
 };
 pub use projections::{Digest, ProjectionStatus, RebuildState, RebuildStatus};

@@ -401,7 +401,10 @@ mod tests {
         assert_eq!(refusals.count(), 3);
 
         let row = refusals.find("inbox-1-4").unwrap().unwrap();
-        assert_eq!((row.error.as_str(), row.event_type.as_str(), row.subject.as_str(), row.event_id.as_str()), ("no good", "shop.thing_done.v1", "customer/7", "t1"));
+        assert_eq!(
+            (row.error.as_str(), row.event_type.as_str(), row.subject.as_str(), row.event_id.as_str()),
+            ("no good", "shop.thing_done.v1", "customer/7", "t1")
+        );
         let raw = refusals.raw(&row).unwrap();
         assert_eq!(raw.value.as_deref(), Some(&structured[..]));
         assert_eq!(refusals.decode(&row, &raw).unwrap().get(Attribute::Id), "t1");
@@ -440,7 +443,8 @@ mod tests {
         let raw = |id: &str| refusals.raw(&refusals.find(id).unwrap().unwrap()).unwrap().value;
         assert_eq!((raw("inbox-0-0").as_deref(), raw("inbox-0-1").as_deref(), raw("inbox-0-7")), (Some(&personal[..]), Some(&*large), None));
         let batches = log.read(&TopicPartition::new(TOPIC, 0), 0, usize::MAX).unwrap();
-        let copies: Vec<String> = batches.iter().flat_map(|batch| batch.events_from(0)).map(|(_, event)| String::from_utf8_lossy(event.data()).into_owned()).collect();
+        let copies: Vec<String> =
+            batches.iter().flat_map(|batch| batch.events_from(0)).map(|(_, event)| String::from_utf8_lossy(event.data()).into_owned()).collect();
         assert!(copies.len() == 3 && copies.iter().all(|copy| !copy.contains("Ada") && copy.len() < 1_000), "{copies:?}");
     }
 

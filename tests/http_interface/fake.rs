@@ -321,7 +321,11 @@ impl NodeApi for FakeNode {
 
     fn dead_letter(&self, id: &str) -> Result<DeadLetterDetail, Problem> {
         self.call(format!("deadLetter {id}"));
-        if id == "missing" { Err(Problem::unknown_dead_letter(id)) } else { Ok(DeadLetterDetail { letter: DeadLetter { id: id.into(), ..DeadLetter::default() }, ..DeadLetterDetail::default() }) }
+        if id == "missing" {
+            Err(Problem::unknown_dead_letter(id))
+        } else {
+            Ok(DeadLetterDetail { letter: DeadLetter { id: id.into(), ..DeadLetter::default() }, ..DeadLetterDetail::default() })
+        }
     }
 
     fn redrive(&self, id: &str, request: RedriveOne, by: &str) -> Answer<'_, Redriven> {

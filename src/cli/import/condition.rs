@@ -48,7 +48,8 @@ impl Condition {
             let operator = OPERATORS.iter().find(|(sign, _)| text[at..].starts_with(sign)).filter(|_| !inside);
             operator.map(|(sign, operator)| (at, sign.len(), *operator))
         });
-        let (at, length, operator) = at.ok_or_else(|| format!("\"{text}\" is not a condition; write for example '{{status}}=paid', with one of =, !=, <, <=, >, >="))?;
+        let (at, length, operator) =
+            at.ok_or_else(|| format!("\"{text}\" is not a condition; write for example '{{status}}=paid', with one of =, !=, <, <=, >, >="))?;
         let (left, right) = (Template::parse(text[..at].trim(), columns)?, text[at + length..].trim().to_owned());
         if let Operator::Compares(..) = operator {
             Exact::parse(&numbers.plain(&right)?)?;

@@ -112,7 +112,8 @@ impl Mapper<'_> {
             return Err(RowError { line: row.line, columns: String::new(), problem });
         }
         if gathering.rows > 0 {
-            let differs = |what: &str, template: &Template| self.bad(row, template, format!("has another {what} than line {}, of the same event", gathering.first_line));
+            let differs =
+                |what: &str, template: &Template| self.bad(row, template, format!("has another {what} than line {}, of the same event", gathering.first_line));
             if self.subject_of(row)? != gathering.subject {
                 return Err(differs("subject", &self.subject));
             }

@@ -186,7 +186,8 @@ impl Mapping {
                 "--time needs one of the types date:FORMAT, time:FORMAT, rfc3339, seconds, millis, for example 'date:%Y%m%d={date}'".into(),
             ));
         }
-        let conditions = self.conditions.iter().map(|text| Condition::parse(text, columns, &numbers).map_err(|problem| Error::Usage(format!("--where: {problem}"))));
+        let conditions =
+            self.conditions.iter().map(|text| Condition::parse(text, columns, &numbers).map_err(|problem| Error::Usage(format!("--where: {problem}"))));
         Ok(Mapper {
             mapping: self,
             columns: columns.to_vec(),

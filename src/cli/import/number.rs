@@ -97,7 +97,11 @@ impl Exact {
         }
         let divisor = i128::try_from(a.max(1)).ok()?;
         let (numerator, denominator) = (numerator / divisor, denominator / divisor);
-        if denominator < 0 { Some(Self { numerator: numerator.checked_neg()?, denominator: denominator.checked_neg()? }) } else { Some(Self { numerator, denominator }) }
+        if denominator < 0 {
+            Some(Self { numerator: numerator.checked_neg()?, denominator: denominator.checked_neg()? })
+        } else {
+            Some(Self { numerator, denominator })
+        }
     }
 
     /// Reads a decimal number with a point.

@@ -277,7 +277,7 @@ fn lines_that_contradict_each_other_are_told_and_leave_their_order_out() {
     for (line, part) in [
         ("1001;43;31.01.2026 13:06;paid;cup;1;9,90;EUR", "another subject than line 2"),
         ("1001;42;31.01.2026 13:06;paid;cup;1;9,90;USD", "never added up"),
-        ("1001;42;31.01.2026 13:06;paid;cup;x;9,90;EUR", "line 3, column quantity, price: \"x\" is not a number"),
+        ("1001;42;31.01.2026 13:06;paid;cup;x;9,90;EUR", "line 3, column quantity: \"x\" is not a number"),
         ("1001;42;31.01.2026 13:06;paid;cup;1;9.90;EUR", "not a number with"),
         ("1001;42;31.01.2026 13:06;paid;cup;1;9,905;EUR", "money:{currency}:round"),
         ("1001;42;31.01.2026 13:06;paid;cup;1;9,90;euro", "ISO 4217"),
@@ -300,6 +300,16 @@ fn lines_that_contradict_each_other_are_told_and_leave_their_order_out() {
     assert_eq!(arguments.run(&node.client(), Format::Json).unwrap_err().exit_code(), 6);
     let sent: Vec<Value> = serde_json::from_str(&node.requests()[0].body).unwrap();
     assert_eq!(sent.iter().map(|event| event["id"].as_str().unwrap()).collect::<Vec<_>>(), ["order-1002", "order-1004"], "no order with a line less");
+}
+
+#[test]
+fn an_event_has_a_bounded_number_of_rows() {
+    let mut arguments = args(&["lines[]:int={line}"]);
+    arguments.group_by = Some("{customer}".into());
+    let rows = |count: usize| format!("customer\n{}", "7\n".repeat(count));
+    assert_eq!(events_of(&arguments, "x.csv", &rows(10_000)).unwrap()[0]["data"]["lines"].as_array().unwrap().len(), 10_000);
+    let problem = events_of(&arguments, "x.csv", &rows(10_001)).unwrap_err();
+    assert!(problem.contains("line 10002") && problem.contains("--group-by"), "{problem}");
 }
 
 #[test]

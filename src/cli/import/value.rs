@@ -84,7 +84,9 @@ impl FromStr for Zone {
         if let Ok(zone) = text.parse::<Tz>() {
             return Ok(Zone::Named(zone));
         }
-        text.parse::<FixedOffset>().map(Zone::Offset).map_err(|_| format!("--zone \"{text}\" is not a time zone; write for example Europe/Berlin, UTC or +02:00"))
+        text.parse::<FixedOffset>()
+            .map(Zone::Offset)
+            .map_err(|_| format!("--zone \"{text}\" is not a time zone; write for example Europe/Berlin, UTC or +02:00"))
     }
 }
 

@@ -81,7 +81,12 @@ pub(super) fn show(refusals: &Refusals, id: &str) -> Result<DeadLetterDetail, Pr
         Some(Err(bytes)) => (None, Some(base64::Engine::encode(&base64::engine::general_purpose::STANDARD, bytes.as_bytes()))),
         None => (None, None),
     };
-    Ok(DeadLetterDetail { letter: dead_letter(&row), event, input: None, record: Some(InboxRecord { headers: raw.headers, value: text, value_base64: base64 }) })
+    Ok(DeadLetterDetail {
+        letter: dead_letter(&row),
+        event,
+        input: None,
+        record: Some(InboxRecord { headers: raw.headers, value: text, value_base64: base64 }),
+    })
 }
 
 /// Reads a mended event: what it lacks of id and subject it has from the record's place.
@@ -89,7 +94,8 @@ fn mended(event: Value, row: &Row, cluster: &str) -> Result<Event, Problem> {
     let default_id = || id::of_inbox_position(cluster, row.partition, row.position).to_string();
     let text = serde_json::to_vec(&event).map_err(|error| Problem::new(Kind::INVALID_BODY, error.to_string()))?;
     let structured = [("content-type", binding::STRUCTURED.as_bytes())];
-    binding::kafka::decode(structured.into_iter(), &text, Some(&default_id)).map_err(|error| Problem::new(Kind::INVALID_EVENT, format!("the mended event: {error}")))
+    binding::kafka::decode(structured.into_iter(), &text, Some(&default_id))
+        .map_err(|error| Problem::new(Kind::INVALID_EVENT, format!("the mended event: {error}")))
 }
 
 /// Admits a record after all, or the mended event in its place. Blocking.

@@ -22,9 +22,10 @@ use tol_plug::{Kind, Problem};
 /// How long a busy system may take to answer a question about itself.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Where a system stands; `halted` while the emergency stop is engaged and nothing else keeps it from deciding.
+/// Where a system stands; `halted` while the emergency stop is engaged, unless an operator or a failure keeps it from deciding as well.
 fn state_of(status: &root::SystemStatus, stopped: bool) -> &'static str {
     match status.state {
+        State::Waiting if stopped => "halted",
         State::Waiting => "waiting",
         State::Running | State::Probing if status.paused => "paused",
         State::Running if stopped => "halted",
@@ -161,7 +162,8 @@ pub(super) fn one(open: &Open, gate: &ControlGate, name: &str, subject: Option<&
     details.insert("partitions".into(), serde_json::to_value(&*found.partitions).unwrap_or_default());
     details.insert("abandoned_threads".into(), json!(found.abandoned));
     if let Some(subject) = subject {
-        let state = observe(open, name, subject).ok_or_else(|| Problem::unavailable(format!("{name} does not answer now (it is {})", state_of(&found, false)), 1))?;
+        let state =
+            observe(open, name, subject).ok_or_else(|| Problem::unavailable(format!("{name} does not answer now (it is {})", state_of(&found, false)), 1))?;
         details.insert("subject".into(), json!({ "subject": subject, "state": state }));
     }
     let ledger = ledger(open, name);
