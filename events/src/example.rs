@@ -32,12 +32,12 @@ fn to_event(known: &KnownType, subject: &str, data: &Value) -> Event {
 }
 
 fn is_admitted(known: &KnownType, event: &Value) -> bool {
-    (known.validate)(&to_event(known, event["subject"].as_str().unwrap_or_default(), &event["data"]).encode().view()).is_ok()
+    (known.validate)(&to_event(known, event["subject"].as_str().unwrap_or_default(), &event["data"]).encode().view(), &mut Vec::new()).is_ok()
 }
 
 fn event(known: &KnownType, data: &Value) -> Value {
     // The data names its subject; a wrong one is refused with the right one.
-    let subject = match (known.validate)(&to_event(known, "?", data).encode().view()) {
+    let subject = match (known.validate)(&to_event(known, "?", data).encode().view(), &mut Vec::new()) {
         Err(ValidationError::Subject { expected, .. }) => expected,
         _ => format!("{}/42", if known.kind.is_empty() { "customer" } else { known.kind }),
     };

@@ -157,3 +157,25 @@ fn refuse(open: &Open, record: &RecordRef<'_>, partition: u32, problem: &Problem
     super::facts::count_refused(problem);
     Ok(())
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_refused_over_http_is_refused_here_for_good() {
+        let payment = |currency: &str, minor: i64| {
+            let data = serde_json::json!({"payment_id": "p", "customer_id": "1", "amount": {"minor": minor, "currency": currency}});
+            ("billing.payment_succeeded.v1", data)
+        };
+        let misspelt = [("billing.payment_suceeded.v1", serde_json::json!({})), ("billing.payment_succeeded", serde_json::json!({}))];
+        for (event_type, data) in [payment("UDS", 1), payment("USD", i64::MAX)].into_iter().chain(misspelt) {
+            let headers = [("ce_id", "1"), ("ce_source", "/bank"), ("ce_type", event_type), ("ce_subject", "customer/1"), ("ce_specversion", "1.0")];
+            let headers = headers.iter().map(|(name, value)| (*name, value.as_bytes()));
+            let event = binding::kafka::decode(headers, data.to_string().as_bytes(), None).unwrap();
+            let problem = publish::check(0, &Fact { event, inbox: Some((0, 1)), own: false }).map(drop).unwrap_err();
+            assert!(is_final(&problem), "{event_type}: {problem:?}");
+        }
+    }
+}

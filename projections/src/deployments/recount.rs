@@ -297,3 +297,24 @@ proptest! {
 fn all_deployments_of_one_service_equal_a_recount() {
     late_and_told_twice_equals_the_recount(1, 1, 1);
 }
+
+#[test]
+fn what_a_row_no_longer_keeps_left_its_counts_and_nothing_else_changed() {
+    let mut draw = Draw(7);
+    let told = happened(&mut draw, 6_000, 1);
+    let mut owned = Owned::new(&[TOPIC], 1);
+    owned.write(TOPIC, &arrived(&mut draw, &told), 500);
+    let folder = tempfile::tempdir().unwrap();
+    let mut engine = ProjectionEngine::new(Arc::new(owned.log.clone()), store(folder.path()), EngineOptions { now, ..EngineOptions::default() }).unwrap();
+    engine.register(ServiceDeployments);
+    settle(&engine);
+    let (found, expected) = (engine.get("deployments", "s0/production").unwrap().unwrap(), recount(&told[0].place, &told, now().as_micros()));
+    for name in ["7d", "30d"] {
+        assert_eq!(found["windows"][name], expected["windows"][name], "{name}");
+    }
+    for field in ["deployments", "succeeded", "failed", "rolled_back", "incidents", "change_failures", "deployments_per_day", "change_failure_rate"] {
+        assert_eq!(found["windows"]["all"][field], expected["windows"]["all"][field], "{field}");
+    }
+    assert_eq!((&found["windows"]["90d"]["complete"], &found["windows"]["all"]["complete"]), (&json!(false), &json!(false)));
+    assert_eq!((&found["version"], &found["not_counted"]["too_late"]), (&expected["version"], &json!(0)));
+}
