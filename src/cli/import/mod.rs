@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 use crate::cli::client::Client;
 use crate::cli::error::Error;
 use crate::cli::output::{self, Format};
-use crate::cli::sender::{Sender, Sent, partly};
+use crate::cli::sender::{Sender, partly};
 use events::{Events, Mapper};
 use mapping::{Mapping, RowError};
 use rows::Rows;
@@ -141,7 +141,7 @@ impl ImportArgs {
         let mut import = Import { sender: Sender::new(client, self.batch as usize, self.retries), rows: 0, skipped: 0, unwanted: 0, args: self };
         let outcome = import.send_events(Events::new(rows, &mapper, start_line), &state, length);
         output::print(format, &import.result(), &[])?;
-        let sender = import.sender;
+        let Import { sender, skipped, .. } = import;
         if let Err(error) = outcome {
             let error = mapping.explain(error);
             return Err(partly(error, &sender.sent, "import it again (--resume goes on where it stopped): what is there counts as a duplicate"));
