@@ -68,7 +68,7 @@ pub(super) fn shown(row: &Deployments, (service, environment): (&str, &str), now
         "not_counted": { "too_late": row.before.too_late, "too_many_scheduled": row.before.too_many_scheduled },
     });
     if let (Some(value), Some(Value::Object(top))) = (value.as_object_mut(), windows.get(TOP)) {
-        value.extend(top.iter().filter(|(name, _)| !matches!(name.as_str(), "from" | "complete")).map(|(name, measure)| (name.clone(), measure.clone())));
+        value.extend(top.iter().filter(|(name, _)| name.as_str() != "complete").map(|(name, measure)| (name.clone(), measure.clone())));
         value.insert("windows".to_owned(), Value::Object(windows));
     }
     value
@@ -124,15 +124,15 @@ impl<'a> Counted<'a> {
             let (at, failed, version) = (finish.at, finish.failed, finish.version.as_str());
             done.push(Done { id, place, at, failed, version, committed, rolled_back, bad, followed: deployment.blamed });
         }
-        done.sort_unstable_by_key(|done| done.place);
-        let places: BTreeMap<&str, usize> = done.iter().enumerate().map(|(place, done)| (done.id, place)).collect();
+        done.sort_unstable_by_key(|one| one.place);
+        let places: BTreeMap<&str, usize> = done.iter().enumerate().map(|(place, one)| (one.id, place)).collect();
         let mut incidents = Vec::with_capacity(row.incidents.len());
         for incident in row.incidents.values() {
             let Some(at) = incident.opened.as_ref().map(|telling| telling.told).filter(|at| *at <= now) else { continue };
             incidents.push(Opened { at, lasted: lasted(incident, at, now) });
             let culprit = match &incident.cause {
                 Some(cause) => places.get(cause.told.as_str()).copied(),
-                None => done.partition_point(|done| done.at <= at).checked_sub(1).filter(|last| follows(done[*last].at, at)),
+                None => done.partition_point(|one| one.at <= at).checked_sub(1).filter(|last| follows(done[*last].at, at)),
             };
             if let Some(culprit) = culprit {
                 (done[culprit].bad, done[culprit].followed) = (true, true);
@@ -144,31 +144,30 @@ impl<'a> Counted<'a> {
 
     /// The version of the latest deployment that succeeded.
     fn version(&self) -> Option<&str> {
-        let latest = self.done.iter().rev().find(|done| !done.failed).map(|done| done.version);
+        let latest = self.done.iter().rev().find(|one| !one.failed).map(|one| one.version);
         latest.or(self.row.before.version.as_ref().map(|(_, version)| version.as_str()))
     }
 
     /// The measures of a window: (start, days), or of everything.
     fn window(&self, window: Option<(i64, i64)>) -> Value {
         let holds = |at: i64| window.is_none_or(|(from, _)| at > from);
-        let done: Vec<&Done<'_>> = self.done.iter().filter(|done| holds(done.at)).collect();
-        let count = |wanted: fn(&Done<'_>) -> bool| done.iter().filter(|done| wanted(done)).count() as u64;
+        let done: Vec<&Done<'_>> = self.done.iter().filter(|one| holds(one.at)).collect();
+        let count = |wanted: fn(&Done<'_>) -> bool| done.iter().filter(|one| wanted(one)).count() as u64;
         let before = if window.is_none() { self.row.before.clone() } else { Default::default() };
-        let failed = count(|done| done.failed) + before.failed;
-        let succeeded = count(|done| !done.failed) + before.succeeded;
-        let change_failures = count(|done| done.bad) + before.change_failures;
+        let failed = count(|one| one.failed) + before.failed;
+        let succeeded = count(|one| !one.failed) + before.succeeded;
+        let change_failures = count(|one| one.bad) + before.change_failures;
         let rolled_back = self.rollbacks.iter().filter(|at| holds(**at)).count() as u64 + before.rolled_back;
         let incidents: Vec<&Opened> = self.incidents.iter().filter(|incident| holds(incident.at)).collect();
         let days = match window {
             Some((_, days)) => days as f64,
             None => self.span_days().max(1.0),
         };
-        let lead_times = done.iter().filter(|done| !done.failed).filter_map(|done| Some(done.at.saturating_sub(done.committed?).max(0)));
+        let lead_times = done.iter().filter(|one| !one.failed).filter_map(|one| Some(one.at.saturating_sub(one.committed?).max(0)));
         let of_incidents: Vec<i64> = incidents.iter().filter_map(|incident| incident.lasted).collect();
         let of_deployments: Vec<i64> = self.recoveries.iter().filter(|(at, _)| holds(*at)).map(|(_, lasted)| *lasted).collect();
         let kept_since = self.row.before.deployments_until.max(self.row.before.incidents_until);
         json!({
-            "from": window.map(|(from, _)| EventTime::from_micros(from).to_string()),
             "complete": kept_since.is_none_or(|until| window.is_some_and(|(from, _)| from >= until)),
             "deployments": succeeded + failed,
             "succeeded": succeeded,

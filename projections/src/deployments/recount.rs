@@ -212,7 +212,7 @@ fn recount(place: &(String, String), told: &[Told], now: i64) -> Value {
             })
             .collect();
         json!({
-            "from": from.map(|from| EventTime::from_micros(from).to_string()), "complete": true,
+            "complete": true,
             "deployments": ended.len(), "succeeded": good, "failed": ended.len() - good,
             "rolled_back": deployments.values().filter(|known| known.back.is_some_and(within)).count(),
             "incidents": open.len(), "change_failures": bad,
@@ -229,7 +229,7 @@ fn recount(place: &(String, String), told: &[Told], now: i64) -> Value {
         "7d": window(Some(now - 7 * DAY), 7.0), "30d": window(Some(now - 30 * DAY), 30.0), "90d": window(Some(now - 90 * DAY), 90.0), "all": window(None, span.max(1.0)),
     });
     let mut row = windows["30d"].clone();
-    row.as_object_mut().unwrap().retain(|field, _| !["from", "complete"].contains(&field.as_str()));
+    row.as_object_mut().unwrap().remove("complete");
     row["service"] = place.0.as_str().into();
     row["environment"] = place.1.as_str().into();
     row["open_incidents"] = incidents.values().filter(|incident| incident.0.is_some() && incident.2.is_none()).count().into();
