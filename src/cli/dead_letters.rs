@@ -18,7 +18,17 @@ const POLL: Duration = Duration::from_millis(200);
 #[derive(Debug, clap::Subcommand)]
 pub enum DeadLettersCommand {
     /// Lists them.
-    List(Which),
+    List {
+        /// Which ones.
+        #[command(flatten)]
+        which: Which,
+        /// At most so many.
+        #[arg(long, default_value_t = 100)]
+        limit: u32,
+        /// Where the previous page ended.
+        #[arg(long)]
+        cursor: Option<String>,
+    },
     /// Shows one with its error and what it holds.
     Show {
         /// Its id.
@@ -96,9 +106,9 @@ impl DeadLettersCommand {
     /// What the client says.
     pub fn run(&self, client: &Client, format: Format) -> Result<(), Error> {
         match self {
-            DeadLettersCommand::List(which) => print_page(
+            DeadLettersCommand::List { which, limit, cursor } => print_page(
                 format,
-                &client.get("/dead-letters", &which.pairs())?,
+                &client.get("/dead-letters", &page_of(which, *limit, cursor.as_deref()))?,
                 &["id", "kind", "system", "subject", "type", "parked_at", "attempts", "redrives", "waiting", "error"],
             ),
             DeadLettersCommand::Show { id } => output::print(format, &client.get(&format!("/dead-letters/{}", encode(id)), &[])?, &[]),
@@ -137,6 +147,12 @@ impl DeadLettersCommand {
             }
         }
     }
+}
+
+/// The query of one page.
+fn page_of(which: &Which, limit: u32, cursor: Option<&str>) -> Vec<(&'static str, String)> {
+    let cursor = cursor.map(|cursor| ("cursor", cursor.to_owned()));
+    which.pairs().into_iter().chain([("limit", limit.to_string())]).chain(cursor).collect()
 }
 
 /// Starts a redrive and shows how far it is until it ends.
@@ -184,6 +200,14 @@ mod tests {
         let sent: Value = serde_json::from_str(&requests[0].body).unwrap();
         assert_eq!(sent, json!({"system": "s", "error": "no rate", "reason": "mended", "force": false, "dry_run": false, "background": true}));
         assert!(requests[2].head.starts_with("get /dead-letters/redrives/r1 "), "{}", requests[2].head);
+    }
+
+    #[test]
+    fn the_next_page_of_a_list_is_asked_for_with_its_cursor() {
+        let node = FakeNode::start(vec![answer(200, r#"{"items":[],"next_cursor":null}"#)]);
+        let which = Which { system: Some("s".into()), ..Which::default() };
+        DeadLettersCommand::List { which, limit: 7, cursor: Some("inbox-0-3".into()) }.run(&node.client(), Format::Json).unwrap();
+        assert!(node.requests()[0].head.starts_with("get /dead-letters?system=s&limit=7&cursor=inbox-0-3 "), "{}", node.requests()[0].head);
     }
 
     #[test]
