@@ -13,10 +13,25 @@ use crate::registry::known_types;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Interval {
+    /// Every day.
+    Day,
+    /// Every week.
+    Week,
     /// Every month.
     Month,
+    /// Every quarter of a year, three months.
+    Quarter,
     /// Every year.
     Year,
+}
+
+/// The `interval_count` of a sender who gives none.
+fn one_interval() -> u32 {
+    1
+}
+
+fn is_one(count: &u32) -> bool {
+    *count == 1
 }
 
 /// `billing.subscription_started.v1`: a customer subscribed.
@@ -33,15 +48,19 @@ pub struct SubscriptionStarted<'a> {
     pub plan: Cow<'a, str>,
     /// How often it is billed.
     pub interval: Interval,
+    /// How many intervals lie between two bills, 1 or more: 2 and `week` is every two weeks.
+    #[serde(default = "one_interval", skip_serializing_if = "is_one")]
+    pub interval_count: u32,
     /// Seats or units, 1 or more.
     pub quantity: u64,
-    /// Price of one unit for one interval, 0 or more.
+    /// Price of one unit for `interval_count` intervals, 0 or more.
     pub unit_price: Money,
 }
 
 domain_event!(SubscriptionStarted, "billing.subscription_started.v1", "customer" / customer_id, |this| {
     filled("subscription_id", &this.subscription_id)?;
     filled("plan", &this.plan)?;
+    at_least_one("interval_count", this.interval_count.into())?;
     at_least_one("quantity", this.quantity)?;
     not_negative("unit_price", this.unit_price)?;
 });
@@ -60,15 +79,19 @@ pub struct SubscriptionChanged<'a> {
     pub plan: Cow<'a, str>,
     /// How often it is billed from now on.
     pub interval: Interval,
+    /// How many intervals lie between two bills from now on, 1 or more.
+    #[serde(default = "one_interval", skip_serializing_if = "is_one")]
+    pub interval_count: u32,
     /// Seats or units from now on, 1 or more.
     pub quantity: u64,
-    /// Price of one unit for one interval from now on, 0 or more.
+    /// Price of one unit for `interval_count` intervals from now on, 0 or more.
     pub unit_price: Money,
 }
 
 domain_event!(SubscriptionChanged, "billing.subscription_changed.v1", "customer" / customer_id, |this| {
     filled("subscription_id", &this.subscription_id)?;
     filled("plan", &this.plan)?;
+    at_least_one("interval_count", this.interval_count.into())?;
     at_least_one("quantity", this.quantity)?;
     not_negative("unit_price", this.unit_price)?;
 });

@@ -26,7 +26,10 @@ fn fold<P: Projection>(make: impl Fn() -> P, events: &[Event], partitions: u32, 
     for partition in 0..partitions {
         let (mut overlay, mut stored) = (projection.overlay(), Stored(BTreeMap::new()));
         let flush = |overlay: &mut Box<dyn AnyOverlay>, stored: &mut Stored| {
-            let mut put = |key: &str, row: Option<&[u8]>| drop(stored.0.insert(key.to_owned(), row.unwrap().to_vec()));
+            let mut put = |key: &str, row: Option<&[u8]>| match row {
+                Some(row) => drop(stored.0.insert(key.to_owned(), row.to_vec())),
+                None => drop(stored.0.remove(key)),
+            };
             overlay.drain(&mut put).unwrap();
             overlay.clear();
         };
@@ -41,7 +44,7 @@ fn fold<P: Projection>(make: impl Fn() -> P, events: &[Event], partitions: u32, 
         flush(&mut overlay, &mut stored);
         stored.0.into_iter().for_each(|(key, row)| by_key.entry(key).or_default().push(row));
     }
-    by_key.into_iter().map(|(key, rows)| (key.clone(), projection.value(&key, &rows).unwrap().unwrap())).collect()
+    by_key.into_iter().filter_map(|(key, rows)| Some((key.clone(), projection.value(&key, &rows).unwrap()?))).collect()
 }
 
 fn day(event: Event, hours: i64) -> Event {
@@ -56,20 +59,36 @@ fn revenue_event(id: usize, (kind, customer, hours, minor): (u8, u8, i64, i64)) 
     let customer_id = customer.to_string();
     let (customer_id, reference) = (customer_id.as_str(), "x");
     let event = match kind {
-        0 => Recognized { customer_id: customer_id.into(), amount: usd(minor), source: RevenueSource::Payment, reference: reference.into(), order_id: None }
+        0 => Recognized {
+            customer_id: customer_id.into(),
+            amount: usd(minor),
+            source: RevenueSource::Payment,
+            reference: reference.into(),
+            order_id: None,
+            fact: None,
+        }
+        .to_event(id.to_string(), "/s"),
+        1 => Refunded { customer_id: customer_id.into(), amount: usd(minor), unmatched: None, reference: reference.into(), fact: None }
             .to_event(id.to_string(), "/s"),
-        1 => Refunded { customer_id: customer_id.into(), amount: usd(minor), reference: reference.into() }.to_event(id.to_string(), "/s"),
         _ => {
             let class = [MrrClass::New, MrrClass::Expansion, MrrClass::Contraction, MrrClass::Churn, MrrClass::Reactivation][usize::from(kind) % 5];
             let sign = if matches!(class, MrrClass::Contraction | MrrClass::Churn) { -1 } else { 1 };
-            MrrMoved { subscription_id: "s".into(), customer_id: customer_id.into(), class, amount: usd(sign * minor), mrr_after: usd(0) }
-                .to_event(id.to_string(), "/s")
+            MrrMoved {
+                subscription_id: "s".into(),
+                customer_id: customer_id.into(),
+                class,
+                amount: usd(sign * minor),
+                mrr_after: usd(0),
+                annual: None,
+                fact: None,
+            }
+            .to_event(id.to_string(), "/s")
         }
     };
     day(event.unwrap(), hours)
 }
 
-/// Customers counted anew, straight from the JSON.
+/// Customers counted anew, straight from the JSON. No refund names an order that was placed, so that all are unmatched.
 fn customers_oracle(events: &[Event]) -> BTreeMap<String, Value> {
     let of = |id: &str, event_type: &str| -> Vec<&Event> {
         events.iter().filter(|event| event.get(Attribute::Subject) == format!("customer/{id}") && event.get(Attribute::Type) == event_type).collect()
@@ -95,7 +114,7 @@ fn customers_oracle(events: &[Event]) -> BTreeMap<String, Value> {
             continue;
         }
         let ordered = times(&orders);
-        let value = json!({"customer_id": id, "orders": orders.len(), "spent": sums(&orders, "total"), "refunded": sums(&refunds, "amount"), "first_order_at": ordered.first(), "last_order_at": ordered.last(), "registered_at": times(&registered).first()});
+        let value = json!({"customer_id": id, "orders": orders.len(), "spent": sums(&orders, "total"), "refunded": [], "refunded_unmatched": sums(&refunds, "amount"), "first_order_at": ordered.first(), "last_order_at": ordered.last(), "registered_at": times(&registered).first(), "orders_scheduled": 0, "spent_scheduled": []});
         rows.insert(id, value);
     }
     rows
@@ -149,12 +168,15 @@ fn a_projection_that_nothing_is_known_of_has_no_value() {
 }
 
 /// Checks that the examples are valid events that fold, and that there is one of each type that the fold reads.
-fn check_examples<P: Projection>(make: impl Fn() -> P, known: &[&str]) {
+///
+/// Facts of the types in `kept` are kept for later: by themselves they lead to nothing that is shown.
+fn check_examples<P: Projection>(make: impl Fn() -> P, known: &[&str], kept: &[&str]) {
     let examples = make().examples();
     for example in &examples {
         let id = example.get(Attribute::Id);
         assert!(matches!(tol_events::registry::validate(&example.encode().view()), Ok(tol_events::registry::Validity::Known(_))), "{id}");
-        assert!(!fold(&make, std::slice::from_ref(example), 1, &[]).is_empty(), "{} {id} leads to no row", P::NAME);
+        let shows = !fold(&make, std::slice::from_ref(example), 1, &[]).is_empty();
+        assert_eq!(shows, !kept.contains(&example.get(Attribute::Type)), "{} {id}", P::NAME);
     }
     let types: std::collections::BTreeSet<&str> = examples.iter().map(|example| example.get(Attribute::Type)).collect();
     assert_eq!(types, known.iter().copied().collect(), "{}", P::NAME);
@@ -163,7 +185,7 @@ fn check_examples<P: Projection>(make: impl Fn() -> P, known: &[&str]) {
 
 #[test]
 fn examples_are_valid_and_cover_what_each_fold_reads() {
-    check_examples(|| Customers, &crate::customers::KNOWN);
-    check_examples(|| RevenueByMonth, &crate::revenue::KNOWN);
-    check_examples(|| ServiceDeployments, &crate::deployments::KNOWN);
+    check_examples(|| Customers, &crate::customers::KNOWN, &["billing.payment_succeeded.v1", "billing.refund_issued.v1"]);
+    check_examples(|| RevenueByMonth, &crate::revenue::KNOWN, &[]);
+    check_examples(|| ServiceDeployments, &crate::deployments::KNOWN, &[]);
 }

@@ -1,6 +1,6 @@
 //! One customer's life, for the contract suite.
 
-use tol_events::{Event, EventTime};
+use tol_events::{Attribute, Event, EventTime};
 
 /// A fact of the example customer, `day` days after 2026-01-01.
 fn fact(event_type: &str, id: &str, day: i64, data: serde_json::Value) -> Event {
@@ -8,6 +8,12 @@ fn fact(event_type: &str, id: &str, day: i64, data: serde_json::Value) -> Event 
     let mut event = Event::new(id, "/examples/revenue", event_type, "customer/42").at(FIRST_DAY.plus_micros(day * 86_400_000_000));
     event.data = data.to_string().into_bytes();
     event
+}
+
+/// The fact, admitted `day` days after 2026-01-01: before it happens.
+fn announced(mut fact: Event, day: i64) -> Event {
+    fact.set(Attribute::RecordedTime, EventTime::from_secs(1_767_225_600 + day * 86_400).to_string());
+    fact
 }
 
 pub(crate) fn examples() -> Vec<Event> {
@@ -49,5 +55,22 @@ pub(crate) fn examples() -> Vec<Event> {
             13,
             serde_json::json!({"refund_id": "r2", "payment_id": "p2", "customer_id": "42", "amount": money(500, "USD")}),
         ),
+        // Late: they correct what was said of s3, of p4 and of r3.
+        fact("billing.subscription_started.v1", "e15", 6, subscription("s4", "quarter", 1, money(900, "USD"))),
+        fact(
+            "billing.payment_succeeded.v1",
+            "e16",
+            15,
+            serde_json::json!({"payment_id": "p4", "customer_id": "42", "amount": money(400, "USD"), "order_id": "o4"}),
+        ),
+        fact(
+            "commerce.order_refunded.v1",
+            "e17",
+            16,
+            serde_json::json!({"order_id": "o4", "customer_id": "42", "refund_id": "r3", "amount": money(700, "USD")}),
+        ),
+        fact("commerce.order_placed.v1", "e18", 14, serde_json::json!({"order_id": "o4", "customer_id": "42", "total": money(1_000, "USD")})),
+        // A change that is announced for the next year.
+        announced(fact("billing.subscription_changed.v1", "e19", 400, subscription("s3", "month", 2, money(5_000, "USD"))), 17),
     ]
 }

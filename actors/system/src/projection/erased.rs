@@ -42,7 +42,7 @@ pub trait AnyProjection: Send + Sync {
     fn topic(&self) -> &'static str;
     /// Makes the overlay of one partition, without rows.
     fn overlay(&self) -> Box<dyn AnyOverlay>;
-    /// Merges the stored rows of one key and shows the result, see [`Projection::value`]; `None` where there is no row.
+    /// Merges the stored rows of one key and shows the result, see [`Projection::value`]; `None` where there is no row, or none to show.
     ///
     /// # Errors
     /// [`Error::UnreadableRow`].
@@ -104,7 +104,7 @@ impl<P: Projection> AnyOverlay for Overlay<P> {
     }
 }
 
-/// Merges the stored rows of one key.
+/// Merges the stored rows of one key; `None` where there is none that clients see.
 fn merged<P: Projection>(key: &str, rows: &[Vec<u8>]) -> Result<Option<P::Row>, Error> {
     let mut merged: Option<P::Row> = None;
     for bytes in rows {
@@ -114,7 +114,7 @@ fn merged<P: Projection>(key: &str, rows: &[Vec<u8>]) -> Result<Option<P::Row>, 
             None => row,
         });
     }
-    Ok(merged)
+    Ok(merged.filter(P::is_shown))
 }
 
 struct Erased<P>(Arc<P>);

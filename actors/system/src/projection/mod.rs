@@ -56,6 +56,12 @@ pub trait Projection: Send + Sync + 'static {
         Self::value(row, key)
     }
 
+    /// Tells whether clients see a row. A fold may need to keep what nobody asked about: a customer's payments, until an order comes.
+    fn is_shown(row: &Self::Row) -> bool {
+        let _ = row;
+        true
+    }
+
     /// Gives the one subject from whose events the row of `key` is folded, if there is one. Only then can a single row be shown as of the past.
     fn subject_of(key: &str) -> Option<String> {
         let _ = key;
