@@ -76,9 +76,9 @@ impl Serialize for Forgotten {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let parts = self.chunks.iter().map(|chunk| &chunk[..]).chain([&self.open[..]]).filter(|part| !part.is_empty());
         if serializer.is_human_readable() {
-            serializer.collect_seq(parts.map(|part| STANDARD_NO_PAD.encode(to_bytes(part))))
+            serializer.collect_seq(parts.map(|part| STANDARD_NO_PAD.encode(to_bytes(part))).collect::<Vec<_>>())
         } else {
-            serializer.collect_seq(parts.map(to_bytes))
+            serializer.collect_seq(parts.map(to_bytes).collect::<Vec<_>>()) // postcard must know how many
         }
     }
 }

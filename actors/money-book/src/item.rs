@@ -115,8 +115,8 @@ impl<M> Item<M> {
         self.tellings.last().map(|telling| telling.at).unwrap_or_default()
     }
 
-    /// Everything that its tellings name.
-    pub(crate) fn names(&self) -> impl Iterator<Item = (Kind, &str)> {
+    /// Lists the orders and payments that its tellings name.
+    pub fn names(&self) -> impl Iterator<Item = (Kind, &str)> {
         self.tellings.iter().flat_map(|telling| {
             let order = telling.order_id.as_deref().map(|id| (Kind::Order, id));
             let payment = telling.payment_id.as_deref().map(|id| (Kind::Payment, id));

@@ -8,6 +8,7 @@ use tol_system::{Decision, Error, Input};
 
 use crate::differences::{Scope, say};
 use crate::facts::noted;
+use crate::state::item_kind;
 use crate::{Customer, RESTATE_TIMER};
 
 pub(crate) fn decide(state: &Customer, input: Input<'_>, decision: &mut Decision) -> Result<(), Error> {
@@ -28,7 +29,10 @@ fn fact(state: &Customer, event: &EventView<'_>, decision: &mut Decision) -> Res
     let now = now_of(state, event, fact.at);
     let mut with_fact = state.clone();
     if with_fact.take(&fact, now) {
-        say(&with_fact, (event.subject_id(), state.now, now), Scope::Around, Some(fact), decision);
+        // What a correction names no more is counted again too.
+        let item = item_kind(fact.kind).and_then(|kind| state.book.get(kind, &fact.reference));
+        let named_before = item.iter().flat_map(|item| item.names()).collect();
+        say(&with_fact, (event.subject_id(), state.now, now), Scope::Around(named_before), Some(fact), decision);
     }
     Ok(())
 }

@@ -19,10 +19,10 @@ use crate::{Customer, FACT_NOTED, MRR_MOVED, MRR_RESTATED, RECOGNITION_RESTATED,
 const MOST: usize = 900;
 
 /// What may have changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Scope {
-    /// What the new fact is about, and what has become due meanwhile.
-    Around,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Scope<'a> {
+    /// What the new fact is about, what it named so far, and what has become due meanwhile.
+    Around(Vec<(Kind, &'a str)>),
     /// What has become due.
     WhatIsDue,
     /// Everything that is kept.
@@ -74,19 +74,23 @@ impl<'a> Own<'a> {
 pub(crate) fn say(
     state: &Customer,
     (customer_id, before, now): (&str, EventTime, EventTime),
-    scope: Scope,
+    scope: Scope<'_>,
     fact: Option<NotedFact<'_>>,
     decision: &mut Decision,
 ) {
     let mut differences = Differences { customer_id, now, because: fact.as_ref().map_or(now, |fact| fact.at.min(now)), events: Vec::new() };
     let item = fact.as_ref().and_then(|fact| Some((item_kind(fact.kind)?, fact.reference.as_ref())));
-    let around_subscription = scope == Scope::Around && item.is_none();
+    let around_subscription = matches!(scope, Scope::Around(_)) && item.is_none();
     if around_subscription || scope == Scope::Everything || state.subscriptions.any_later_than(before) {
         differences.of_subscriptions(state);
     }
     let all = scope == Scope::Everything;
     let due = state.book.items().filter(|item| all || item.mark.scheduled.is_some() || item.newest() > before).map(|item| (item.kind, &*item.reference));
-    let seeds: Vec<(Kind, &str)> = due.chain(item.filter(|_| scope == Scope::Around)).collect();
+    let mut seeds: Vec<(Kind, &str)> = due.collect();
+    if let Scope::Around(named_before) = scope {
+        seeds.extend(named_before);
+        seeds.extend(item);
+    }
     differences.of_items(state, seeds);
     let mut events = differences.events;
     let unfinished = events.len() > MOST;

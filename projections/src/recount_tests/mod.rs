@@ -1,0 +1,144 @@
+//! Customers and revenue against an independent recount: facts that come up to three hours late and twice are decided by the revenue agent and folded, and
+//! must show what a recount in order of time shows, field by field, live and rebuilt.
+//!
+//! * `lifecycles` — draws random lives of customers, and the order in which their facts arrive
+//! * `recount` — counts them anew, from the definition alone, sharing no code with what it checks
+
+mod lifecycles;
+mod recount;
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use tol_events::{Attribute, Event, EventTime};
+use tol_revenue_agent_system::RevenueAgentSystem;
+use tol_system::projection::{AnyOverlay, AnyProjection, Error, Projection, RowSource, erase};
+use tol_system::{Decision, Evolution, Input, System};
+
+use crate::customers::Customers;
+use crate::revenue::RevenueByMonth;
+use lifecycles::{Fact, Rng, lifecycle};
+
+/// A row's value by its key.
+type Shown = BTreeMap<String, Value>;
+
+struct Stored(BTreeMap<String, Vec<u8>>);
+
+impl RowSource for Stored {
+    fn load(&self, key: &str) -> Result<Option<Vec<u8>>, Error> {
+        Ok(self.0.get(key).cloned())
+    }
+}
+
+/// Folds events, letting all rows go through storage after every `often`-th one.
+fn fold<P: Projection>(projection: P, events: &[Event], often: usize) -> Shown {
+    let projection = erase(projection);
+    let (mut overlay, mut stored) = (projection.overlay(), Stored(BTreeMap::new()));
+    let flush = |overlay: &mut Box<dyn AnyOverlay>, stored: &mut Stored| {
+        let mut put = |key: &str, row: Option<&[u8]>| match row {
+            Some(row) => drop(stored.0.insert(key.to_owned(), row.to_vec())),
+            None => drop(stored.0.remove(key)),
+        };
+        overlay.drain(&mut put).unwrap();
+        overlay.clear();
+    };
+    for (number, event) in events.iter().enumerate() {
+        overlay.fold(event.encode().view(), &stored).unwrap();
+        if number % often == often - 1 {
+            flush(&mut overlay, &mut stored);
+        }
+    }
+    flush(&mut overlay, &mut stored);
+    shown(&*projection, stored)
+}
+
+fn shown(projection: &dyn AnyProjection, stored: Stored) -> Shown {
+    stored.0.into_iter().filter_map(|(key, row)| Some((key.clone(), projection.value(&key, &[row]).unwrap()?))).collect()
+}
+
+/// What the agent decides from facts as they arrive. Panics where its states are not those that its own events give.
+fn decided(facts: &[Event]) -> Vec<Event> {
+    type States = BTreeMap<String, <RevenueAgentSystem as System>::State>;
+    let (mut states, mut own): (States, Vec<Event>) = (States::new(), Vec::new());
+    for fact in facts {
+        let encoded = fact.encode();
+        let (subject, cause) = (fact.get(Attribute::Subject), fact.get(Attribute::Id));
+        let state = states.entry(subject.to_owned()).or_default();
+        let mut decision = Decision::new("revenue-agent-system", fact.get(Attribute::Source), cause);
+        RevenueAgentSystem.decide(state, Input::Event(encoded.view()), &mut decision).unwrap();
+        for (index, draft) in decision.finish().unwrap().into_iter().enumerate() {
+            let time = draft.time.unwrap_or_else(|| EventTime::parse(fact.get(Attribute::Time)).unwrap());
+            let mut event = Event::new(format!("{cause}/{index}"), "/systems/revenue-agent-system", draft.event_type, subject).at(time);
+            event.set(Attribute::CausationId, cause);
+            event.data = draft.data;
+            RevenueAgentSystem.evolve(state, event.encode().view(), &mut Evolution::default()).unwrap();
+            own.push(event);
+        }
+    }
+    let mut replayed = States::new();
+    for event in &own {
+        let state = replayed.entry(event.get(Attribute::Subject).to_owned()).or_default();
+        RevenueAgentSystem.evolve(state, event.encode().view(), &mut Evolution::default()).unwrap();
+    }
+    states.retain(|_, state| *state != Default::default());
+    assert!(replayed == states, "replay gives other states");
+    own
+}
+
+/// Compares field by field, so that a difference is named.
+fn compare(what: &str, found: &Shown, expected: &Shown) {
+    for (key, expected) in expected {
+        let Some(found) = found.get(key) else { panic!("{what}: {key} is missing: {expected}") };
+        for (field, expected) in expected.as_object().unwrap() {
+            assert_eq!(&found[field], expected, "{what}: {field} of {key}");
+        }
+        assert_eq!(found.as_object().unwrap().len(), expected.as_object().unwrap().len(), "{what}: fields of {key}");
+    }
+    let more: Vec<&String> = found.keys().filter(|key| !expected.contains_key(*key)).collect();
+    assert!(more.is_empty(), "{what}: nothing should be left of {more:?}: {}", found[more[0]]);
+}
+
+fn check(facts: &[Fact]) -> usize {
+    let mut arriving: Vec<&Fact> = facts.iter().collect();
+    arriving.sort_by_key(|fact| (fact.arrives, &fact.id));
+    let late = arriving.windows(2).filter(|pair| pair[0].subject == pair[1].subject && pair[0].at > pair[1].at).count();
+    let arriving: Vec<Event> = arriving.into_iter().map(Fact::to_event).collect();
+    let own = decided(&arriving);
+    let (revenue, customers) = (recount::revenue(facts), recount::customers(facts));
+    compare("revenue, live", &fold(RevenueByMonth, &own, 7), &revenue);
+    compare("revenue, rebuilt", &fold(RevenueByMonth, &own, usize::MAX), &revenue);
+    compare("customers, live", &fold(Customers, &arriving, 7), &customers);
+    compare("customers, rebuilt", &fold(Customers, &arriving, usize::MAX), &customers);
+    late
+}
+
+fn seed() -> u64 {
+    let seed = std::env::var("TOL_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(13);
+    println!("TOL_SEED={seed}");
+    seed
+}
+
+#[test]
+fn two_thousand_lifecycles_up_to_three_hours_late_and_told_twice_equal_a_recount() {
+    let mut rng = Rng(seed());
+    let facts: Vec<Fact> = (0..2_000).flat_map(|customer| lifecycle(&mut rng, customer)).collect();
+    let late = check(&facts);
+    assert!(facts.len() > 20_000 && late > 100, "{} facts, {late} late: a check of little", facts.len());
+}
+
+#[test]
+fn each_lifecycle_alone_equals_a_recount() {
+    // As above, but a difference cannot hide in a sum over customers.
+    let mut rng = Rng(seed() ^ 0x5eed);
+    for customer in 0..150 {
+        let facts = lifecycle(&mut rng, customer);
+        check(&facts);
+    }
+}
+
+#[test]
+fn one_customer_with_a_long_history_up_to_three_hours_late_equals_a_recount() {
+    let mut rng = Rng(seed() ^ 0x10e6);
+    let facts = lifecycles::long(&mut rng, 3_000);
+    assert!(check(&facts) > 500);
+}
