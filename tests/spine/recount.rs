@@ -67,7 +67,8 @@ impl Purchases {
         let row = |customer: &str, purchases: &[&Purchase]| {
             let days = || purchases.iter().map(|purchase| purchase.day);
             let spent: i64 = purchases.iter().map(|purchase| purchase.cents).sum();
-            json!({"customer_id": customer, "orders": purchases.len(), "spent": [{"minor": spent, "currency": "USD"}], "refunded": [],
+            json!({"customer_id": customer, "orders": purchases.len(), "spent": [{"minor": spent, "currency": "USD"}], "refunded": [], "refunded_unmatched": [],
+                "orders_scheduled": 0, "spent_scheduled": [],
                 "first_order_at": time(days().min()), "last_order_at": time(days().max()), "registered_at": null})
         };
         groups.iter().map(|(customer, purchases)| (customer.clone(), row(customer, purchases))).collect()

@@ -19,3 +19,7 @@ pub use counting::Counted;
 pub use forgotten::Forgotten;
 pub use item::{Item, Kind, Telling};
 pub use sums::{Amounts, Totals, shown};
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests;

@@ -132,6 +132,10 @@ impl<'a> Differences<'a> {
     fn of_subscriptions(&mut self, state: &'a Customer) {
         for (fact, derived) in state.subscriptions.derive() {
             let is_due = fact.at <= self.now;
+            // Nearly always: nothing else follows than was said.
+            if is_due && fact.scheduled.is_empty() && fact.said.iter().eq(derived.iter().map(|derived| &derived.movement)) {
+                continue;
+            }
             let said = fact.said.iter().map(|movement| movement.amount.currency).chain(fact.scheduled.iter().map(|amount| amount.currency));
             // What leaves a currency comes before what enters another, as it was derived.
             let mut currencies: Vec<Currency> = derived.iter().map(|derived| derived.movement.amount.currency).collect();
