@@ -119,6 +119,50 @@ fn seed() -> u64 {
 }
 
 #[test]
+fn an_order_of_the_future_is_shown_apart_until_its_time() {
+    let order = Fact {
+        id: "f1".to_owned(),
+        source: "/shop",
+        kind: "commerce.order_placed.v1",
+        subject: "customer/1".to_owned(),
+        at: 200,
+        arrives: 100,
+        data: serde_json::json!({"order_id": "o", "customer_id": "1", "total": {"minor": 5, "currency": "USD"}}),
+    };
+    let projection = erase(Customers);
+    let mut overlay = projection.overlay();
+    overlay.fold(order.to_event().encode().view(), &Stored(BTreeMap::new())).unwrap();
+    let mut row = Vec::new();
+    overlay.drain(&mut |_, bytes| row = bytes.unwrap().to_vec()).unwrap();
+    let at = |secs: i64| {
+        let value = projection.value_at("1", std::slice::from_ref(&row), EventTime::from_secs(secs)).unwrap().unwrap();
+        (value["orders"].clone(), value["orders_scheduled"].clone(), value["spent"].clone(), value["spent_scheduled"].clone())
+    };
+    let (none, five) = (serde_json::json!([]), serde_json::json!([{"minor": 5, "currency": "USD"}]));
+    assert_eq!(at(199), (0.into(), 1.into(), none.clone(), five.clone()));
+    assert_eq!(at(200), (1.into(), 0.into(), five, none));
+    assert_eq!(projection.value("1", &[row]).unwrap().unwrap()["orders"], 0, "the digest is of what has come by the latest fact");
+}
+
+#[test]
+fn amounts_beyond_64_bits_show_saturated_and_stop_nothing() {
+    let order = |number: i64| Fact {
+        id: format!("f{number}"),
+        source: "/shop",
+        kind: "commerce.order_placed.v1",
+        subject: format!("customer/{}", number % 2),
+        at: 1_767_225_600 + number,
+        arrives: 1_767_225_600 + number,
+        data: serde_json::json!({"order_id": format!("o{number}"), "customer_id": (number % 2).to_string(), "total": {"minor": i64::MAX, "currency": "USD"}}),
+    };
+    let facts: Vec<Event> = (0..4).map(|number| order(number).to_event()).collect();
+    let most = serde_json::json!({"minor": i64::MAX, "currency": "USD", "saturated": true});
+    let revenue = fold(RevenueByMonth, &decided(&facts), 1);
+    assert_eq!((&revenue["2026-01/USD"]["recognized"], &revenue["current/USD"]["recognized"]), (&most, &most));
+    assert_eq!(fold(Customers, &facts, 1)["1"]["spent"], serde_json::json!([most]));
+}
+
+#[test]
 fn two_thousand_lifecycles_up_to_three_hours_late_and_told_twice_equal_a_recount() {
     let mut rng = Rng(seed());
     let facts: Vec<Fact> = (0..2_000).flat_map(|customer| lifecycle(&mut rng, customer)).collect();
