@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tol_events::{Attribute, Event, EventTime};
-use tol_system::projection::{AnyProjection, NoRows, Projection, erase};
+use tol_system::projection::{NoRows, Projection, erase};
 
 use super::ServiceDeployments;
 use super::history::{KEPT, SCHEDULED};
