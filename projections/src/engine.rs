@@ -1,12 +1,13 @@
 //! The engine: registered projections, their threads, and what others ask of them.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
 use tol_events::EventTime;
 use tol_kafka::{EventLog, Position, TopicPartition};
-use tol_system::projection::{AnyProjection, Projection, erase};
+use tol_system::projection::{self, AnyProjection, Projection, erase};
 
 use crate::asof::AsOfJobs;
 use crate::error::Error;
@@ -293,7 +294,9 @@ fn live(mut folder: Folder, shared: &Shared, rebuilds: &Rebuilds, poll: Duration
             folder.mark_all();
             shared.publish_metrics();
         }
-        match folder.step() {
+        // A panic in a fold sets the event aside; one elsewhere must not end the thread unseen.
+        let step = catch_unwind(AssertUnwindSafe(|| folder.step()));
+        match step.unwrap_or_else(|carried| folder.fail(projection::Error::of_panic(&*carried).to_string())) {
             Step::Progress => {
                 wait = Duration::ZERO;
                 backoff = Duration::from_millis(50);

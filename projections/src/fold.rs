@@ -1,18 +1,25 @@
 //! Folding one partition of one generation: the acceptance rules in front, the overlay of rows behind.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rocksdb::WriteBatch;
 use tol_events::upcast::upcast;
 use tol_events::{EventTime, EventView, reserved};
-use tol_kafka::reader::{Cursor, Delivery, Reader, Stop};
-use tol_kafka::{Batch, TopicPartition};
+use tol_kafka::reader::{Cursor, Delivery, Reader};
+use tol_kafka::{Batch, Position, TopicPartition};
 use tol_runtime::store::Table;
 use tol_system::projection::{self, AnyOverlay, AnyProjection, ChangedRows, RowSource};
 
 use crate::error::Error;
 use crate::generation::{self, StoredCursor, row_prefix};
+use crate::set_aside::{self, SetAside};
 use crate::store::Session;
+
+/// Events folded so that each can be undone, after one that could not be folded: often more of the kind follow.
+const CAREFUL_EVENTS: u64 = 10_000;
+/// About what an event that was set aside takes in memory until it is stored.
+const SET_ASIDE_BYTES: usize = 600;
 
 /// Up to when events count, when the past is folded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -61,6 +68,16 @@ impl RowSource for StoredRows {
     }
 }
 
+/// What became of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// It was folded.
+    All,
+    /// It holds an event that cannot be folded, and rows in memory held a part of that event: they were dropped. Read again from
+    /// [`PartitionFold::next`] on, which is before this batch; that event is left out then.
+    Again,
+}
+
 /// One partition on its way.
 pub(crate) struct PartitionFold {
     generation: u32,
@@ -74,6 +91,12 @@ pub(crate) struct PartitionFold {
     stored: Cursor,
     /// Set by an error: what the overlay holds may be half an event.
     broken: bool,
+    /// Events that cannot be folded, at or behind the stored cursor.
+    unstored_aside: BTreeMap<Position, SetAside>,
+    /// How many were set aside below the stored cursor.
+    stored_aside: u64,
+    /// How many more events are folded so that each can be undone.
+    careful: u64,
     /// Records looked at since the start of this fold.
     pub(crate) seen: u64,
 }
@@ -81,10 +104,25 @@ pub(crate) struct PartitionFold {
 impl PartitionFold {
     /// Goes on where the store says.
     pub(crate) fn resume(session: &Session, projection: &dyn AnyProjection, generation: u32, partition: u32, as_of: Option<AsOf>) -> Result<Self, Error> {
-        let StoredCursor { cursor, last } = generation::cursor(&*session.get()?, generation, partition)?;
+        let store = session.get()?;
+        let StoredCursor { cursor, last } = generation::cursor(&store, generation, partition)?;
+        let (stored_aside, _) = set_aside::count_below(&store, generation, partition, Position::MAX)?;
         let at = TopicPartition::new(projection.topic(), partition);
         let rows = StoredRows { session: session.clone(), prefix: row_prefix(generation, partition), empty: cursor.position == 0 };
-        Ok(Self { generation, rows, overlay: projection.overlay(), reader: Reader::resume(at, cursor), as_of, last, stored: cursor, broken: false, seen: 0 })
+        Ok(Self {
+            generation,
+            rows,
+            overlay: projection.overlay(),
+            reader: Reader::resume(at, cursor),
+            as_of,
+            last,
+            stored: cursor,
+            broken: false,
+            unstored_aside: BTreeMap::new(),
+            stored_aside,
+            careful: 0,
+            seen: 0,
+        })
     }
 
     pub(crate) fn at(&self) -> &TopicPartition {
@@ -102,34 +140,73 @@ impl PartitionFold {
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.overlay.bytes()
+        self.overlay.bytes() + self.unstored_aside.len() * SET_ASIDE_BYTES
+    }
+
+    /// How many events were set aside below the stored cursor.
+    pub(crate) fn set_aside(&self) -> u64 {
+        self.stored_aside
     }
 
     pub(crate) fn has_unstored(&self) -> bool {
         self.reader.cursor() != self.stored && !self.broken
     }
 
-    /// Folds a batch.
-    pub(crate) fn take(&mut self, batch: &Arc<Batch>) -> Result<(), Stop> {
-        let (overlay, rows, as_of) = (&mut self.overlay, &self.rows, self.as_of);
-        self.seen += batch.end().saturating_sub(self.reader.next().max(batch.base()));
-        let outcome = self.reader.read(batch, &mut |delivery| {
+    /// Folds a batch. An event that cannot be folded is set aside.
+    ///
+    /// # Errors
+    /// The partition cannot be read on (E3), a row does not read, or the store failed.
+    pub(crate) fn take(&mut self, batch: &Arc<Batch>) -> Result<Taken, Error> {
+        let Self { overlay, rows, as_of, unstored_aside, careful, reader, stored, .. } = self;
+        let before = reader.next();
+        let mut stopped: Option<projection::Error> = None;
+        let mut again = false;
+        let outcome = reader.read(batch, &mut |delivery| {
             let Delivery::Group { events, .. } = delivery else { return Ok(()) };
-            for (_, event) in events {
-                if event.event_type().starts_with(reserved::PREFIX) || as_of.is_some_and(|as_of| !as_of.includes(event)) {
+            for (position, event) in events {
+                let left_out = event.event_type().starts_with(reserved::PREFIX) || as_of.is_some_and(|as_of| !as_of.includes(event));
+                if left_out || (!unstored_aside.is_empty() && unstored_aside.contains_key(position)) {
                     continue;
                 }
-                let event = upcast(*event).map_err(|problem| problem.to_string())?;
-                let event = event.view();
-                overlay.fold(event, rows).map_err(|problem| format!("{} {}: {problem}", event.event_type(), event.id()))?;
+                let (outcome, undone) = match upcast(*event) {
+                    Ok(event) if *careful > 0 => (overlay.fold_or_undo(event.view(), rows), true),
+                    Ok(event) => (overlay.fold(event.view(), rows), false),
+                    Err(problem) => (Err(projection::Error::Malformed(problem.to_string())), true),
+                };
+                *careful = careful.saturating_sub(1);
+                let Err(problem) = outcome else { continue };
+                if !problem.is_about_event() {
+                    let text = problem.to_string();
+                    stopped = Some(problem);
+                    return Err(text);
+                }
+                tracing::warn!(at = %batch.topic_partition(), position, event = event.event_type(), id = event.id(), %problem, "a projection sets an event aside");
+                unstored_aside.insert(*position, SetAside::new(event, problem.to_string()));
+                *careful = CAREFUL_EVENTS;
+                if !undone {
+                    // As far as this event once more, and on from there.
+                    *careful += position.saturating_sub(stored.position);
+                    again = true;
+                    return Err(problem.to_string());
+                }
             }
             Ok(())
         });
+        if again {
+            overlay.clear();
+            *reader = Reader::resume(reader.topic_partition().clone(), *stored);
+            return Ok(Taken::Again);
+        }
         self.broken |= outcome.is_err();
+        self.seen += self.reader.next().saturating_sub(before);
         if let Some(event) = batch.len().checked_sub(1).and_then(|last| batch.event(last)) {
             self.last = generation::fingerprint(event.source(), event.id());
         }
-        outcome
+        match (outcome, stopped) {
+            (Ok(()), _) => Ok(Taken::All),
+            (Err(_), Some(projection::Error::Store(problem))) => Err(Error::Store(problem)),
+            (Err(stop), _) => Err(Error::Stopped(stop.to_string())),
+        }
     }
 
     /// Adds what changed and the cursor to `batch` (E5), and the rows to `followed` as well. Call [`PartitionFold::written`] when that is written.
@@ -155,6 +232,9 @@ impl PartitionFold {
             }
         });
         drained?;
+        for (position, aside) in self.unstored_aside.range(..cursor.position) {
+            set_aside::put(&store, batch, self.generation, self.at().partition, *position, aside)?;
+        }
         // The fingerprint is that of the record before the cursor only where nothing is held back.
         let last = if cursor.position == self.reader.next() { self.last } else { 0 };
         generation::put_meta(&store, batch, &generation::cursor_key(self.generation, self.at().partition), &StoredCursor { cursor, last })
@@ -166,6 +246,8 @@ impl PartitionFold {
             return;
         }
         self.stored = self.reader.cursor();
+        let behind = self.unstored_aside.split_off(&self.stored.position);
+        self.stored_aside += std::mem::replace(&mut self.unstored_aside, behind).len() as u64;
         self.rows.empty = false;
         if self.overlay.bytes() > keep_bytes {
             self.overlay.clear();

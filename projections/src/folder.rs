@@ -1,4 +1,6 @@
-//! Live folding: one state machine a projection that keeps the serving generation at the log's tip, and swaps in a rebuilt one.
+//! Live folding: one state machine a projection that keeps the serving generation at the log's tip; [`swap`] swaps in a rebuilt one.
+
+mod swap;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,10 +12,9 @@ use tol_kafka::EventLog;
 use tol_system::{ChangedRows, Followed};
 
 use crate::error::Error;
-use crate::fold::PartitionFold;
+use crate::fold::{PartitionFold, Taken};
 use crate::generation::{self, GenerationRecord, Purpose};
 use crate::query::View;
-use crate::rebuild::RebuildJob;
 use crate::rebuilds::Rebuilds;
 use crate::shared::{CutOff, Place, RebuildState, RebuildStatus, Serving, Shared};
 use crate::store::{RocksStore, Session};
@@ -92,9 +93,24 @@ impl Folder {
         self.pending.extend(0..self.folds.len() as u32);
     }
 
-    fn fail(&self, problem: String) -> Step {
+    /// Stops for good; what was visible stays so.
+    pub(crate) fn fail(&self, problem: String) -> Step {
         tracing::error!(projection = self.shared.projection.name(), problem, "the projection stopped; queries answer its last state");
         *self.shared.failed.lock() = Some(problem);
+        if let Err(problem) = self.refresh_ends() {
+            tracing::debug!(%problem, "the lag of a stopped projection is not known");
+        }
+        Step::Failed
+    }
+
+    /// Keeps the lag of a stopped projection true, though nobody reads its partitions.
+    fn stay_failed(&mut self) -> Step {
+        if self.last_flush.elapsed() > self.limits.hold_time {
+            self.last_flush = Instant::now();
+            if let Err(problem) = self.refresh_ends() {
+                tracing::debug!(%problem, "the lag of a stopped projection is not known");
+            }
+        }
         Step::Failed
     }
 
@@ -106,7 +122,7 @@ impl Folder {
             return self.after(problem);
         }
         if self.shared.failed.lock().is_some() {
-            return Step::Failed;
+            return self.stay_failed();
         }
         if self.record.is_none() {
             return Step::Idle;
@@ -215,6 +231,7 @@ impl Folder {
         for fold in &self.folds {
             places.push(Place { next: fold.stored().position, end: self.log.bounds(fold.at())?.end });
         }
+        self.count_set_aside();
         *self.shared.serving.write() = Some(Arc::new(Serving { session: self.session.clone(), generation, partitions, version }));
         if self.shared.follow.is_wanted() {
             let store = self.session.get()?;
@@ -225,6 +242,10 @@ impl Folder {
         *self.shared.places.lock() = places;
         self.shared.announce();
         Ok(())
+    }
+
+    fn count_set_aside(&self) {
+        self.shared.set_aside.store(self.folds.iter().map(PartitionFold::set_aside).sum(), Ordering::Relaxed);
     }
 
     /// Reads each pending partition once; `true` if there may be more.
@@ -247,9 +268,13 @@ impl Folder {
             let bytes: usize = batches.iter().map(|batch| batch.body().len()).sum();
             behind |= bytes >= self.limits.read_bytes;
             for batch in &batches {
-                if let Err(stop) = fold.take(batch) {
-                    self.flush()?;
-                    return Err(Error::Stopped(stop.to_string()));
+                match fold.take(batch) {
+                    Ok(Taken::All) => {}
+                    Ok(Taken::Again) => break,
+                    Err(problem) => {
+                        self.flush()?;
+                        return Err(problem);
+                    }
                 }
             }
             if let (Some(place), Some(last)) = (self.shared.places.lock().get_mut(partition as usize), batches.last()) {
@@ -281,6 +306,7 @@ impl Folder {
         for fold in &mut self.folds {
             fold.written(self.limits.keep_bytes);
         }
+        self.count_set_aside();
         // Told first: whoever waits for a position finds the follower there.
         if let Some(rows) = followed {
             let caught_up = self.shared.places.lock().iter().zip(&self.folds).all(|(place, fold)| fold.stored().position >= place.end);
@@ -302,122 +328,5 @@ impl Folder {
             }
         }
         Ok(())
-    }
-
-    /// Swaps a rebuilt generation in, or clears up after one that was given up.
-    fn take_over_rebuild(&mut self) -> Result<(), Error> {
-        let (job, cut_off) = {
-            let slot = self.shared.rebuild.lock();
-            (slot.job.clone(), slot.cut_off)
-        };
-        let Some(job) = job else {
-            return match (cut_off, &self.record) {
-                (Some(CutOff::GoesOn), Some(record)) => self.rebuilds.go_on(&self.shared, &self.session, record.partitions, true),
-                (Some(CutOff::Dropped), _) => self.rebuilds.clear(&self.shared, &self.session),
-                _ => Ok(()),
-            };
-        };
-        let Some(outcome) = job.ended() else { return Ok(()) };
-        let outcome = outcome.and_then(|()| self.swap(&job));
-        let mut status = job.status();
-        match outcome {
-            Ok(()) => status = RebuildStatus { state: RebuildState::Done, progress: 1.0, ..status },
-            Err(Error::Log(problem @ tol_kafka::Error::Unavailable(_))) => return Err(problem.into()),
-            // It goes on when the store has been opened anew.
-            Err(problem) if self.session.in_trouble() => return Err(Error::Store(problem.to_string())),
-            Err(problem) => {
-                let cancelled = job.cancelled.load(Ordering::Relaxed);
-                status.state = if cancelled { RebuildState::Cancelled } else { RebuildState::Failed };
-                status.problem = (!cancelled).then(|| problem.to_string());
-                generation::drop_generation(&*self.session.get()?, job.generation)?;
-            }
-        }
-        let mut slot = self.shared.rebuild.lock();
-        slot.status = status;
-        slot.job = None;
-        drop(slot);
-        self.shared.announce();
-        Ok(())
-    }
-
-    /// Sees to it that the new version is folded, while the old one's rows are shown as they are. It is swapped in like any rebuild.
-    /// After one that failed an operator asks for the next.
-    fn await_new_version(&mut self) -> Step {
-        let Some(partitions) = self.record.as_ref().map(|record| record.partitions) else { return Step::Idle };
-        let (runs, status) = {
-            let slot = self.shared.rebuild.lock();
-            (slot.job.is_some(), slot.status.clone())
-        };
-        let outcome = match status.state {
-            _ if runs => Ok(()),
-            RebuildState::Failed | RebuildState::Cancelled => {
-                let why = status.problem.unwrap_or_else(|| "it was cancelled".to_owned());
-                Err(Error::Stopped(format!("the new version is not folded ({why}), and the old one's rows are shown as they are; ask for a rebuild")))
-            }
-            _ => {
-                let (projection, version) = (self.shared.projection.name(), self.shared.projection.version());
-                tracing::info!(projection, version, "a new version is folded; the old one's rows are shown meanwhile");
-                self.rebuilds.go_on(&self.shared, &self.session, partitions, true)
-            }
-        };
-        let looked = outcome.and_then(|()| {
-            if self.last_flush.elapsed() > self.limits.hold_time {
-                self.last_flush = Instant::now();
-                return self.refresh_ends();
-            }
-            Ok(())
-        });
-        match looked {
-            Ok(()) => Step::Idle,
-            Err(problem) => self.after(problem),
-        }
-    }
-
-    fn swap(&mut self, job: &RebuildJob) -> Result<(), Error> {
-        let Some(record) = self.record.clone() else { return Ok(()) };
-        let mut next = self.resume(job.generation, record.partitions)?;
-        // What was visible stays visible: the new one is folded as far as the old one before it serves.
-        for (fold, old) in next.iter_mut().zip(&self.folds) {
-            while fold.next() < old.stored().position {
-                let batches = self.log.read(fold.at(), fold.next(), self.limits.read_bytes)?;
-                for batch in &batches {
-                    fold.take(batch).map_err(|stop| Error::Stopped(stop.to_string()))?;
-                }
-                if batches.is_empty() {
-                    break;
-                }
-            }
-        }
-        let mut batch = WriteBatch::default();
-        for fold in &mut next {
-            fold.flush(&mut batch, None)?;
-        }
-        let store = self.session.get()?;
-        generation::serve(&store, &mut batch, job.generation, &record)?;
-        store.write_batch(batch, true)?;
-        drop(store);
-        for fold in &mut next {
-            fold.written(self.limits.keep_bytes);
-        }
-        let old = self.shared.serving();
-        self.frozen = false;
-        self.folds = next;
-        self.start_serving(job.generation, record.partitions, record.version)?;
-        *self.shared.failed.lock() = None;
-        self.retired.extend(old);
-        self.mark_all();
-        Ok(())
-    }
-
-    fn drop_retired(&mut self) {
-        self.retired.retain(|old| {
-            if Arc::strong_count(old) > 1 {
-                return true;
-            }
-            if let Err(problem) = old.session.get().and_then(|store| generation::drop_generation(&store, old.generation)) {
-                tracing::warn!(generation = old.generation, %problem, "an old generation could not be dropped; it is at the next start");
-            }
-            false
-        });
     }
 }

@@ -140,6 +140,7 @@ pub(crate) fn drop_generation(store: &Database, generation: u32) -> Result<(), E
     let prefix = generation.to_be_bytes();
     store.delete_prefix(&mut batch, Table::Rows, &prefix)?;
     store.delete_prefix(&mut batch, Table::Meta, &[b"proj.cursor/", &prefix[..]].concat())?;
+    crate::set_aside::delete(store, &mut batch, generation)?;
     batch.delete_cf(store.family(Table::Meta)?, generation_key(generation));
     store.write_batch(batch, true)?;
     // Whole files go at once, without waiting for compaction.

@@ -5,7 +5,7 @@
 //! * [`index`] — [`EventIndex`]: events by id, subject, type and correlation; timelines and traces
 //! * [`customers`], [`revenue`], [`deployments`] — the read models that are served whatever system is disabled
 //!
-//! Inside: `examples` (events for the contract suite), `generation` (how rows are keyed and generations kept), `fold` (one partition), `folder` (live), `follow` (who is told of changes), `rebuild` (beside), `rebuilds` (their threads), `shared` (what threads share).
+//! Inside: `examples` (events for the contract suite), `generation` (how rows are keyed and generations kept), `fold` (one partition), `folder` (live), `follow` (who is told of changes), `rebuild` (beside), `rebuilds` (their threads), `set_aside` (events that could not be folded), `shared` (what threads share).
 
 pub mod asof;
 pub mod customers;
@@ -23,6 +23,7 @@ pub mod query;
 mod rebuild;
 mod rebuilds;
 pub mod revenue;
+mod set_aside;
 mod shared;
 pub mod store;
 
@@ -34,6 +35,7 @@ pub use folder::Step;
 pub use follow::Follower;
 pub use index::{EventIndex, IndexStatus, Located, SearchPage, SearchQuery};
 pub use query::{Digest, Item, Page};
+pub use set_aside::{SetAsideEvent, SetAsidePage};
 pub use shared::{ProjectionStatus, RebuildState, RebuildStatus};
 pub use store::{Opened, RocksStore, StoreOptions};
 
@@ -52,6 +54,9 @@ mod rebuild_tests;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod recount_tests;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod set_aside_tests;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod testing;

@@ -7,6 +7,7 @@ const PROJECTION_FAILED: &str = "tol_projection_failed";
 const PROJECTION_LAG_EVENTS: &str = "tol_projection_lag_events";
 const PROJECTION_POSITION: &str = "tol_projection_position";
 const PROJECTION_REBUILD_PROGRESS: &str = "tol_projection_rebuild_progress_ratio";
+const PROJECTION_SET_ASIDE: &str = "tol_projection_set_aside_events";
 const STORE_HEALED: &str = "tol_store_healed_total";
 const STORE_REOPENED: &str = "tol_store_reopened_total";
 const STORE_TROUBLE: &str = "tol_store_trouble";
@@ -18,6 +19,7 @@ pub fn describe() {
     describe_gauge!(PROJECTION_LAG_EVENTS, "Records that a projection has not folded");
     describe_gauge!(PROJECTION_POSITION, "Where a projection reads on, by partition");
     describe_gauge!(PROJECTION_REBUILD_PROGRESS, "How much of a rebuild is done, from 0 to 1");
+    describe_gauge!(PROJECTION_SET_ASIDE, "Events that a projection could not fold and left out of its rows");
     describe_counter!(STORE_HEALED, "Times a damaged store was set aside and folded anew from the log");
     describe_counter!(STORE_REOPENED, "Times the store was opened again after an error");
     describe_gauge!(STORE_TROUBLE, "1 while the store takes no writes");
@@ -41,6 +43,10 @@ pub(crate) fn projection_position(projection: &'static str, partition: usize) ->
 
 pub(crate) fn projection_rebuild_progress(projection: &'static str) -> Gauge {
     gauge!(PROJECTION_REBUILD_PROGRESS, "projection" => projection)
+}
+
+pub(crate) fn projection_set_aside(projection: &'static str) -> Gauge {
+    gauge!(PROJECTION_SET_ASIDE, "projection" => projection)
 }
 
 pub(crate) fn store_healed() -> Counter {

@@ -4,16 +4,17 @@
 //! is used up. Memtables go to disk atomically over the tables, so a crash leaves rows and cursors that fit, and the rebuild goes on from there.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use rocksdb::WriteBatch;
 use tol_kafka::EventLog;
-use tol_system::AnyProjection;
+use tol_system::{AnyProjection, projection};
 
 use crate::error::Error;
-use crate::fold::{AsOf, PartitionFold};
+use crate::fold::{AsOf, PartitionFold, Taken};
 use crate::shared::{RebuildState, RebuildStatus};
 use crate::store::Session;
 use crate::store::parking::Mutex;
@@ -141,7 +142,9 @@ impl RebuildJob {
         }) else {
             return false;
         };
-        let outcome = self.fold_partition(&mut fold, reads);
+        // Elsewhere than in a fold, where the event is set aside: without this the rebuild would never end.
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.fold_partition(&mut fold, reads)));
+        let outcome = outcome.unwrap_or_else(|carried| Err(Error::Stopped(projection::Error::of_panic(&*carried).to_string())));
         match outcome {
             Ok(true) => self.finished.lock().push(fold),
             Ok(false) => self.queue.lock().push_back(fold),
@@ -175,7 +178,9 @@ impl RebuildJob {
             }
             let before = fold.seen;
             for batch in &batches {
-                fold.take(batch).map_err(|stop| Error::Stopped(stop.to_string()))?;
+                if fold.take(batch)? == Taken::Again {
+                    break;
+                }
             }
             self.folded.fetch_add(fold.seen - before, Ordering::Relaxed);
             if fold.bytes() > self.pace.overlay_bytes {

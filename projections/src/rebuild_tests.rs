@@ -144,13 +144,26 @@ fn a_new_version_that_cannot_fold_the_log_leaves_the_old_rows_and_says_why() {
         settle(&engine);
         let status = engine.status().remove(0);
         assert_eq!((of_customer_7(&engine), status.rows_version, status.rebuild.state), (250, 1, RebuildState::Failed));
-        assert!(status.failed.as_deref().is_some_and(|why| why.contains("not known to version 4")), "{status:?}");
+        assert!(status.failed.as_deref().is_some_and(|why| why.contains("10000 events") && why.contains("not known to version 4")), "{status:?}");
         assert_eq!(generations(&rocks), 1);
     }
     // Going back is no rebuild.
     let engine = counting::<1>(&owned, &store(folder.path()));
     settle(&engine);
     assert_eq!((of_customer_7(&engine), engine.older_rows("counts").unwrap(), engine.status()[0].rebuild.state), (500, None, RebuildState::Idle));
+}
+
+#[test]
+fn a_new_version_that_folds_less_is_swapped_in_when_an_operator_asks_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (owned, _) = half_folded(folder.path());
+    let engine = counting::<4>(&owned, &store(folder.path()));
+    settle(&engine);
+    engine.rebuild("counts").unwrap();
+    settle(&engine);
+    let status = engine.status().remove(0);
+    assert_eq!((status.rows_version, status.set_aside, status.failed, status.lag), (4, 20_000, None, 0));
+    assert_eq!(engine.get("counts", "customer/7").unwrap(), None);
 }
 
 #[test]

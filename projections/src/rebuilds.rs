@@ -88,6 +88,7 @@ impl Rebuilds {
         // This one takes the place of one that is to go on.
         slot.cut_off = slot.cut_off.map(|_| CutOff::Dropped);
         let number = generation::create(&*session.get()?, &self.record(shared, partitions))?;
+        slot.is_asked_for = true;
         self.work_on(shared, &mut slot, session, number, partitions)
     }
 
@@ -114,6 +115,7 @@ impl Rebuilds {
                 begun => begun,
             };
             if let Some(number) = number {
+                slot.is_asked_for = false;
                 self.work_on(shared, &mut slot, session, number, partitions)?;
             }
         }

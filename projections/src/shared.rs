@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::Condvar;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -63,6 +64,8 @@ pub struct ProjectionStatus {
     pub lag: u64,
     /// Next position of each topic partition: everything below is visible.
     pub positions: BTreeMap<String, Position>,
+    /// Events that could not be folded and are not in the rows.
+    pub set_aside: u64,
     /// The rebuild.
     pub rebuild: RebuildStatus,
     /// Why it does not go on; queries show the last state.
@@ -136,6 +139,8 @@ pub(crate) struct Shared {
     pub(crate) serving: RwLock<Option<Arc<Serving>>>,
     pub(crate) places: Mutex<Vec<Place>>,
     pub(crate) failed: Mutex<Option<String>>,
+    /// How many events the serving generation set aside.
+    pub(crate) set_aside: AtomicU64,
     pub(crate) rebuild: Mutex<RebuildSlot>,
     pub(crate) wake: Wake,
     /// Who is told of each change.
@@ -149,6 +154,8 @@ pub(crate) struct Shared {
 pub(crate) struct RebuildSlot {
     pub(crate) status: RebuildStatus,
     pub(crate) job: Option<Arc<RebuildJob>>,
+    /// An operator began it: its rows are swapped in whatever it sets aside.
+    pub(crate) is_asked_for: bool,
     /// The store was opened anew under the last one.
     pub(crate) cut_off: Option<CutOff>,
 }
@@ -169,6 +176,7 @@ impl Shared {
             serving: RwLock::default(),
             places: Mutex::default(),
             failed: Mutex::default(),
+            set_aside: AtomicU64::new(0),
             rebuild: Mutex::default(),
             wake: Wake::default(),
             follow: Follow::default(),
@@ -230,6 +238,7 @@ impl Shared {
             generation: serving.map_or(0, |serving| serving.generation),
             lag,
             positions: self.positions(),
+            set_aside: self.set_aside.load(Ordering::Relaxed),
             rebuild: self.rebuild_status(),
             failed: self.failed.lock().clone(),
         }
@@ -253,6 +262,7 @@ impl Shared {
         }
         crate::metric_definitions::projection_lag_events(name).set(lag as f64);
         crate::metric_definitions::projection_rebuild_progress(name).set(self.rebuild_status().progress);
+        crate::metric_definitions::projection_set_aside(name).set(self.set_aside.load(Ordering::Relaxed) as f64);
         crate::metric_definitions::projection_failed(name).set(f64::from(u8::from(self.failed.lock().is_some())));
     }
 }

@@ -60,6 +60,12 @@ impl Owned {
         self.sequences.entry(to.clone()).or_default();
     }
 
+    /// The event at a position.
+    pub(crate) fn log_event(&self, at: &TopicPartition, position: u64) -> Event {
+        let batches = self.log.read(at, position, 1).unwrap();
+        batches.iter().flat_map(|batch| batch.events_from(position)).next().map(|(_, event)| event.to_event()).unwrap()
+    }
+
     pub(crate) fn ends(&self, topic: &str) -> Vec<(TopicPartition, u64)> {
         let of = |partition| TopicPartition::new(topic, partition);
         let end = |at: TopicPartition| self.log.bounds(&at).unwrap().end.checked_sub(1).map(|last| (at, last));

@@ -390,8 +390,12 @@ impl ProjectionEngine {
                 if event.event_type().starts_with(tol_events::reserved::PREFIX) || !as_of.includes(&event) {
                     return Ok(());
                 }
-                let event = tol_events::upcast::upcast(event).map_err(|problem| problem.to_string())?;
-                overlay.fold(event.view(), &NoRows).map_err(|problem| problem.to_string())
+                // What the live fold sets aside is left out here as well.
+                let Ok(event) = tol_events::upcast::upcast(event) else { return Ok(()) };
+                match overlay.fold_or_undo(event.view(), &NoRows) {
+                    Err(problem) if !problem.is_about_event() => Err(problem.to_string()),
+                    Ok(()) | Err(_) => Ok(()),
+                }
             })?;
             let mut take = |found: &str, row: Option<&[u8]>| rows.extend(row.filter(|_| found == key).map(<[u8]>::to_vec));
             overlay.drain(&mut take)?;

@@ -1,5 +1,6 @@
 //! [`AnyProjection`]: a [`Projection`] without the type of its rows, so that one engine folds all projections.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -14,11 +15,16 @@ pub type PutRow<'a> = &'a mut dyn FnMut(&str, Option<&[u8]>);
 
 /// The rows of one partition that are in memory.
 pub trait AnyOverlay: Send {
-    /// See [`Projection::fold`]; rows that are not in memory come from `source`.
+    /// See [`Projection::fold`]; rows that are not in memory come from `source`. After an error the rows may hold a part of the event.
+    ///
+    /// # Errors
+    /// As there, and [`Error::Panicked`].
+    fn fold(&mut self, event: EventView<'_>, source: &dyn RowSource) -> Result<(), Error>;
+    /// As [`AnyOverlay::fold`], but after an error the rows are as they were before. It copies each row that the event changes.
     ///
     /// # Errors
     /// As there.
-    fn fold(&mut self, event: EventView<'_>, source: &dyn RowSource) -> Result<(), Error>;
+    fn fold_or_undo(&mut self, event: EventView<'_>, source: &dyn RowSource) -> Result<(), Error>;
     /// Estimates the bytes of memory that it takes.
     fn bytes(&self) -> usize;
     /// Gives the rows that changed since the last call, in the order of their keys. The rows stay in memory.
@@ -69,9 +75,32 @@ struct Overlay<P: Projection> {
     key_bytes: usize,
 }
 
+/// Rows as they were, by key, in the order of their changes.
+type Before<R> = Vec<(Box<str>, Entry<R>)>;
+
+impl<P: Projection> Overlay<P> {
+    fn run(&mut self, event: EventView<'_>, source: &dyn RowSource, before: Option<&mut Before<P::Row>>) -> Result<(), Error> {
+        let mut rows = Rows { entries: &mut self.entries, source, key_bytes: &mut self.key_bytes, before };
+        // What a panic leaves behind is undone or cleared by the caller, as after an error.
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.projection.fold(event, &mut rows)));
+        outcome.unwrap_or_else(|carried| Err(Error::of_panic(&*carried)))
+    }
+}
+
 impl<P: Projection> AnyOverlay for Overlay<P> {
     fn fold(&mut self, event: EventView<'_>, source: &dyn RowSource) -> Result<(), Error> {
-        self.projection.fold(event, &mut Rows { entries: &mut self.entries, source, key_bytes: &mut self.key_bytes })
+        self.run(event, source, None)
+    }
+
+    fn fold_or_undo(&mut self, event: EventView<'_>, source: &dyn RowSource) -> Result<(), Error> {
+        let mut before = Before::<P::Row>::new();
+        let outcome = self.run(event, source, Some(&mut before));
+        if outcome.is_err() {
+            for (key, entry) in before.into_iter().rev() {
+                self.entries.insert(key, entry);
+            }
+        }
+        outcome
     }
 
     fn bytes(&self) -> usize {

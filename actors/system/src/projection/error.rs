@@ -1,4 +1,4 @@
-//! Why a projection stops in front of an event, or cannot show a row.
+//! Why a projection sets an event aside or stops, or cannot show a row.
 
 /// Why an event could not be folded, or a row not be read or written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -17,6 +17,9 @@ pub enum Error {
     /// A sum left the range of 64 bits.
     #[error("{0} does not fit in 64 bits")]
     TooLarge(String),
+    /// The fold panicked.
+    #[error("the fold panicked: {0}")]
+    Panicked(String),
     /// The bytes of a stored row are not a row of this version.
     #[error("stored row {key} does not read: {problem}; rebuild the projection")]
     UnreadableRow {
@@ -36,6 +39,23 @@ pub enum Error {
     /// The store that a row was to come from failed.
     #[error("{0}")]
     Store(String),
+}
+
+impl Error {
+    /// Tells whether the event is what cannot be folded: the projection sets it aside and goes on. At any other error, which would meet the events
+    /// behind it as well, the projection stops.
+    pub fn is_about_event(&self) -> bool {
+        match self {
+            Error::Malformed(_) | Error::UnknownVersion { .. } | Error::TooLarge(_) | Error::Panicked(_) => true,
+            Error::UnreadableRow { .. } | Error::UnwritableRow { .. } | Error::Store(_) => false,
+        }
+    }
+
+    /// Makes the error of a panic from what the panic carried.
+    pub fn of_panic(carried: &(dyn std::any::Any + Send)) -> Self {
+        let text = carried.downcast_ref::<&str>().copied().or_else(|| carried.downcast_ref::<String>().map(String::as_str));
+        Error::Panicked(text.unwrap_or("without a message").to_owned())
+    }
 }
 
 /// Lets a fold write `event.data_as()?`.

@@ -3,7 +3,7 @@
 //! * [`rows`] — [`Rows`], which a fold changes, and [`RowSource`], where stored rows come from
 //! * [`erased`] — [`AnyProjection`] and [`AnyOverlay`], a projection without the type of its rows, which the engine runs
 //! * [`followed`] — [`Followed`], the changed rows that a follower keeps in memory
-//! * [`error`] — why a fold stops
+//! * [`error`] — why an event is set aside, or a fold stops
 
 pub mod erased;
 pub mod error;
@@ -39,7 +39,8 @@ pub trait Projection: Send + Sync + 'static {
     /// Folds one accepted event; reserved `tol.` types never come here. Ignore event types that the projection does not need.
     ///
     /// # Errors
-    /// The projection stops in front of this event, for example at an unknown version of a type that it needs. Nothing is skipped.
+    /// The projection sets this event aside, for example at an unknown version of a type that it needs: nothing of it is folded, the node says so,
+    /// and a rebuild folds it again. A panic counts as an error. Where a row does not read, or the store fails, the projection stops.
     fn fold(&self, event: EventView<'_>, rows: &mut Rows<'_, Self::Row>) -> Result<(), Error>;
 
     /// Merges the rows of two partitions under one key. The result must not depend on their order.

@@ -35,6 +35,7 @@ pub(super) enum Held {
 }
 
 /// A row in memory.
+#[derive(Clone)]
 pub(super) struct Entry<R> {
     pub(super) row: R,
     pub(super) held: Held,
@@ -46,15 +47,17 @@ pub struct Rows<'a, R> {
     pub(super) source: &'a dyn RowSource,
     /// Bytes of the keys in `entries`, for the overlay's account of its memory.
     pub(super) key_bytes: &'a mut usize,
+    /// Takes each row as it was before a change, where the changes of one event may have to be undone.
+    pub(super) before: Option<&'a mut Vec<(Box<str>, Entry<R>)>>,
 }
 
-impl<R: Default + DeserializeOwned> Rows<'_, R> {
+impl<R: Default + Clone + DeserializeOwned> Rows<'_, R> {
     /// Gives the row of `key` to change; the default row where there is none yet.
     ///
     /// # Errors
     /// The store failed; hand the error on.
     pub fn get_mut(&mut self, key: &str) -> Result<&mut R, Error> {
-        let entry = self.entry(key)?;
+        let entry = self.entry_to_change(key)?;
         entry.held = Held::Changed;
         Ok(&mut entry.row)
     }
@@ -73,9 +76,19 @@ impl<R: Default + DeserializeOwned> Rows<'_, R> {
     /// # Errors
     /// The store failed; hand the error on.
     pub fn remove(&mut self, key: &str) -> Result<(), Error> {
-        let entry = self.entry(key)?;
+        let entry = self.entry_to_change(key)?;
         *entry = Entry { row: R::default(), held: Held::Removed };
         Ok(())
+    }
+
+    fn entry_to_change(&mut self, key: &str) -> Result<&mut Entry<R>, Error> {
+        if self.before.is_some() {
+            let entry = self.entry(key)?.clone();
+            if let Some(before) = &mut self.before {
+                before.push((key.into(), entry));
+            }
+        }
+        self.entry(key)
     }
 
     fn entry(&mut self, key: &str) -> Result<&mut Entry<R>, Error> {
