@@ -3,7 +3,7 @@
 //! * [`error`] — exit codes; [`client`] — HTTP; [`output`] — tables and JSON; [`people`] — values as people write them; [`sender`] — events in batches, with retries
 //! * [`run`], [`config_check`], [`keys`], [`doctor`] — on this machine
 //! * [`verbs`] — what mounted systems add
-//! * [`publish`], [`import`], [`events`], [`query`], [`rebuild`], [`systems`], [`dead_letters`], [`stop`], [`types`] — on a node
+//! * [`publish`], [`import`], [`events`], [`query`], [`rebuild`], [`set_aside`], [`systems`], [`dead_letters`], [`stop`], [`types`] — on a node
 
 pub mod backup;
 pub mod client;
@@ -23,6 +23,7 @@ pub mod rebuild;
 pub mod restore;
 pub mod run;
 pub mod sender;
+pub mod set_aside;
 pub mod stop;
 pub mod systems;
 #[cfg(test)]
@@ -97,6 +98,8 @@ enum Command {
     Query(query::QueryArgs),
     /// Proves that replay equals live: rebuilds a projection and compares its digest before and after (exit code 3 if they differ).
     Replay(rebuild::ReplayArgs),
+    /// Lists events that a projection could not fold and left out; `tol rebuild` folds them again.
+    SetAside(set_aside::SetAsideArgs),
     /// Rebuilds a projection beside the serving one.
     Rebuild(rebuild::RebuildArgs),
     /// Lists systems; shows, pauses, resumes, restarts one.
@@ -174,6 +177,7 @@ fn run_command(cli: Cli) -> Result<(), Error> {
         Command::Trace { correlation } => events::trace(&client()?, format, &correlation),
         Command::Query(arguments) => arguments.run(&client()?, format),
         Command::Replay(arguments) => arguments.run(&client()?, format),
+        Command::SetAside(arguments) => arguments.run(&client()?, format),
         Command::Rebuild(arguments) => arguments.run(&client()?, format),
         Command::Systems { command } => command.unwrap_or(systems::SystemsCommand::List).run(&client()?, format),
         Command::DeadLetters(command) => command.run(&client()?, format),

@@ -24,6 +24,11 @@ pub trait NodeApi: Platform {
     /// # Errors
     /// `unknown-projection`, `JobRunning`.
     fn digest(&self, projection: &str, past: Option<Past>) -> Result<Folded<Digest>, Problem>;
+    /// Events that a projection could not fold, by partition and position. Blocking.
+    ///
+    /// # Errors
+    /// `unknown-projection`, `invalid-cursor`.
+    fn set_aside(&self, projection: &str, limit: usize, cursor: Option<&str>) -> Result<SetAsidePage, Problem>;
     /// Starts a rebuild beside the serving generation; the running one where there is one. Blocking.
     ///
     /// # Errors
@@ -169,4 +174,4 @@ pub use control::{
     Control, DeadLetter, DeadLetterDetail, DeadLetterKind, DeadLetterPage, DeadLetterQuery, Erased, InboxRecord, Readiness, RedriveFilter, RedriveOne,
     Redriven, StayedDeadLetter, StopState, SystemDetail, SystemDigest, SystemStatus, Topic, Uptime, Version,
 };
-pub use projections::{Digest, ProjectionStatus, RebuildState, RebuildStatus};
+pub use projections::{Digest, ProjectionStatus, RebuildState, RebuildStatus, SetAsideEvent, SetAsidePage};

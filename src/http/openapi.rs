@@ -26,6 +26,8 @@ use crate::node::registry;
     api::ProjectionStatus,
     api::RebuildStatus,
     api::RebuildState,
+    api::SetAsidePage,
+    api::SetAsideEvent,
     Row,
     Item,
     RowPage,

@@ -245,6 +245,7 @@ impl NodeApi for FakeNode {
             generation: 1,
             lag: 0,
             positions: positions(),
+            set_aside: 1,
             rebuild: rebuild(),
             failed: None,
         }]
@@ -254,6 +255,22 @@ impl NodeApi for FakeNode {
         self.call(format!("digest {projection}"));
         known(projection)?;
         Ok(self.folded(Digest { digest: "ab".into(), rows: 1, positions: positions(), rows_version: None }))
+    }
+
+    fn set_aside(&self, projection: &str, limit: usize, at: Option<&str>) -> Result<SetAsidePage, Problem> {
+        self.call(format!("setAside {projection} {limit}"));
+        known(projection)?;
+        cursor(at)?;
+        let aside = SetAsideEvent {
+            position: "facts.customer/3:120".into(),
+            id: "1".into(),
+            source: "/shop".into(),
+            event_type: "commerce.order_placed.v1".into(),
+            subject: "customer/42".into(),
+            recorded_at: Some(EventTime::from_secs(1)),
+            problem: "the sum does not fit in 64 bits".into(),
+        };
+        Ok(SetAsidePage { items: vec![aside], next_cursor: Some("3:121".into()) })
     }
 
     fn rebuild(&self, projection: &str, by: &str) -> Result<RebuildStatus, Problem> {

@@ -4,12 +4,14 @@
 //! * `effects` — cancelled by a stop, and by `kill -9` of the node
 //! * `runners_of_the_platform` — facts admitted and requests sent for the puppet
 //! * `owners` — a question asked on a node that does not own the subject
+//! * `folding` — events that its projection cannot fold
 //! * `mounted` — settings, and keys on the port
 //! * `restarts` — blobs, erased persons, the port, and a disabled system, over the end and the next start of a node
 //! * `process`, `client` — a node in a process of its own, and a client of the port
 
 mod client;
 mod effects;
+mod folding;
 mod listener;
 mod mounted;
 mod owners;

@@ -129,7 +129,12 @@ impl Projection for Customers {
             FILED => rows.get_mut(event.subject())?.file = text(),
             _ => {}
         }
-        Ok(())
+        // What is folded of these two is not to stay.
+        match event.data_as::<Value>()?.get("fold").and_then(Value::as_str) {
+            Some("fails") => Err(tol_system::projection::Error::TooLarge("the file".to_owned())),
+            Some("panics") => panic!("the fold panics, as asked"),
+            _ => Ok(()),
+        }
     }
 
     fn merge(a: Customer, b: Customer) -> Customer {

@@ -64,7 +64,11 @@ impl View for OfNode {
         let more = self.engine.step();
         match self.engine.status().into_iter().find_map(|status| Some((status.name, status.failed?))) {
             Some((name, problem)) => Err(ViewError::new(format!("the projection {name} stopped: {problem}"))),
-            None => Ok(more),
+            // Nothing that the simulated business does is beyond any fold.
+            None => match self.engine.status().into_iter().find(|status| status.set_aside > 0) {
+                Some(status) => Err(ViewError::new(format!("the projection {} set {} events aside", status.name, status.set_aside))),
+                None => Ok(more),
+            },
         }
     }
 

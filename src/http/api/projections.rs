@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use tol_events::{Position, TopicPartition};
+use tol_events::{EventTime, Position, TopicPartition};
 use utoipa::ToSchema;
 
 /// The content of a projection in one number.
@@ -69,9 +69,43 @@ pub struct ProjectionStatus {
     /// Next position of each topic partition: everything below is visible.
     #[schema(value_type = BTreeMap<String, u64>)]
     pub positions: BTreeMap<TopicPartition, Position>,
+    /// Events that could not be folded and are not in the rows; `GET /projections/{name}/set-aside` lists them.
+    pub set_aside: u64,
     /// The rebuild.
     pub rebuild: RebuildStatus,
     /// Why it does not go on; queries show the last state.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed: Option<String>,
+}
+
+/// An event that a projection could not fold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct SetAsideEvent {
+    /// Where it lies, `topic/partition:position`.
+    #[schema(example = "facts.customer/3:120")]
+    pub position: String,
+    /// Its id.
+    pub id: String,
+    /// Its source.
+    pub source: String,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub event_type: String,
+    /// Its subject.
+    pub subject: String,
+    /// When it was recorded.
+    #[schema(value_type = Option<String>, format = DateTime, required = true)]
+    pub recorded_at: Option<EventTime>,
+    /// What the fold says.
+    pub problem: String,
+}
+
+/// A page of events that a projection could not fold.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct SetAsidePage {
+    /// By partition and position.
+    pub items: Vec<SetAsideEvent>,
+    /// Where the next page begins; null at the end.
+    #[schema(required = true)]
+    pub next_cursor: Option<String>,
 }

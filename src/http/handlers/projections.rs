@@ -68,6 +68,12 @@ pub(crate) async fn digest(request: Asked) -> Outcome {
     folded(&ask(&request, move |node| node.digest(&name, past)).await?)
 }
 
+pub(crate) async fn set_aside(request: Asked) -> Outcome {
+    let (name, query) = (request.path("name").to_owned(), request.query()?);
+    let (limit, cursor) = (query.limit()?, query.text("cursor"));
+    json(&ask(&request, move |node| node.set_aside(&name, limit, cursor.as_deref())).await?)
+}
+
 pub(crate) async fn start_rebuild(request: Asked) -> Outcome {
     let (name, by) = (request.path("name").to_owned(), request.caller().name().to_owned());
     json_with(StatusCode::ACCEPTED, &ask(&request, move |node| node.rebuild(&name, &by)).await?)

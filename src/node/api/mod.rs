@@ -24,7 +24,7 @@ use tol_plug::{Answer, Kind, Problem};
 use super::{Node, Open};
 use crate::http::api::{
     Control, DeadLetter, DeadLetterDetail, DeadLetterPage, DeadLetterQuery, Digest, EffectStatus, NodeApi, ProjectionStatus, Readiness, RebuildStatus,
-    RedriveFilter, RedriveOne, Redriven, StopState, SystemDetail, SystemDigest, SystemStatus, Trace, Version,
+    RedriveFilter, RedriveOne, Redriven, SetAsidePage, StopState, SystemDetail, SystemDigest, SystemStatus, Trace, Version,
 };
 
 impl Node {
@@ -45,6 +45,10 @@ impl NodeApi for Node {
 
     fn digest(&self, projection: &str, past: Option<Past>) -> Result<Folded<Digest>, Problem> {
         projections::digest(self.opened()?, projection, past)
+    }
+
+    fn set_aside(&self, projection: &str, limit: usize, cursor: Option<&str>) -> Result<SetAsidePage, Problem> {
+        projections::set_aside(self.opened()?, projection, limit, cursor)
     }
 
     fn rebuild(&self, projection: &str, by: &str) -> Result<RebuildStatus, Problem> {

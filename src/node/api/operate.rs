@@ -99,8 +99,7 @@ pub(super) fn readiness(node: &Node) -> Readiness {
     };
     let health = open.log.health();
     let trouble = open.store.trouble();
-    let failed: Vec<String> =
-        open.engine.status().into_iter().filter_map(|status| status.failed.map(|problem| format!("{}: {problem}", status.name))).collect();
+    let (failed, projections) = folding(open.engine.status());
     let admission = open.admission.failed();
     let (assigned, active) = open.admission.gates();
     let disagreeing = open.routing.disagreeing();
@@ -126,10 +125,27 @@ pub(super) fn readiness(node: &Node) -> Readiness {
         ),
         stop_check(node),
         check("control", informed, if informed { "ok".to_owned() } else { "control was not read yet".to_owned() }),
-        check("projections", failed.is_empty(), if failed.is_empty() { "ok".to_owned() } else { failed.join("; ") }),
+        check("projections", !failed, projections),
     ];
     checks.extend(node.plugs.checks());
     Readiness { ready: checks.iter().all(|check| check.ok), checks }
+}
+
+/// Whether a projection stopped; and which did, and which set events aside, for people. What is set aside is no reason to send a node nothing more.
+fn folding(projections: Vec<tol_projections::ProjectionStatus>) -> (bool, String) {
+    let mut details = Vec::new();
+    let mut failed = false;
+    for projection in projections {
+        let (name, set_aside) = (projection.name, projection.set_aside);
+        if let Some(problem) = projection.failed {
+            failed = true;
+            details.push(format!("{name}: {problem}"));
+        }
+        if set_aside > 0 {
+            details.push(format!("{name} could not fold {set_aside} events and left them out; GET /projections/{name}/set-aside lists them"));
+        }
+    }
+    (failed, if details.is_empty() { "ok".to_owned() } else { details.join("; ") })
 }
 
 pub(super) fn metrics(node: &Node) -> String {

@@ -9,7 +9,7 @@ use tol_projections::{AsOf, AsOfState};
 use tol_runtime::owner::Uncovered;
 use tol_runtime::supervision::Command;
 
-use crate::http::api::{Digest, ProjectionStatus, RebuildState, RebuildStatus};
+use crate::http::api::{Digest, ProjectionStatus, RebuildState, RebuildStatus, SetAsideEvent, SetAsidePage};
 use crate::node::Open;
 use crate::node::peers::Ask;
 use crate::node::routing::Owner;
@@ -70,11 +70,26 @@ pub(super) fn statuses(open: &Open) -> Vec<ProjectionStatus> {
             generation: status.generation,
             lag: positions.iter().map(lag_in).sum(),
             positions,
+            set_aside: status.set_aside,
             rebuild: rebuild_status(status.rebuild),
             failed: status.failed,
         }
     };
     open.engine.status().into_iter().map(of).collect()
+}
+
+pub(super) fn set_aside(open: &Open, name: &str, limit: usize, cursor: Option<&str>) -> Result<SetAsidePage, Problem> {
+    let page = open.engine.set_aside(name, limit, cursor).map_err(|error| problem(name, &error))?;
+    let of = |aside: tol_projections::SetAsideEvent| SetAsideEvent {
+        position: format!("{}:{}", aside.at, aside.position),
+        id: aside.id,
+        source: aside.source,
+        event_type: aside.event_type,
+        subject: aside.subject,
+        recorded_at: aside.recorded_at,
+        problem: aside.problem,
+    };
+    Ok(SetAsidePage { items: page.items.into_iter().map(of).collect(), next_cursor: page.next_cursor })
 }
 
 /// Waits until a projection holds positions. A position of a topic that the projection is not folded from is first translated:

@@ -110,7 +110,15 @@ pub(super) static ROUTES: &[Route<Shared>] = &[
     }
     .by(waiting!(projections::cancel_rebuild)),
     Spec {
-        description: "Keys `digest` and `rebuild` are found in the list only.",
+        description: "An event that the fold refuses, or at which it panics, is left out whole; the projection goes on with those behind it. The list names each with its reason, by partition and position. After a repair (a version of tol that folds them), `POST /projections/{name}/rebuild` folds them again in their place.",
+        parameters: &[&PROJECTION, &LIMIT, &CURSOR],
+        answers: &[Reply::ok("A page of events.", Content::Json("SetAsidePage"))],
+        problems: &[Kind::UNKNOWN_PROJECTION, Kind::INVALID_CURSOR],
+        ..Spec::get("setAside", "/projections/{name}/set-aside", PROJECTIONS, "Lists events that could not be folded")
+    }
+    .by(waiting!(projections::set_aside)),
+    Spec {
+        description: "Keys `digest`, `rebuild` and `set-aside` are found in the list only.",
         parameters: &[&PROJECTION, &KEY, &AS_OF, &KNOWN_AT, &MIN_POSITION, &TIMEOUT],
         answers: &[Reply::ok("The row.", Content::Json("Row"))],
         problems: &[Kind::UNKNOWN_PROJECTION, Kind::ROW_NOT_FOUND, Kind::NOT_VISIBLE_YET, Kind::WHOLE_PROJECTION_ONLY],
