@@ -23,6 +23,9 @@ pub struct QueryArgs {
     /// State as of this time: RFC 3339, or a date, which means its end.
     #[arg(long)]
     pub as_of: Option<String>,
+    /// What was known at this time: RFC 3339, or a date, which means its end.
+    #[arg(long, conflicts_with = "as_of")]
+    pub known_at: Option<String>,
     /// Waits until the projection has this position (topic/partition:position); may be repeated.
     #[arg(long)]
     pub min_position: Vec<String>,
@@ -41,10 +44,10 @@ impl QueryArgs {
     /// What the client says.
     pub fn run(&self, client: &Client, format: Format) -> Result<(), Error> {
         let Some(projection) = &self.projection else {
-            return output::print(format, &client.get("/projections", &[])?, &["name", "version", "generation", "lag", "rebuild.state"]);
+            return output::print(format, &client.get("/projections", &[])?, &["name", "version", "generation", "lag", "set_aside", "rebuild.state"]);
         };
         let limit = self.limit.map(|limit| limit.to_string());
-        let mut query = optional(&[("as_of", &self.as_of), ("limit", &limit), ("cursor", &self.cursor)]);
+        let mut query = optional(&[("as_of", &self.as_of), ("known_at", &self.known_at), ("limit", &limit), ("cursor", &self.cursor)]);
         query.extend(self.min_position.iter().map(|position| ("min_position", position.clone())));
         let path = match &self.row {
             Some(row) => format!("/projections/{}/{}", encode(projection), encode(row)),
@@ -113,6 +116,7 @@ mod tests {
             projection: Some("customers".into()),
             row: None,
             as_of: Some("1997-06-30".into()),
+            known_at: None,
             min_position: vec!["facts.customer/3:120".into(), "facts.customer/4:1".into()],
             limit: Some(10),
             cursor: None,
@@ -120,5 +124,22 @@ mod tests {
         query.run(&node.client(), Format::Json).unwrap();
         let head = &node.requests()[1].head;
         assert!(head.starts_with("get /projections/customers?as_of=1997-06-30&limit=10&min_position=facts.customer%2f3%3a120&min_position="), "{head}");
+    }
+
+    #[test]
+    fn what_was_known_at_a_time_is_asked_for() {
+        let node = FakeNode::start(vec![answer(200, r#"{"key":"42","value":{}}"#)]);
+        let query = QueryArgs {
+            projection: Some("customers".into()),
+            row: Some("42".into()),
+            as_of: None,
+            known_at: Some("2026-01-31".into()),
+            min_position: Vec::new(),
+            limit: None,
+            cursor: None,
+        };
+        query.run(&node.client(), Format::Json).unwrap();
+        let head = &node.requests()[0].head;
+        assert!(head.starts_with("get /projections/customers/42?known_at=2026-01-31 "), "{head}");
     }
 }

@@ -3,14 +3,21 @@
 //! Methods that answer at once return a `Result`; those that wait return an [`Answer`]. Methods marked *blocking* may read
 //! the disk: the server calls them on its blocking threads, never on a worker.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use serde_json::Value;
+use tol_events::{Position, TopicPartition};
 use tol_plug::platform::{Folded, LoggedEvent, Past};
 use tol_plug::{Answer, Platform, Problem};
 use utoipa::ToSchema;
 
 /// A node as its operators see it: the [`Platform`] that systems have, and what is beside it.
 pub trait NodeApi: Platform {
+    /// Waits until the events at all these positions (inclusive) are found by search, timeline, trace and id. Answers false where `timeout` passes first.
+    fn wait_indexed(&self, positions: Vec<(TopicPartition, Position)>, timeout: Duration) -> Answer<'_, bool>;
+    /// Records of the log that search, timeline, trace and id do not find yet. Blocking.
+    fn index_lag(&self) -> u64;
     /// The tree of causes; without roots when nothing has that correlation id. Blocking.
     ///
     /// # Errors

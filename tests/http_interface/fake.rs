@@ -226,6 +226,16 @@ impl Platform for FakeNode {
 }
 
 impl NodeApi for FakeNode {
+    fn wait_indexed(&self, positions: Vec<(TopicPartition, Position)>, timeout: Duration) -> Answer<'_, bool> {
+        let places: Vec<String> = positions.iter().map(|(place, position)| format!("{place}:{position}")).collect();
+        self.call(format!("waitIndexed {} {}", places.join(" "), timeout.as_millis()));
+        answer(Ok(!*self.behind.lock().unwrap()))
+    }
+
+    fn index_lag(&self) -> u64 {
+        if *self.behind.lock().unwrap() { 12 } else { 0 }
+    }
+
     fn trace(&self, correlation: &str) -> Result<Trace, Problem> {
         self.call(format!("trace {correlation}"));
         let roots = if correlation == "missing" {

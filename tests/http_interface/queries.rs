@@ -107,6 +107,46 @@ fn min_position_is_waited_for_and_504_when_it_does_not_come() {
 }
 
 #[test]
+fn events_are_waited_for_and_a_404_says_whether_the_index_is_behind() {
+    let server = Server::start();
+    let query = "min_position=facts.customer/3:120";
+    let paths = ["/events", "/events/1", "/trace/c", "/subjects/customer/42/timeline"];
+    for path in paths {
+        assert_eq!(server.get(&format!("{path}?{query}")).status, 200, "{path}");
+        assert_eq!(server.node.calls()[0], "waitIndexed facts.customer/3:120 5000", "{path}");
+        server.get(path);
+        assert!(!server.node.calls()[0].starts_with("wait"), "{path}");
+    }
+    for path in ["/events/missing", "/trace/missing"] {
+        let problem = server.get(path).problem("event-not-found");
+        assert_eq!(problem["index_lag"], 0, "{path}");
+        assert!(!problem["detail"].as_str().unwrap().contains("behind"));
+    }
+    *server.node.behind.lock().unwrap() = true;
+    for path in ["/events/missing", "/trace/missing"] {
+        let problem = server.get(path).problem("event-not-found");
+        assert_eq!(problem["index_lag"], 12, "{path}");
+        assert!(problem["detail"].as_str().unwrap().contains("the index is 12 records behind"), "{problem}");
+    }
+    for path in paths {
+        let answer = server.get(&format!("{path}?{query}&timeout_ms=10"));
+        assert_eq!((answer.status, answer.header("retry-after")), (504, Some("1")), "{path}");
+        assert_eq!(answer.problem("not-visible-yet")["min_position"][0], "facts.customer/3:120");
+    }
+}
+
+#[test]
+fn events_that_could_not_be_folded_are_listed() {
+    let server = Server::start();
+    let page = server.get("/projections/customers/set-aside?limit=7").json();
+    assert_eq!((&page["items"][0]["position"], &page["items"][0]["type"]), (&"facts.customer/3:120".into(), &"commerce.order_placed.v1".into()));
+    assert_eq!((&page["items"][0]["problem"], &page["next_cursor"]), (&"the sum does not fit in 64 bits".into(), &"3:121".into()));
+    assert_eq!(server.node.calls(), ["setAside customers 7"]);
+    server.get("/projections/nothing/set-aside").problem("unknown-projection");
+    assert_eq!(server.get("/projections").json()[0]["set_aside"], 1);
+}
+
+#[test]
 fn a_past_that_is_still_folded_is_202() {
     let server = Server::start();
     *server.node.folding.lock().unwrap() = true;

@@ -4,6 +4,7 @@
 //! Index  <kind: u8> <hash of the term: u64> <topic number: u16> <partition: u16> <first position: u64> -> further positions as deltas (LEB128)
 //! Meta   index.source                          -> identity of the log and format
 //! Meta   index.topics                          -> topic names; their places are the topic numbers
+//! Meta   index.type/<event type>               -> empty; the types that a search for a prefix expands to
 //! Meta   index.cursor/<topic number><partition> -> Cursor
 //! ```
 //! One row holds what one read brought of one term, so an event costs one or two small rows. Only accepted events (E3, E4) are indexed.
@@ -20,7 +21,7 @@ use std::sync::{Arc, Condvar};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use rocksdb::WriteBatch;
 use serde::Serialize;
 use tol_events::{Attribute, EventView};
@@ -38,7 +39,7 @@ use crate::store::parking::Mutex;
 use crate::store::{Database, RocksStore, Session};
 
 /// Raised when what earlier versions wrote is to be indexed again.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 const READ_BYTES: usize = 512 << 10;
 /// How long new events gather before they are indexed together; a search does not wait for it, see `take_newest`.
 const GATHER: Duration = Duration::from_millis(50);
@@ -56,6 +57,14 @@ pub(crate) enum Kind {
 }
 
 type Postings = HashMap<(Kind, u64), Vec<Position>>;
+
+/// Most types that are remembered as stored; what is beyond is stored again each time.
+const KNOWN_TYPES: usize = 100_000;
+
+/// Hashes of the event types that are stored.
+type Types = HashSet<u64>;
+
+const TYPES: &[u8] = b"index.type/";
 
 pub(crate) fn term_hash(term: &str) -> u64 {
     xxh3_64(term.as_bytes())
@@ -124,6 +133,7 @@ struct State {
     /// What all below was read from.
     session: Session,
     topics: Vec<String>,
+    types: Types,
     partitions: BTreeMap<TopicPartition, Partition>,
     /// When topics were last looked for.
     looked: Option<Instant>,
@@ -157,7 +167,7 @@ fn cursor_key(topic_number: u16, partition: u32) -> Vec<u8> {
 }
 
 /// Whether events of a topic are indexed.
-fn is_indexed(topic: &str) -> bool {
+pub fn is_indexed(topic: &str) -> bool {
     topic == "control" || topic.starts_with("facts.") || topic.ends_with(".events")
 }
 
@@ -189,7 +199,16 @@ impl EventIndex {
         } else {
             Self::empty(&store, &source)?;
         }
-        Ok(State { session, topics, ..State::default() })
+        let mut types = Types::new();
+        let mut stored = store.iterate(Table::Meta, TYPES)?;
+        stored.seek(TYPES);
+        while let Some(name) = stored.key().and_then(|key| key.strip_prefix(TYPES)).filter(|_| types.len() < KNOWN_TYPES) {
+            types.insert(xxh3_64(name));
+            stored.next();
+        }
+        store.noted(stored.status())?;
+        drop(stored);
+        Ok(State { session, topics, types, ..State::default() })
     }
 
     /// The store that everything known was read from; an error while it is opened anew.
@@ -302,6 +321,7 @@ impl EventIndex {
             Err(problem) => {
                 // The readers are ahead of what is stored: begin again from there.
                 state.partitions.clear();
+                state.types.clear();
                 state.looked = None;
                 return Err(problem);
             }
@@ -316,7 +336,8 @@ impl EventIndex {
     /// one is in the batch, and their readers are past it.
     fn read_on(&self, state: &mut State, store: &Database, batch: &mut WriteBatch) -> Result<(Progress, Option<tol_kafka::Error>), Error> {
         let mut progress = Progress::Idle;
-        for (at, partition) in &mut state.partitions {
+        let State { partitions, types, .. } = state;
+        for (at, partition) in partitions {
             if partition.failed.is_some() {
                 continue;
             }
@@ -330,10 +351,19 @@ impl EventIndex {
                 progress = if full { Progress::Behind } else { Progress::Tip };
             }
             let mut postings = Postings::new();
+            let mut new_types: Vec<String> = Vec::new();
             for read in &batches {
                 let outcome = partition.reader.read(read, &mut |delivery| {
                     if let Delivery::Group { events, .. } = delivery {
-                        events.iter().for_each(|(position, event)| note(&mut postings, *position, event));
+                        for (position, event) in events {
+                            note(&mut postings, *position, event);
+                            if !types.contains(&term_hash(event.event_type())) {
+                                new_types.push(event.event_type().to_owned());
+                                if types.len() < KNOWN_TYPES {
+                                    types.insert(term_hash(event.event_type()));
+                                }
+                            }
+                        }
                     }
                     Ok(())
                 });
@@ -343,6 +373,8 @@ impl EventIndex {
                     break;
                 }
             }
+            let meta = store.family(Table::Meta)?;
+            new_types.iter().for_each(|name| batch.put_cf(meta, [TYPES, name.as_bytes()].concat(), []));
             let cursor = partition.reader.cursor();
             if cursor != partition.stored {
                 Self::put(store, batch, partition.topic_number, at.partition, postings)?;
@@ -411,6 +443,19 @@ impl EventIndex {
     /// Where the index of a partition goes on.
     pub fn cursor(&self, at: &TopicPartition) -> Cursor {
         self.state.lock().partitions.get(at).map(|partition| partition.stored).unwrap_or_default()
+    }
+
+    /// Whether all events at these (inclusive) positions are found. Indexes what gathers at the tip first, topics that have just appeared among it.
+    pub fn reached(&self, positions: &[(TopicPartition, Position)]) -> bool {
+        {
+            let mut state = self.state.lock();
+            if positions.iter().any(|(at, _)| !state.partitions.contains_key(at)) {
+                state.looked = None;
+            }
+        }
+        self.take_newest();
+        let state = self.state.lock();
+        positions.iter().all(|(at, position)| state.partitions.get(at).is_some_and(|partition| partition.stored.position > *position))
     }
 
     /// How far it is.

@@ -10,8 +10,9 @@ use tol_kafka::reader::{Delivery, Reader};
 use tol_kafka::{Batch, EventLog, Position, TopicPartition};
 use tol_runtime::store::Table;
 use tol_system::projection::NoRows;
+use xxhash_rust::xxh3::xxh3_64;
 
-use super::{EventIndex, Kind, read_deltas, term_hash};
+use super::{EventIndex, Kind, TYPES, read_deltas, term_hash};
 use crate::engine::ProjectionEngine;
 use crate::error::Error;
 use crate::fold::AsOf;
@@ -19,6 +20,8 @@ use crate::store::Database;
 
 /// How many events one search reads at most; a page may end early, its cursor goes on.
 const SCANNED: usize = 20_000;
+/// How many types a search for a prefix walks side by side at most.
+const WALKED_TYPES: usize = 64;
 /// How many events a trace shows at most.
 const TRACED: usize = 2_000;
 
@@ -27,7 +30,7 @@ const TRACED: usize = 2_000;
 pub struct SearchQuery {
     /// The subject, whole.
     pub subject: Option<String>,
-    /// The type with its version.
+    /// The type with its version; ending in `*`, all types that begin so.
     pub event_type: Option<String>,
     /// The correlation id; the event that started the request has it as its id.
     pub correlation: Option<String>,
@@ -45,21 +48,44 @@ impl SearchQuery {
     fn matches(&self, event: &EventView<'_>) -> bool {
         let time = event.time().or_else(|| event.recorded_time());
         self.subject.as_deref().is_none_or(|subject| event.subject() == subject)
-            && self.event_type.as_deref().is_none_or(|event_type| event.event_type() == event_type)
+            && self.event_type.as_deref().is_none_or(|event_type| match event_type.strip_suffix('*') {
+                Some(prefix) => event.event_type().starts_with(prefix),
+                None => event.event_type() == event_type,
+            })
             && self.correlation.as_deref().is_none_or(|correlation| event.correlation_id() == correlation)
             && self.from.is_none_or(|from| time.is_some_and(|time| time >= from))
             && self.to.is_none_or(|to| time.is_some_and(|time| time <= to))
     }
 
     /// The postings to walk: of the rarest term that is given.
-    fn terms(&self) -> Vec<(Kind, u64)> {
-        match (&self.subject, &self.correlation, &self.event_type) {
+    fn terms(&self, store: &Database) -> Result<Vec<(Kind, u64)>, Error> {
+        Ok(match (&self.subject, &self.correlation, &self.event_type) {
             (_, Some(correlation), _) => vec![(Kind::Correlation, term_hash(correlation)), (Kind::Id, term_hash(correlation))],
             (Some(subject), _, _) => vec![(Kind::Subject, term_hash(subject))],
-            (_, _, Some(event_type)) => vec![(Kind::Type, term_hash(event_type))],
+            (_, _, Some(event_type)) => match event_type.strip_suffix('*') {
+                Some(prefix) => terms_of_prefix(store, prefix)?,
+                None => vec![(Kind::Type, term_hash(event_type))],
+            },
             _ => vec![(Kind::All, term_hash(""))],
-        }
+        })
     }
+}
+
+/// The postings of the types that begin with `prefix`; those of all events where they are too many to walk side by side.
+fn terms_of_prefix(store: &Database, prefix: &str) -> Result<Vec<(Kind, u64)>, Error> {
+    let from = [TYPES, prefix.as_bytes()].concat();
+    let mut stored = store.iterate(Table::Meta, &from)?;
+    stored.seek(&from);
+    let mut terms = Vec::new();
+    while let Some(name) = stored.key().and_then(|key| key.strip_prefix(TYPES)) {
+        if terms.len() == WALKED_TYPES {
+            return Ok(vec![(Kind::All, term_hash(""))]);
+        }
+        terms.push((Kind::Type, xxh3_64(name)));
+        stored.next();
+    }
+    store.noted(stored.status())?;
+    Ok(terms)
 }
 
 /// An event and where it lies.
@@ -198,8 +224,8 @@ impl EventIndex {
     pub fn search(&self, query: &SearchQuery) -> Result<SearchPage, Error> {
         self.take_newest();
         let moved = query.cursor.as_deref().map(parse_cursor).transpose()?.unwrap_or_default();
-        let terms = query.terms();
         let store = self.database()?;
+        let terms = query.terms(&store)?;
         let partitions: Vec<(TopicPartition, u16)> = self.state.lock().partitions.iter().map(|(at, partition)| (at.clone(), partition.topic_number)).collect();
         let mut scanned = 0;
         let mut streams = Vec::new();
@@ -259,6 +285,15 @@ impl EventIndex {
     /// # Errors
     /// The log or the store failed.
     pub fn by_id(&self, id: &str) -> Result<Vec<Located>, Error> {
+        let found = self.indexed_by_id(id)?;
+        if !found.is_empty() {
+            return Ok(found);
+        }
+        self.take_newest();
+        self.indexed_by_id(id)
+    }
+
+    fn indexed_by_id(&self, id: &str) -> Result<Vec<Located>, Error> {
         let store = self.database()?;
         let partitions: Vec<(TopicPartition, u16)> = self.state.lock().partitions.iter().map(|(at, partition)| (at.clone(), partition.topic_number)).collect();
         let mut events = EventReader { log: &*self.log, batch: None };

@@ -68,6 +68,73 @@ fn search_finds_what_a_scan_of_the_events_finds_in_pages_of_any_size() {
     assert_eq!(index.status().lag, 0);
 }
 
+/// An event of each of many types among thousands of others.
+fn rare_among_many() -> Vec<Event> {
+    let mut events = business(25_000);
+    for (number, name) in ["delivery.deployment_started.v1", "delivery.deployment_finished.v1", "deliverance.x.v1", "product.x.v1"].iter().enumerate() {
+        events.insert(24_000 + number, Event::new(format!("rare-{number}"), "/ci", *name, "customer/7"));
+    }
+    events
+}
+
+#[test]
+fn a_prefix_of_types_finds_what_is_there_on_the_first_page() {
+    let mut owned = Owned::new(&[TOPIC], 2);
+    owned.write(TOPIC, &rare_among_many(), 500);
+    let folder = tempfile::tempdir().unwrap();
+    let rocks = store(folder.path());
+    // Half of it by an index of an earlier run: what types there are is stored.
+    drop(index(&owned, &rocks));
+    let index = index(&owned, &rocks);
+    let of = |event_type: &str| SearchQuery { event_type: Some(event_type.to_owned()), limit: 10, ..SearchQuery::default() };
+    let ids = |query: SearchQuery| -> Vec<String> {
+        let page = index.search(&query).unwrap();
+        let mut ids: Vec<String> = page.items.iter().map(|located| located.event.get(Attribute::Id).to_owned()).collect();
+        ids.sort();
+        ids
+    };
+    assert_eq!(ids(of("delivery.*")), ["rare-0", "rare-1"]);
+    assert_eq!(ids(of("deliver*")), ["rare-0", "rare-1", "rare-2"]);
+    assert_eq!(ids(of("delivery.deployment_started.v1")), ["rare-0"]);
+    assert_eq!(ids(of("nothing.*")), [""; 0]);
+    let of_subject = SearchQuery { subject: Some("customer/7".into()), ..of("product.*") };
+    assert_eq!(ids(of_subject), ["rare-3"]);
+    assert_eq!(all(&index, SearchQuery { limit: 10_000, ..of("*") }).len(), 25_004);
+}
+
+#[test]
+fn more_types_than_are_walked_side_by_side_are_found_all_the_same() {
+    let mut owned = Owned::new(&[TOPIC], 2);
+    let events: Vec<Event> = (0..300).map(|id| Event::new(format!("e-{id}"), "/x", format!("many.t{}.v1", id % 150), format!("customer/{}", id % 5))).collect();
+    owned.write(TOPIC, &events, 50);
+    let folder = tempfile::tempdir().unwrap();
+    let index = index(&owned, &store(folder.path()));
+    let query = SearchQuery { event_type: Some("many.*".into()), limit: 7, ..SearchQuery::default() };
+    assert_eq!(all(&index, query).len(), 300);
+    let query = SearchQuery { event_type: Some("many.t14*".into()), limit: 7, ..SearchQuery::default() };
+    assert_eq!(all(&index, query).len(), 2 * 11);
+}
+
+#[test]
+fn what_was_appended_is_found_by_its_position_and_id_at_once() {
+    let mut owned = Owned::new(&[TOPIC], 2);
+    owned.write(TOPIC, &business(10), 5);
+    let folder = tempfile::tempdir().unwrap();
+    let index = index(&owned, &store(folder.path()));
+    owned.write(TOPIC, &[order(900, 3, 1, 1, "USD")], 1);
+    assert!(index.reached(&owned.ends(TOPIC)));
+    assert_eq!(index.by_id("order-900").unwrap().len(), 1);
+    owned.write(TOPIC, &[order(901, 3, 1, 1, "USD")], 1);
+    assert_eq!(index.by_id("order-901").unwrap().len(), 1, "without waiting");
+    let beyond: Vec<_> = owned.ends(TOPIC).into_iter().map(|(at, last)| (at, last + 1)).collect();
+    assert!(!index.reached(&beyond));
+    // The first event of a topic that has just appeared.
+    let spec = tol_kafka::TopicSpec { name: SYSTEM.to_owned(), partitions: 2, retention: None };
+    owned.log.ensure_topics(&[spec]).unwrap();
+    owned.write(SYSTEM, &[Event::new("own", "/systems/x", "revenue.recognized.v1", "customer/1")], 1);
+    assert!(index.reached(&owned.ends(SYSTEM)));
+}
+
 #[test]
 fn a_trace_is_the_tree_of_causes() {
     let mut owned = Owned::new(&[TOPIC, SYSTEM], 2);

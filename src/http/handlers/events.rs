@@ -78,6 +78,31 @@ pub(super) fn filter(query: &Query<'_>) -> EventFilter {
     EventFilter { subject: query.text("subject"), event_type: query.text("type"), correlation: query.text("correlation") }
 }
 
+/// Waits until the events at the positions of `min_position` are found.
+async fn wait_for(request: &Asked, query: &Query<'_>) -> Result<(), Problem> {
+    let positions = query.min_positions()?;
+    if positions.is_empty() {
+        return Ok(());
+    }
+    let timeout = query.timeout()?;
+    let asked: Vec<String> = positions.iter().map(|(place, position)| format!("{place}:{position}")).collect();
+    if request.serving.api.wait_indexed(positions, timeout).await? {
+        return Ok(());
+    }
+    let detail = format!("{} is not indexed after {} ms; ask again, or wait longer with timeout_ms", asked.join(", "), timeout.as_millis());
+    Err(Problem::new(Kind::NOT_VISIBLE_YET, detail).with("min_position", asked).retry_after(1))
+}
+
+/// The problem of an event that was not found, which may only be because the index is behind.
+async fn not_found(request: &Asked, detail: String) -> Result<Problem, Problem> {
+    let lag = ask(request, |node| Ok(node.index_lag())).await?;
+    let detail = match lag {
+        0 => detail,
+        lag => format!("{detail}; the index is {lag} records behind the log: ask again, or with min_position as POST /events answered it"),
+    };
+    Ok(Problem::new(Kind::EVENT_NOT_FOUND, detail).with("index_lag", lag))
+}
+
 pub(crate) async fn search(request: Asked) -> Outcome {
     let query = request.query()?;
     let search =
@@ -87,16 +112,19 @@ pub(crate) async fn search(request: Asked) -> Outcome {
     {
         return Err(Problem::parameter("from", "is later than to"));
     }
+    wait_for(&request, &query).await?;
     json(&ask(&request, move |node| node.search(&search)).await?)
 }
 
 pub(crate) async fn one(request: Asked) -> Outcome {
     let id = request.path("id").to_owned();
-    let source = request.query()?.text("source");
+    let query = request.query()?;
+    let source = query.text("source");
+    wait_for(&request, &query).await?;
     let asked = id.clone();
     let found = ask(&request, move |node| node.event(&asked, source.as_deref())).await?;
     match found.as_slice() {
-        [] => Err(Problem::new(Kind::EVENT_NOT_FOUND, format!("no event has the id \"{id}\"")).with("id", id)),
+        [] => Err(not_found(&request, format!("no event has the id \"{id}\"")).await?.with("id", id)),
         [event] => json(event),
         several => {
             let sources: Vec<&str> = several.iter().map(|logged| source_of(&logged.event)).collect();
@@ -112,10 +140,11 @@ fn source_of(event: &Event) -> &str {
 
 pub(crate) async fn trace(request: Asked) -> Outcome {
     let correlation = request.path("correlation").to_owned();
+    wait_for(&request, &request.query()?).await?;
     let asked = correlation.clone();
     let trace = ask(&request, move |node| node.trace(&asked)).await?;
     if trace.roots.is_empty() {
-        return Err(Problem::new(Kind::EVENT_NOT_FOUND, format!("no event has the correlation id \"{correlation}\"")).with("correlation", correlation));
+        return Err(not_found(&request, format!("no event has the correlation id \"{correlation}\"")).await?.with("correlation", correlation));
     }
     json(&trace)
 }
@@ -123,6 +152,7 @@ pub(crate) async fn trace(request: Asked) -> Outcome {
 pub(crate) async fn timeline(request: Asked) -> Outcome {
     let query = request.query()?;
     let (limit, cursor, subject) = (query.limit()?, query.text("cursor"), request.path("subject").to_owned());
+    wait_for(&request, &query).await?;
     json(&ask(&request, move |node| node.timeline(&subject, limit, cursor.as_deref())).await?)
 }
 

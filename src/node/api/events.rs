@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tol_events::personal::{self, KeyStore};
 use tol_events::{Attribute, Event};
 use tol_events::{Position, TopicPartition};
-use tol_projections::index::{Located, SearchQuery as IndexQuery};
+use tol_projections::index::{Located, SearchQuery as IndexQuery, is_indexed};
 use tol_runtime::admission::{Candidate, Refusal};
 
 use crate::http::api::{Trace, TraceNode};
@@ -16,7 +17,7 @@ use crate::node::publish::{Fact, Prepared};
 use crate::node::{Node, Open, publish as prepare};
 use tol_plug::Answer;
 use tol_plug::platform::{EventPage, LoggedEvent, Published, SearchQuery, Warning};
-use tol_plug::request::known;
+use tol_plug::request::{known, run_blocking};
 use tol_plug::{Kind, Problem};
 
 /// Events of one trace, at most.
@@ -120,30 +121,48 @@ fn logged(open: &Open, located: Located) -> LoggedEvent {
 }
 
 pub(super) fn search(open: &Open, query: &SearchQuery) -> Result<EventPage, Problem> {
-    // A prefix of types has no posting list of its own: what matches the rest is looked through.
-    let prefix = query.filter.event_type.as_deref().and_then(|wanted| wanted.strip_suffix('*'));
     let mut index_query = IndexQuery {
         subject: query.filter.subject.clone(),
-        event_type: if prefix.is_some() { None } else { query.filter.event_type.clone() },
+        event_type: query.filter.event_type.clone(),
         correlation: query.filter.correlation.clone(),
         from: query.from,
         to: query.to,
         limit: query.limit,
         cursor: query.cursor.clone(),
     };
-    let mut items = Vec::new();
     // One answer looks at a bounded number of pages; an empty one with a cursor says: go on.
     for _ in 0..20 {
         let page = open.index.search(&index_query).map_err(|error| failed(&error))?;
-        let matching = page.items.into_iter().filter(|located| prefix.is_none_or(|prefix| located.event.get(Attribute::Type).starts_with(prefix)));
-        items.extend(matching.map(|located| logged(open, located)));
-        index_query.cursor = page.next_cursor;
-        if prefix.is_none() || index_query.cursor.is_none() || items.len() >= query.limit {
-            break;
+        let items: Vec<LoggedEvent> = page.items.into_iter().map(|located| logged(open, located)).collect();
+        if !items.is_empty() || page.next_cursor.is_none() {
+            return Ok(EventPage { items, next_cursor: page.next_cursor });
         }
-        index_query.limit = query.limit - items.len();
+        index_query.cursor = page.next_cursor;
     }
-    Ok(EventPage { items, next_cursor: index_query.cursor })
+    Ok(EventPage { items: Vec::new(), next_cursor: index_query.cursor })
+}
+
+/// How often it is looked whether the index has read a position.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// Waits until the index has read positions, on a thread that may block each time it looks.
+pub(super) async fn wait_indexed(open: &Arc<Open>, positions: Vec<(TopicPartition, Position)>, timeout: Duration) -> Result<bool, Problem> {
+    if let Some((partition, _)) = positions.iter().find(|(partition, _)| !is_indexed(&partition.topic) || partition.partition >= open.partitions) {
+        // Waiting for it would only end with the time that the client gave.
+        return Err(Problem::parameter("min_position", format!("the log has no {partition}; give a position that POST /events answered")));
+    }
+    let deadline = tokio::time::Instant::now() + timeout;
+    let positions = Arc::new(positions);
+    loop {
+        let (open, wanted) = (open.clone(), positions.clone());
+        if run_blocking(move || Ok(open.index.reached(&wanted))).await? {
+            return Ok(true);
+        }
+        if tokio::time::Instant::now() >= deadline {
+            return Ok(false);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 pub(super) fn timeline(open: &Open, subject: &str, limit: usize, cursor: Option<&str>) -> Result<EventPage, Problem> {

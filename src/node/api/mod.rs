@@ -15,8 +15,10 @@ pub(crate) use redrive::Redrives;
 pub(crate) use systems::measure;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
+use tol_events::{Position, TopicPartition};
 use tol_plug::platform::{Folded, Past};
 use tol_plug::request::known;
 use tol_plug::{Answer, Kind, Problem};
@@ -35,6 +37,17 @@ impl Node {
 }
 
 impl NodeApi for Node {
+    fn wait_indexed(&self, positions: Vec<(TopicPartition, Position)>, timeout: Duration) -> Answer<'_, bool> {
+        match self.opened() {
+            Ok(open) => Box::pin(events::wait_indexed(open, positions, timeout)),
+            Err(problem) => known(Err(problem)),
+        }
+    }
+
+    fn index_lag(&self) -> u64 {
+        self.open.get().map_or(0, |open| open.index.status().lag)
+    }
+
     fn trace(&self, correlation: &str) -> Result<Trace, Problem> {
         events::trace(self.opened()?, correlation)
     }

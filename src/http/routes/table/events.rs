@@ -20,9 +20,10 @@ pub(super) static ROUTES: &[Route<Shared>] = &[
     }
     .by(with_body!(events::publish)),
     Spec {
-        parameters: &[&SUBJECT, &TYPE, &CORRELATION, &FROM, &TO, &LIMIT, &CURSOR],
+        description: "A page may end early where few of many events match; `next_cursor` goes on.",
+        parameters: &[&SUBJECT, &TYPE, &CORRELATION, &FROM, &TO, &LIMIT, &CURSOR, &MIN_POSITION, &TIMEOUT],
         answers: &[Reply::ok("A page of events.", Content::Json("EventPage"))],
-        problems: &[Kind::INVALID_CURSOR],
+        problems: &[Kind::INVALID_CURSOR, Kind::NOT_VISIBLE_YET],
         ..Spec::get("searchEvents", "/events", EVENTS, "Searches events")
     }
     .by(waiting!(events::search)),
@@ -35,23 +36,25 @@ pub(super) static ROUTES: &[Route<Shared>] = &[
     }
     .by(waiting!(stream::follow)),
     Spec {
-        parameters: &[&EVENT_ID, &SOURCE],
+        description: "A 404 says in `index_lag` how many records of the log are not indexed yet: at 0 there is no such event.",
+        parameters: &[&EVENT_ID, &SOURCE, &MIN_POSITION, &TIMEOUT],
         answers: &[Reply::ok("The event.", Content::Json("CloudEvent"))],
-        problems: &[Kind::EVENT_NOT_FOUND, Kind::AMBIGUOUS_EVENT],
+        problems: &[Kind::EVENT_NOT_FOUND, Kind::AMBIGUOUS_EVENT, Kind::NOT_VISIBLE_YET],
         ..Spec::get("event", "/events/{id}", EVENTS, "Shows one event")
     }
     .by(waiting!(events::one)),
     Spec {
-        parameters: &[&CORRELATION_PATH],
+        description: "A 404 says in `index_lag` how many records of the log are not indexed yet.",
+        parameters: &[&CORRELATION_PATH, &MIN_POSITION, &TIMEOUT],
         answers: &[Reply::ok("The tree.", Content::Json("Trace"))],
-        problems: &[Kind::EVENT_NOT_FOUND],
+        problems: &[Kind::EVENT_NOT_FOUND, Kind::NOT_VISIBLE_YET],
         ..Spec::get("trace", "/trace/{correlation}", EVENTS, "Shows what a request caused, as a tree")
     }
     .by(waiting!(events::trace)),
     Spec {
-        parameters: &[&SUBJECT_PATH, &LIMIT, &CURSOR],
+        parameters: &[&SUBJECT_PATH, &LIMIT, &CURSOR, &MIN_POSITION, &TIMEOUT],
         answers: &[Reply::ok("A page of events in order of time.", Content::Json("EventPage"))],
-        problems: &[Kind::INVALID_CURSOR],
+        problems: &[Kind::INVALID_CURSOR, Kind::NOT_VISIBLE_YET],
         ..Spec::get("timeline", "/subjects/{subject}/timeline", EVENTS, "Shows all that happened to a subject")
     }
     .by(waiting!(events::timeline)),
