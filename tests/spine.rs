@@ -273,6 +273,56 @@ fn a_stream_brings_what_is_appended_and_goes_on_where_it_was_left() {
 }
 
 #[test]
+fn a_stream_begins_at_the_start_and_a_token_ahead_of_the_log_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::ready(folder.path());
+    let http = node.http.clone();
+    http.publish(&[order("one", "ann", 1)]).ok();
+    http.publish(&[order("two", "bob", 2)]).ok();
+    let mut all = stream(&http, "type=commerce.order_placed.v1&from=start", None);
+    let (first, second) = (next(&mut all), next(&mut all));
+    let mut ids = [first.1["id"].clone(), second.1["id"].clone()];
+    ids.sort_by_key(Value::to_string);
+    assert_eq!(ids, ["one", "two"]);
+    // As a browser does it: the URL as it was, and what it saw last, here as a parameter.
+    let mut rest = stream(&http, &format!("type=commerce.order_placed.v1&from=start&last_event_id={}", first.0), None);
+    assert_eq!(next(&mut rest).1["id"], second.1["id"]);
+    let mut later = stream(&http, "type=commerce.order_placed.v1&from=2100-01-01", Some("start"));
+    assert_eq!(next(&mut later).1["id"], first.1["id"], "the header wins");
+    for token in ["at:1,facts.customer/0:999999", "at:1,facts.nothing/0:3", "facts.customer/0:999999", "at:99999999999999"] {
+        let answer = http.try_send("GET", "/events/stream", &[("last-event-id", token)], &[]).unwrap();
+        assert_eq!((answer.status, answer.problem()), (410, "stream-ahead"), "{token}");
+    }
+    node.stop();
+}
+
+#[test]
+fn what_was_acknowledged_is_found_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::ready(folder.path());
+    let http = node.http.clone();
+    for number in 0..30 {
+        let (id, customer) = (format!("o{number}"), format!("c{number}"));
+        let published = http.publish(&[order(&id, &customer, 1)]).ok();
+        let (partition, position) = published["positions"].as_object().unwrap().iter().next().unwrap();
+        let visible = format!("min_position={partition}:{position}");
+        assert_eq!(http.get(&format!("/events/{id}?{visible}")).ok()["id"], json!(id));
+        for path in [format!("/events?subject=customer/{customer}&{visible}"), format!("/subjects/customer/{customer}/timeline?{visible}")] {
+            assert_eq!(http.get(&path).ok()["items"][0]["id"], json!(id), "{path}");
+        }
+        assert_eq!(http.get(&format!("/trace/{id}?{visible}")).ok()["roots"][0]["event"]["id"], json!(id));
+    }
+    let nothing = http.get("/events/nothing");
+    assert_eq!((nothing.status, nothing.problem(), nothing.json["index_lag"].is_u64()), (404, "event-not-found", true));
+    let late = http.get("/events/o1?min_position=facts.customer/0:99999&timeout_ms=20");
+    assert_eq!((late.status, late.problem()), (504, "not-visible-yet"));
+    for wrong in ["facts.customer/99:1", "clock/0:1"] {
+        assert_eq!(http.get(&format!("/events/o1?min_position={wrong}")).problem(), "invalid-parameter", "{wrong}");
+    }
+    node.stop();
+}
+
+#[test]
 fn personal_data_is_readable_for_those_who_may_ask_and_for_nobody_else() {
     let folder = tempfile::tempdir().unwrap();
     let node = Node::ready(folder.path());

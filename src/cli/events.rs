@@ -28,6 +28,9 @@ pub enum EventsCommand {
         /// Not after this time (RFC 3339).
         #[arg(long)]
         to: Option<String>,
+        /// Waits until this position (topic/partition:position) is indexed; may be repeated.
+        #[arg(long)]
+        min_position: Vec<String>,
         /// At most so many.
         #[arg(long, default_value_t = 100)]
         limit: u32,
@@ -40,6 +43,9 @@ pub enum EventsCommand {
         /// Which ones.
         #[command(flatten)]
         filter: Filter,
+        /// Begins at the start of the log (`start`), or with what was recorded at this time (RFC 3339, or a date); now, where it is left out.
+        #[arg(long)]
+        from: Option<String>,
         /// Ends after so many.
         #[arg(long)]
         count: Option<u64>,
@@ -48,6 +54,12 @@ pub enum EventsCommand {
     Get {
         /// Its id.
         id: String,
+        /// Its source, where several used the id.
+        #[arg(long)]
+        source: Option<String>,
+        /// Waits until this position (topic/partition:position) is indexed; may be repeated.
+        #[arg(long)]
+        min_position: Vec<String>,
     },
 }
 
@@ -99,14 +111,23 @@ impl EventsCommand {
     /// What the client says.
     pub fn run(&self, client: &Client, format: Format) -> Result<(), Error> {
         match self {
-            EventsCommand::Search { filter, from, to, limit, cursor } => {
+            EventsCommand::Search { filter, from, to, min_position, limit, cursor } => {
                 let mut query = filter.query();
+                query.extend(min_position.iter().map(|position| ("min_position", position.clone())));
                 query.extend(optional(&[("from", from), ("to", to), ("cursor", cursor)]));
                 query.push(("limit", limit.to_string()));
                 print_page(format, &client.get("/events", &query)?, &COLUMNS)
             }
-            EventsCommand::Get { id } => output::print(format, &client.get(&format!("/events/{}", encode(id)), &[])?, &[]),
-            EventsCommand::Tail { filter, count } => tail(client, format, &filter.query(), count.unwrap_or(u64::MAX)),
+            EventsCommand::Get { id, source, min_position } => {
+                let mut query = optional(&[("source", source)]);
+                query.extend(min_position.iter().map(|position| ("min_position", position.clone())));
+                output::print(format, &client.get(&format!("/events/{}", encode(id)), &query)?, &[])
+            }
+            EventsCommand::Tail { filter, from, count } => {
+                let mut query = filter.query();
+                query.extend(optional(&[("from", from)]));
+                tail(client, format, &query, count.unwrap_or(u64::MAX))
+            }
         }
     }
 }

@@ -31,6 +31,25 @@ fn each_event_is_one_line_of_data_with_its_token() {
 }
 
 #[test]
+fn a_stream_begins_where_its_query_says_and_goes_on_where_its_header_says() {
+    let server = with_events(HttpOptions::default());
+    let asked = |query: &str, header: &str| {
+        let status = server.stream(&format!("/events/stream?{query}"), header).next().unwrap();
+        assert!(status.contains("200"), "{query}: {status}");
+        server.node.calls().remove(0)
+    };
+    assert_eq!(asked("", ""), "streamEvents None None");
+    assert_eq!(asked("from=start", ""), "streamEvents None Some(\"start\")");
+    assert_eq!(asked("from=1970-01-02", ""), "streamEvents None Some(\"at:86400000\")");
+    assert_eq!(asked("from=1970-01-01T00:00:05Z", ""), "streamEvents None Some(\"at:5000\")");
+    assert_eq!(asked("last_event_id=t1", ""), "streamEvents None Some(\"t1\")");
+    // A browser that connects again: the same URL, and the header.
+    assert_eq!(asked("from=start", "last-event-id: t2\r\n"), "streamEvents None Some(\"t2\")");
+    assert_eq!(asked("last_event_id=t1", "last-event-id: t2\r\n"), "streamEvents None Some(\"t2\")");
+    assert_eq!(server.get("/events/stream?from=yesterday").problem("invalid-parameter")["parameter"], "from");
+}
+
+#[test]
 fn a_stream_ends_when_the_node_drops_it() {
     let server = with_events(HttpOptions::default());
     let mut lines = server.stream("/events/stream", "");

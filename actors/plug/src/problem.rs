@@ -97,6 +97,8 @@ core_kinds! {
     REQUEST_TIMEOUT = "request-timeout", 408, "Request too slow";
     /// The positions asked for did not become visible in time.
     NOT_VISIBLE_YET = "not-visible-yet", 504, "Not visible yet";
+    /// The token of a stream is ahead of the log.
+    STREAM_AHEAD = "stream-ahead", 410, "The stream's token is ahead of the log";
     /// The log, or the owner of a partition, is away for now.
     UNAVAILABLE = "unavailable", 503, "Temporarily unavailable";
     /// Another node asked for a partition that this node does not own.

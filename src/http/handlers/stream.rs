@@ -6,7 +6,7 @@ use actix_web::HttpResponse;
 use actix_web::web::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-use tol_plug::platform::{StreamedEvent, Subscription};
+use tol_plug::platform::{STREAM_START, StreamedEvent, Subscription, stream_token_at};
 use tol_plug::{Kind, Outcome, Problem};
 
 use super::{Asked, events};
@@ -21,8 +21,15 @@ pub(crate) async fn follow(request: Asked) -> Outcome {
     let permit = request.serving.streams.clone().try_acquire_owned();
     let permit =
         permit.map_err(|_| Problem::new(Kind::TOO_MANY_STREAMS, "as many streams are open as this node serves; close one or try later").retry_after(5))?;
-    let resume = request.header("last-event-id").filter(|text| !text.is_empty()).map(str::to_owned);
-    let Subscription { token, events } = request.serving.api.subscribe(events::filter(&request.query()?), resume).await?;
+    let query = request.query()?;
+    // A browser repeats the URL when it connects again, and adds the header: what it has seen wins over where it began.
+    let resume = request.header("last-event-id").filter(|text| !text.is_empty()).map(str::to_owned).or_else(|| query.text("last_event_id"));
+    let resume = match (resume, query.text("from").as_deref()) {
+        (Some(token), _) => Some(token),
+        (None, Some(STREAM_START)) => Some(STREAM_START.to_owned()),
+        (None, _) => query.start_of("from")?.map(stream_token_at),
+    };
+    let Subscription { token, events } = request.serving.api.subscribe(events::filter(&query), resume).await?;
     let open = Open { events, _counted: Counted::new(permit), begins_at: Some(token) };
     let body = futures_util::stream::unfold(open, |mut open| async move { open.chunk().await.map(|chunk| (Ok::<_, std::convert::Infallible>(chunk), open)) });
     Ok(HttpResponse::Ok().content_type("text/event-stream").insert_header(("x-accel-buffering", "no")).streaming(Box::pin(body)))

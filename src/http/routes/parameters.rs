@@ -25,6 +25,14 @@ pub(super) static SYSTEM_FILTER: Parameter = Parameter::query("system", Shape::T
 pub(super) static ERROR_TEXT: Parameter = Parameter::query("error", Shape::Text, "Whose error contains this text.", "panicked");
 pub(super) static FROM: Parameter = Parameter::query("from", Shape::Moment, "Not before: RFC 3339, or a date, which means its first moment.", "1997-01-01");
 pub(super) static TO: Parameter = Parameter::query("to", Shape::Moment, "Not after: RFC 3339, or a date, which means its last moment.", "1997-06-30");
+pub(super) static STREAM_FROM: Parameter = Parameter::query(
+    "from",
+    Shape::Text,
+    "Where the stream begins: `start` (all that the log has), or a time of recording (RFC 3339, or a date, which means its first moment). Now, where it is absent. A `Last-Event-ID` wins.",
+    "start",
+);
+pub(super) static LAST_EVENT_ID_QUERY: Parameter =
+    Parameter::query("last_event_id", Shape::Text, "As the header `Last-Event-ID`, for a browser's EventSource, which cannot set it. The header wins.", "");
 pub(super) static LAST_EVENT_ID: Parameter = Parameter {
     name: "Last-Event-ID",
     place: Place::Header,

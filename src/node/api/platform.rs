@@ -11,7 +11,7 @@ use tol_plug::platform::{
     Decided, EventFilter, EventPage, Folded, LoggedEvent, Owner, Past, Permit, Published, Row, RowPage, RowsQuery, SearchQuery, Standing, Subscription,
 };
 use tol_plug::question::Asked;
-use tol_plug::request::known;
+use tol_plug::request::{known, run_blocking};
 use tol_plug::{Answer, Blobs, Kind, Platform, Problem};
 use tol_runtime::supervision::actor::Question;
 
@@ -42,7 +42,10 @@ impl Platform for Node {
     }
 
     fn subscribe(&self, filter: EventFilter, resume: Option<String>) -> Answer<'_, Subscription> {
-        known(self.opened().and_then(|open| crate::node::stream::subscribe(open, filter, resume.as_deref())))
+        match self.opened().cloned() {
+            Ok(open) => Box::pin(run_blocking(move || crate::node::stream::subscribe(&open, filter, resume.as_deref()))),
+            Err(problem) => known(Err(problem)),
+        }
     }
 
     fn wait_for(&self, projection: &str, positions: Vec<(TopicPartition, Position)>, timeout: Duration) -> Answer<'_, bool> {

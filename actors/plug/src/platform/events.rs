@@ -129,6 +129,14 @@ impl Serialize for LoggedEvent {
     }
 }
 
+/// The token of the beginning of the log.
+pub const STREAM_START: &str = "start";
+
+/// Makes the token of a stream that begins with the events recorded at `time`.
+pub fn stream_token_at(time: EventTime) -> String {
+    format!("at:{}", time.as_micros().div_euclid(1_000))
+}
+
 /// An opened stream of events.
 #[derive(Debug)]
 pub struct Subscription {

@@ -21,7 +21,9 @@ use tol_events::{Event, EventTime, Position, TopicPartition};
 use crate::blobs::Blobs;
 use crate::problem::Problem;
 
-pub use events::{Decided, EventFilter, EventPage, LOG_POSITION, LoggedEvent, Published, SearchQuery, StreamedEvent, Subscription, Warning};
+pub use events::{
+    Decided, EventFilter, EventPage, LOG_POSITION, LoggedEvent, Published, STREAM_START, SearchQuery, StreamedEvent, Subscription, Warning, stream_token_at,
+};
 pub use rows::{Folded, Item, Past, Row, RowPage, RowsQuery, Running};
 pub use standing::{Check, Owner, Permit, Standing};
 
@@ -55,7 +57,8 @@ pub trait Platform: Send + Sync + 'static {
     /// # Errors
     /// `invalid-cursor`.
     fn timeline(&self, subject: &str, limit: usize, cursor: Option<&str>) -> Result<EventPage, Problem>;
-    /// Follows accepted events as they are appended: from behind `resume` (a token of [`Subscription`] or [`StreamedEvent`]), or from now on.
+    /// Follows accepted events as they are appended: from behind `resume` (a token of [`Subscription`] or [`StreamedEvent`], [`STREAM_START`], or one of
+    /// [`stream_token_at`]), or from now on. Errors: `invalid-cursor`, `stream-ahead`.
     /// The channel is bounded. Where the receiver cannot keep up, the node drops the sender, and the client resumes.
     fn subscribe(&self, filter: EventFilter, resume: Option<String>) -> Answer<'_, Subscription>;
 

@@ -28,10 +28,10 @@ pub(super) static ROUTES: &[Route<Shared>] = &[
     }
     .by(waiting!(events::search)),
     Spec {
-        description: "Server-sent events: `id` is a token to resume with, `data` the CloudEvent on one line. Only events that the log's rules accept (E3, E4). A client that reads too slowly is disconnected and resumes.",
-        parameters: &[&SUBJECT, &TYPE, &CORRELATION, &LAST_EVENT_ID],
+        description: "Server-sent events: `id` is a token of at most a few kilobytes to resume with, `data` the CloudEvent on one line. Only events that the log's rules accept (E3, E4); those of one partition in their order, and what has gathered in about the order in which it was recorded. A client that reads too slowly is disconnected and resumes. Where more than 64 partitions are written to within five seconds, a resumed stream may repeat events of those seconds, which their ids tell.",
+        parameters: &[&SUBJECT, &TYPE, &CORRELATION, &STREAM_FROM, &LAST_EVENT_ID_QUERY, &LAST_EVENT_ID],
         answers: &[Reply::ok("A stream without end.", Content::Other("text/event-stream"))],
-        problems: &[Kind::INVALID_CURSOR, Kind::TOO_MANY_STREAMS],
+        problems: &[Kind::INVALID_CURSOR, Kind::STREAM_AHEAD, Kind::TOO_MANY_STREAMS],
         ..Spec::get("streamEvents", "/events/stream", EVENTS, "Follows events")
     }
     .by(waiting!(stream::follow)),
