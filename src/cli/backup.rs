@@ -10,7 +10,7 @@ use tol_plug::blobs::Error as BlobError;
 use crate::cli::error::Error;
 use crate::cli::output::{self, Format};
 use crate::cli::run::ConfigArgs;
-use crate::node::blobs;
+use crate::node::{blobs, storage};
 
 /// Arguments of `tol backup`.
 #[derive(Debug, clap::Args)]
@@ -46,19 +46,27 @@ impl BackupArgs {
     /// What the copy does not allow.
     pub fn run(&self, format: Format) -> Result<(), Error> {
         let config = self.config.load()?.config;
+        let folder = log_folder(&config)?;
+        if !folder.is_dir() {
+            let data = config.node.data.display();
+            return Err(Error::Usage(format!(
+                "{data} holds no embedded log (there is no folder {}); name the node's data folder with --data",
+                folder.display()
+            )));
+        }
         let bar = output::progress_bar(0, "copying {bar:30} segment {pos} of {len}");
         let mut progress = |done: u32, total: u32| {
             bar.set_length(total.into());
             bar.set_position(done.into());
         };
-        let copied = embedded::backup(&log_folder(&config)?, &self.destination.join("log"), self.link, &mut progress).map_err(failed)?;
+        let copied = embedded::backup(&folder, &self.destination.join("log"), self.link, &mut progress).map_err(failed)?;
         bar.finish_and_clear();
         // After the log: each blob that an event of the copy names was there before the event.
         let blobs = blobs::backup::copy(&config.node.data.join("blobs"), &self.destination.join("blobs"), self.link)?;
         write_manifest(&self.destination, &copied, blobs.blobs)?;
         output::note(&format!(
             "the keys of personal data ({}) are not in it; keep a copy of them in another place, or erasing a person will not last",
-            config.node.data.join("keys").display()
+            storage::keys_folder(&config).display()
         ));
         output::print(format, &summary(&copied, &blobs), &[])
     }

@@ -13,6 +13,7 @@ use crate::cli::backup::failed;
 use crate::cli::error::Error;
 use crate::cli::output::{self, Format};
 use crate::cli::restore;
+use crate::node::storage;
 
 /// How long the brokers may take to answer at all.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -20,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Arguments of `tol migrate`.
 #[derive(Debug, clap::Args)]
 pub struct MigrateArgs {
-    /// Data folder of the node that is to be moved; the node must be stopped. Nothing in it is changed.
+    /// Data folder of the node that is to be moved; the node must be stopped. Nothing in it is changed but the file log/migrated, which says where the log is now.
     #[arg(long, value_name = "DIR")]
     pub from: PathBuf,
     /// Bootstrap servers of the Kafka that is to have the log.
@@ -62,10 +63,12 @@ impl MigrateArgs {
             bar.set_position(progress.done);
         };
         let moved = migrate(&*source, &*target, &mut progress);
+        let cluster = target.identity();
         source.close();
         target.close();
         let moved = moved.map_err(failed)?;
         bar.finish_and_clear();
+        storage::note_migrated(&folder, &cluster).map_err(|error| Error::Failed(format!("{} cannot be written: {error}; migrate again", folder.display())))?;
         output::note(&format!(
             "start the node with --data {} --kafka {}: keys of personal data stay in that folder, caches are folded again",
             self.from.display(),

@@ -9,7 +9,7 @@ use crate::cli::backup::{failed, log_folder, summary};
 use crate::cli::error::Error;
 use crate::cli::output::{self, Format};
 use crate::cli::run::ConfigArgs;
-use crate::node::blobs;
+use crate::node::{blobs, storage};
 
 /// Arguments of `tol restore`.
 #[derive(Debug, clap::Args)]
@@ -48,11 +48,9 @@ impl RestoreArgs {
         if let Some(aside) = &restored.moved_aside {
             output::note(&format!("the log that was there is now in {}", aside.display()));
         }
-        if !data.join("keys").is_dir() {
-            output::note(&format!(
-                "put the keys of personal data into {} before the first start, or personal fields stay unreadable",
-                data.join("keys").display()
-            ));
+        let keys = storage::keys_folder(&config);
+        if !keys.is_dir() {
+            output::note(&format!("put the keys of personal data into {} before the first start, or personal fields stay unreadable", keys.display()));
         }
         output::note("caches that are ahead of the restored log are noticed at the next start and folded again");
         output::print(format, &summary(&restored.copied, &copied_blobs), &[])

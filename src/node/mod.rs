@@ -42,7 +42,7 @@ mod routing;
 mod spelling;
 mod standing;
 mod start;
-mod storage;
+pub(crate) mod storage;
 mod stream;
 pub mod testing;
 

@@ -30,15 +30,49 @@ pub(super) fn lock_folder(folder: &Path) -> anyhow::Result<File> {
     Ok(file)
 }
 
+/// Says in the folder of an embedded log that all of it is on Kafka: the identity of that cluster.
+const MIGRATED: &str = "migrated";
+
+/// Notes in an embedded log's folder that the cluster of this identity holds all of it.
+pub(crate) fn note_migrated(log_folder: &Path, identity: &str) -> std::io::Result<()> {
+    std::fs::write(log_folder.join(MIGRATED), identity)
+}
+
+/// Refuses a node on Kafka in a folder whose embedded log was not moved there: it would begin without its past, and the past would stay behind unseen.
+/// `cluster` is the identity of the Kafka, once that is known.
+pub(super) fn refuse_embedded(data: &Path, bootstrap: &str, cluster: Option<&str>) -> anyhow::Result<()> {
+    let folder = data.join("log");
+    let files = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+    if !files.into_iter().any(|file| file.path().extension().is_some_and(|extension| extension == "log")) {
+        return Ok(());
+    }
+    let (data, move_it) = (data.display(), format!("`tol migrate --from {} --to-kafka {bootstrap}` moves it there, positions kept", data.display()));
+    match (std::fs::read_to_string(folder.join(MIGRATED)), cluster) {
+        (Err(_), _) => bail!("{data} holds an embedded log, which a node on Kafka does not read; {move_it}, or choose another folder with --data"),
+        (Ok(moved_to), Some(cluster)) if moved_to.trim() != cluster => bail!(
+            "the embedded log in {data} was moved to the Kafka cluster {}, and {bootstrap} is the cluster {cluster}; give the other's --kafka, or {move_it}",
+            moved_to.trim()
+        ),
+        (Ok(_), _) => Ok(()),
+    }
+}
+
 pub(super) fn open_log(node: &Node) -> anyhow::Result<Arc<dyn EventLog>> {
     let config = &node.config;
     if let (LogKind::Kafka, Some(bootstrap)) = (config.log_kind(), &config.log.kafka.bootstrap) {
+        refuse_embedded(&node.data(), bootstrap, None)?;
         let log: Arc<dyn EventLog> = KafkaLog::connect(kafka_options(config, bootstrap))?;
         while !log.health().ready {
             node.say(format!("waiting for Kafka at {bootstrap}: {}", log.health().detail));
             std::thread::sleep(Duration::from_millis(500));
         }
+        refuse_embedded(&node.data(), bootstrap, Some(&log.identity()))?;
         return Ok(log);
+    }
+    // It grows from here on: what was moved is no longer all of it.
+    match std::fs::remove_file(node.data().join("log").join(MIGRATED)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error).context("the note that the log was moved to Kafka cannot be removed"),
+        _ => {}
     }
     let options = EmbeddedOptions { segment_bytes: config.log.segment_bytes, sync: config.log.sync, ..EmbeddedOptions::default() };
     let (log, report) = EmbeddedLog::open(node.data().join("log"), options)?;
@@ -126,12 +160,16 @@ pub(super) fn open_store(node: &Node, options: &StoreOptions) -> anyhow::Result<
     }
 }
 
+/// The folder of the keys of personal data.
+pub(crate) fn keys_folder(config: &tol_config::Config) -> std::path::PathBuf {
+    config.security.keys.clone().unwrap_or_else(|| config.node.data.join("keys"))
+}
+
 /// Keys of persons, wrapped by the configured master key; without one, by a key file beside them (mode 0600). In the shared folder, where one is
 /// configured.
 pub(super) fn open_keys(node: &Node) -> anyhow::Result<Arc<dyn KeyStore>> {
-    let shared = node.config.security.keys.clone();
-    let sharing = if shared.is_some() { Sharing::Shared } else { Sharing::Alone };
-    let folder = shared.unwrap_or_else(|| node.data().join("keys"));
+    let sharing = if node.config.security.keys.is_some() { Sharing::Shared } else { Sharing::Alone };
+    let folder = keys_folder(&node.config);
     std::fs::create_dir_all(&folder)?;
     let master = match node.config.security.master_key_bytes()? {
         Some(bytes) => Key::new(bytes),
@@ -155,4 +193,27 @@ pub(super) fn open_keys(node: &Node) -> anyhow::Result<Arc<dyn KeyStore>> {
         }
     };
     Ok(Arc::new(FileKeyStore::open(&folder, master, sharing)?))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_embedded_log_that_was_not_moved_keeps_a_node_off_kafka() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path();
+        let refused = |cluster| refuse_embedded(data, "broker:9092", cluster).map_err(|error| error.to_string());
+        assert_eq!(refused(None), Ok(()), "an empty folder");
+        let (log, report) = EmbeddedLog::open(data.join("log"), EmbeddedOptions::default()).unwrap();
+        log.close();
+        drop((log, report));
+        let why = refused(None).unwrap_err();
+        assert!(why.contains(&format!("`tol migrate --from {} --to-kafka broker:9092`", data.display())), "{why}");
+        note_migrated(&data.join("log"), "cluster-a").unwrap();
+        assert_eq!((refused(None), refused(Some("cluster-a"))), (Ok(()), Ok(())));
+        let why = refused(Some("cluster-b")).unwrap_err();
+        assert!(why.contains("cluster-a") && why.contains("cluster-b"), "{why}");
+    }
 }
