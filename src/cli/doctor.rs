@@ -11,11 +11,13 @@ use serde::Serialize;
 use serde_json::json;
 use tol_config::{Config, LogKind};
 use tol_system::{AnySystem, contract};
+use ureq::http::Method;
 
 use crate::cli::client::Client;
 use crate::cli::error::Error;
 use crate::cli::output::{self, Format};
 use crate::cli::run::ConfigArgs;
+use crate::node::presence::Presence;
 use crate::node::registry;
 
 /// Below this much free disk a node soon stops taking facts.
@@ -55,7 +57,7 @@ impl DoctorArgs {
     ///
     /// # Errors
     /// [`Error::Differs`] when one failed.
-    pub fn run(&self, format: Format) -> Result<(), Error> {
+    pub fn run(&self, key: Option<&str>, format: Format) -> Result<(), Error> {
         let loaded = self.config.load();
         let config = loaded.as_ref().map(|loaded| loaded.config.clone()).unwrap_or_default();
         let configuration = match &loaded {
@@ -64,18 +66,23 @@ impl DoctorArgs {
             }
             Err(error) => Failed(error.to_string()),
         };
+        // This folder's own node: what it holds is in nobody's way.
+        let own = Presence::of(&config.node.data);
         let mut findings = vec![
             ("configuration", configuration),
             ("master key", master_key(&config)),
             ("data folder", data_folder(&config.node.data)),
             ("free disk", free_disk(&config.node.data)),
-            ("lock", lock(&config.node.data)),
-            ("log files", log_files(&config)),
-            ("port", port(&config.http.listen)),
+            ("lock", lock(&config.node.data, own.as_ref())),
+            ("log files", log_files(&config, own.is_some())),
+            ("port", port(&config.http.listen, own.as_ref())),
             ("open files", open_files()),
             ("clock", clock(&config.node.data)),
             ("systems", registry::systems(&config).map_or_else(|error| Failed(error.to_string()), |all| systems(&all))),
         ];
+        if let Some(own) = &own {
+            findings.push(("node", node(own, key)));
+        }
         for server in config.log.kafka.bootstrap.iter().flat_map(|bootstrap| bootstrap.split(',')) {
             findings.push(("kafka", kafka(server.trim())));
         }
@@ -145,7 +152,10 @@ fn free_bytes(df: &str) -> Option<u64> {
 }
 
 /// Tries the lock files of the folder and those below it (the embedded log's, RocksDB's): a node holds them while it runs.
-fn lock(folder: &Path) -> Finding {
+fn lock(folder: &Path, own: Option<&Presence>) -> Finding {
+    if let Some(own) = own {
+        return Finding::Ok(format!("held by the node of this folder (process {}, {})", own.pid, own.url));
+    }
     let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     let folders = std::iter::once(folder.to_owned()).chain(entries.filter(|path| path.is_dir()));
     for path in folders.flat_map(|folder| ["lock", "LOCK"].map(|name| folder.join(name))).filter(|path| path.is_file()) {
@@ -157,8 +167,26 @@ fn lock(folder: &Path) -> Finding {
     Finding::Ok("no other node runs on this folder".into())
 }
 
-/// Reads the whole embedded log with all checksums.
-fn log_files(config: &Config) -> Finding {
+/// Whether the node that runs on this folder can do its work.
+fn node(own: &Presence, key: Option<&str>) -> Finding {
+    let answer = Client::new(&own.url, key).and_then(|client| {
+        let answer = client.send(Method::GET, "/readyz", &[], None)?;
+        Ok((answer.status, serde_json::from_str::<serde_json::Value>(&answer.body).unwrap_or_default()))
+    });
+    match answer {
+        Ok((200, _)) => Finding::Ok(format!("{} runs and is ready", own.url)),
+        Ok((status, body)) => {
+            let checks = body["checks"].as_array().into_iter().flatten().filter(|check| check["ok"] == false);
+            let why: Vec<String> =
+                checks.map(|check| format!("{}: {}", check["name"].as_str().unwrap_or("?"), check["detail"].as_str().unwrap_or("?"))).collect();
+            Failed(format!("{} runs and is not ready (status {status}): {}", own.url, why.join("; ")))
+        }
+        Err(error) => Failed(format!("process {} holds this folder and does not answer: {error}", own.pid)),
+    }
+}
+
+/// Reads the whole embedded log with all checksums. While a node writes it, its end may be half a write.
+fn log_files(config: &Config, is_written: bool) -> Finding {
     let folder = config.node.data.join("log");
     if config.log_kind() == LogKind::Kafka || !folder.is_dir() {
         return Finding::Ok("there is no embedded log here".into());
@@ -169,19 +197,21 @@ fn log_files(config: &Config) -> Finding {
             Failed(format!("{}; bring these files back with tol restore, nothing past them is served", damages.join("; ")))
         }
         Ok(found) => match found.torn {
-            Some((file, at, bytes)) => Warning(format!(
-                "the last write was interrupted: {} does not read from byte {at} on ({bytes} bytes); the next start cuts that off and keeps it beside (or a node is writing it now)",
+            Some((file, at, bytes)) if !is_written => Warning(format!(
+                "the last write was interrupted: {} does not read from byte {at} on ({bytes} bytes); the next start cuts that off and keeps it beside",
                 file.display()
             )),
-            None => Finding::Ok(format!("{} records in {} segments, every checksum matches", found.records, found.segments)),
+            _ => Finding::Ok(format!("{} records in {} segments, every checksum matches", found.records, found.segments)),
         },
         Err(error) => Failed(error.to_string()),
     }
 }
 
-fn port(listen: &str) -> Finding {
+fn port(listen: &str, own: Option<&Presence>) -> Finding {
+    let port_of = |address: &str| address.trim_end_matches('/').rsplit(':').next().map(str::to_owned);
     match TcpListener::bind(listen) {
         Ok(_) => Finding::Ok(format!("{listen} is free")),
+        Err(_) if own.is_some_and(|own| port_of(&own.url) == port_of(listen)) => Finding::Ok(format!("{listen} is where the node of this folder listens")),
         Err(error) => {
             let node = Client::new(&format!("http://{listen}"), None).and_then(|client| client.get("/version", &[]));
             let who = if node.is_ok() { "a tol node already answers there" } else { "something else may listen there" };
@@ -276,11 +306,11 @@ mod tests {
     #[test]
     fn a_held_lock_fails_and_nothing_is_left_behind() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(matches!(lock(folder.path()), Finding::Ok(_)));
+        assert!(matches!(lock(folder.path(), None), Finding::Ok(_)));
         fs::create_dir(folder.path().join("log")).unwrap();
         let file = fs::File::create(folder.path().join("log/lock")).unwrap();
         file.try_lock().unwrap();
-        assert!(matches!(lock(folder.path()), Failed(_)));
+        assert!(matches!(lock(folder.path(), None), Failed(_)));
         assert!(matches!(data_folder(&folder.path().join("not/yet/there")), Finding::Ok(_)));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }

@@ -189,7 +189,7 @@ fn run_command(cli: Cli) -> Result<(), Error> {
         Command::Backup(arguments) => arguments.run(format),
         Command::Restore(arguments) => arguments.run(format),
         Command::Migrate(arguments) => arguments.run(format),
-        Command::Doctor(arguments) => arguments.run(format),
+        Command::Doctor(arguments) => arguments.run(cli.node.key.as_deref(), format),
         Command::Config(command) => command.run(format),
         Command::Keys(command) => command.run(format),
         Command::Completions { shell } => {

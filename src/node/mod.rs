@@ -17,6 +17,7 @@
 //! * [`kafka`] — the configuration's options of Kafka
 //! * [`erase`] — erases persons: destroys their keys, drops what was derived
 //! * [`start`] — opens and closes the node
+//! * [`presence`] — says in the data folder which node runs on it
 //! * [`storage`] — opens the folder, the log and its topics, the store, the keys
 //! * [`testing`] — a node in a test's process, with systems of the test's own
 //! * [`blobs`] — content that is too large for an event
@@ -34,6 +35,7 @@ mod metric_definitions;
 mod outlet;
 mod peers;
 mod plugs;
+pub(crate) mod presence;
 mod process;
 mod publish;
 mod refused;

@@ -1,6 +1,7 @@
 //! Opens and closes a node.
 
 use std::collections::BTreeSet;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -26,6 +27,7 @@ use super::erase::{Erasures, PurgeError};
 use super::outlet::{self, NodeOutlet};
 use super::peers::Peers;
 use super::plugs::Plugs;
+use super::presence::Presence;
 use super::publish::Fact;
 use super::refused::Refusals;
 use super::routing::{Follower, Routing};
@@ -45,14 +47,16 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     let plugs = Plugs::start(&config, &[])?;
     let metrics = metrics_recorder()?;
     let data = config.node.data.clone();
-    actix::System::new().block_on(serve(
-        config,
-        metrics,
-        plugs,
-        registered,
-        |url, _| println!("tol listens on {url} (data in {})", data.display()),
-        stop_signal(),
-    ))
+    let listens = |url: &str, _: &Arc<Node>| {
+        if let Err(problem) = Presence::write(&data, url) {
+            tracing::warn!(%problem, "`tol doctor` will not know this node");
+        }
+        // A reader that has gone is no reason to end.
+        let _ = writeln!(std::io::stdout(), "tol listens on {url} (data in {})", data.display());
+    };
+    let ended = actix::System::new().block_on(serve(config, metrics, plugs, registered, listens, stop_signal()));
+    Presence::remove(&data);
+    ended
 }
 
 /// Log lines go to standard error; `RUST_LOG` chooses which (default: `info`).
