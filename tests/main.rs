@@ -1,7 +1,7 @@
 //! All tests of the whole product in one binary, which is linked once.
 //!
 //! Against the real binary, as a child process:
-//! * `admission`, `bad_input`, `contract`, `flags`, `operator`, `spine`, `storage`, `uptime`
+//! * `admission`, `bad_input`, `command_line`, `contract`, `flags`, `operator`, `spine`, `storage`, `uptime`
 //!
 //! In this process, with systems that misbehave ([`common::systems`]) beside the real ones:
 //! * `supervision`, `emergency_stop`, `erasure`, `puppet`, and `nodes` with several nodes on an Apache Kafka
@@ -21,6 +21,7 @@ mod admission;
 mod bad_input;
 #[path = "../kafka/tests/broker/mod.rs"]
 mod broker;
+mod command_line;
 mod common;
 mod contract;
 mod emergency_stop;

@@ -1,10 +1,12 @@
 //! The HTTP client: blocking, one node, errors that say what to do.
 
 use std::io::BufRead;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 use ureq::http::{Method, Request};
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 use crate::cli::error::{Error, Problem};
 
@@ -55,13 +57,16 @@ impl Client {
     /// A client of the node at `url` that presents `key` as a bearer token.
     ///
     /// # Errors
-    /// When the URL is not `http://…`.
+    /// When the URL is neither `http://…` nor `https://…`.
     pub fn new(url: &str, key: Option<&str>) -> Result<Self, Error> {
-        if !url.starts_with("http://") {
-            return Err(Error::Usage(format!("--url {url}: only http:// is spoken here; put a TLS-terminating proxy on this machine for https")));
-        }
+        let tls = match url.split_once("://") {
+            Some(("http", _)) => TlsConfig::default(),
+            Some(("https", _)) => tls()?,
+            _ => return Err(Error::Usage(format!("--url {url}: it is to begin with http:// or https://"))),
+        };
         let config = ureq::config::Config::builder()
             .http_status_as_error(false)
+            .tls_config(tls)
             .timeout_connect(Some(Duration::from_secs(5)))
             .user_agent(concat!("tol/", env!("CARGO_PKG_VERSION")))
             .build();
@@ -200,6 +205,18 @@ impl Client {
     }
 }
 
+/// Certificates are checked against those that this machine trusts; `SSL_CERT_FILE` and `SSL_CERT_DIR` name others, for an authority of one's own.
+fn tls() -> Result<TlsConfig, Error> {
+    let found = rustls_native_certs::load_native_certs();
+    if found.certs.is_empty() {
+        let why: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
+        return Err(Error::Failed(format!("no trusted certificates were found for https ({}); name a file of them in SSL_CERT_FILE", why.join("; "))));
+    }
+    let roots: Vec<Certificate<'static>> = found.certs.iter().map(|certificate| Certificate::from_der(certificate).to_owned()).collect();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    Ok(TlsConfig::builder().root_certs(RootCerts::from(roots)).unversioned_rustls_crypto_provider(provider).build())
+}
+
 /// Percent-encodes everything but unreserved characters (RFC 3986 section 2.3).
 pub fn encode(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
@@ -222,7 +239,9 @@ mod tests {
     }
 
     #[test]
-    fn https_is_refused_with_advice() {
-        assert!(Client::new("https://node", None).is_err_and(|error| error.exit_code() == 2 && error.to_string().contains("proxy")));
+    fn another_scheme_is_refused_with_advice() {
+        for url in ["ftp://node", "node:7700", ""] {
+            assert!(Client::new(url, None).is_err_and(|error| error.exit_code() == 2 && error.to_string().contains("https://")), "{url}");
+        }
     }
 }

@@ -193,7 +193,9 @@ fn run_command(cli: Cli) -> Result<(), Error> {
         Command::Config(command) => command.run(format),
         Command::Keys(command) => command.run(format),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut command(), "tol", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut command(), "tol", &mut script);
+            output::write(&script);
             Ok(())
         }
     }

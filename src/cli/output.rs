@@ -21,9 +21,19 @@ pub enum Format {
 
 /// Prints a line. A reader that has gone (`| head`) ends the process quietly.
 pub fn line(text: &str) {
+    write(format!("{text}\n").as_bytes());
+}
+
+/// Writes to standard output. A reader that has gone ends the process quietly; anything else that keeps it from being written is said.
+pub fn write(bytes: &[u8]) {
     let mut out = std::io::stdout().lock();
-    if writeln!(out, "{text}").is_err() {
-        std::process::exit(0);
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(error) => {
+            note(&format!("error: standard output cannot be written: {error}"));
+            std::process::exit(1);
+        }
     }
 }
 
