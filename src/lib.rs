@@ -9,3 +9,4 @@ pub mod cli;
 pub mod commit;
 pub mod http;
 pub mod node;
+mod tls;

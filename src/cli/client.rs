@@ -1,14 +1,13 @@
 //! The HTTP client: blocking, one node, errors that say what to do.
 
 use std::io::BufRead;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 use ureq::http::{Method, Request};
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 use crate::cli::error::{Error, Problem};
+use crate::tls;
 
 /// A whole query's answer may be large; this only bounds a runaway.
 const ANSWER_LIMIT_BYTES: u64 = 1 << 30;
@@ -59,11 +58,13 @@ impl Client {
     /// # Errors
     /// When the URL is neither `http://…` nor `https://…`.
     pub fn new(url: &str, key: Option<&str>) -> Result<Self, Error> {
-        let tls = match url.split_once("://") {
-            Some(("http", _)) => TlsConfig::default(),
-            Some(("https", _)) => tls()?,
-            _ => return Err(Error::Usage(format!("--url {url}: it is to begin with http:// or https://"))),
-        };
+        if !url.starts_with("http://") && !url.starts_with("https://") {
+            return Err(Error::Usage(format!("--url {url}: it is to begin with http:// or https://")));
+        }
+        let tls = tls::config_for(url);
+        if let Some(problem) = url.starts_with("https://").then(tls::problem).flatten() {
+            return Err(Error::Failed(problem.to_owned()));
+        }
         let config = ureq::config::Config::builder()
             .http_status_as_error(false)
             .tls_config(tls)
@@ -203,18 +204,6 @@ impl Client {
         }
         Ok(std::io::BufReader::new(response.into_body().into_reader()))
     }
-}
-
-/// Certificates are checked against those that this machine trusts; `SSL_CERT_FILE` and `SSL_CERT_DIR` name others, for an authority of one's own.
-fn tls() -> Result<TlsConfig, Error> {
-    let found = rustls_native_certs::load_native_certs();
-    if found.certs.is_empty() {
-        let why: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
-        return Err(Error::Failed(format!("no trusted certificates were found for https ({}); name a file of them in SSL_CERT_FILE", why.join("; "))));
-    }
-    let roots: Vec<Certificate<'static>> = found.certs.iter().map(|certificate| Certificate::from_der(certificate).to_owned()).collect();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    Ok(TlsConfig::builder().root_certs(RootCerts::from(roots)).unversioned_rustls_crypto_provider(provider).build())
 }
 
 /// Percent-encodes everything but unreserved characters (RFC 3986 section 2.3).

@@ -135,7 +135,7 @@ impl Peers {
         if let Some(key) = &self.key {
             request = request.header("authorization", format!("Bearer {}", key.expose()));
         }
-        let answered = request.config().timeout_global(Some(timeout)).build().send(body);
+        let answered = request.config().timeout_global(Some(timeout)).tls_config(crate::tls::config_for(url)).build().send(body);
         let mut answer = answered.map_err(|error| away(error.to_string()))?;
         let status = answer.status().as_u16();
         let retry_after = answer.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());

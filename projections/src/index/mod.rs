@@ -10,6 +10,8 @@
 //! One row holds what one read brought of one term, so an event costs one or two small rows. Only accepted events (E3, E4) are indexed.
 //! Queries read the events back from the log and compare the term itself, so a hash collision shows nothing wrong.
 
+mod past;
+mod postings;
 mod query;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
@@ -21,10 +23,9 @@ use std::sync::{Arc, Condvar};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashSet;
 use rocksdb::WriteBatch;
 use serde::Serialize;
-use tol_events::{Attribute, EventView};
 use tol_kafka::reader::{Cursor, Delivery, Reader};
 use tol_kafka::{EventLog, Position, TopicPartition};
 use tol_runtime::background::Background;
@@ -33,6 +34,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 pub use query::{Located, SearchPage, SearchQuery};
 
+use self::postings::{Kind, Postings, note, term_hash, write_number};
 use crate::error::Error;
 use crate::generation::{put_meta, read_meta};
 use crate::store::parking::Mutex;
@@ -46,18 +48,6 @@ const GATHER: Duration = Duration::from_millis(50);
 /// How often new topics are looked for and the lag is reported; both may ask the broker.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// What a posting is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Kind {
-    All = 0,
-    Id = 1,
-    Subject = 2,
-    Type = 3,
-    Correlation = 4,
-}
-
-type Postings = HashMap<(Kind, u64), Vec<Position>>;
-
 /// Most types that are remembered as stored; what is beyond is stored again each time.
 const KNOWN_TYPES: usize = 100_000;
 
@@ -65,50 +55,6 @@ const KNOWN_TYPES: usize = 100_000;
 type Types = HashSet<u64>;
 
 const TYPES: &[u8] = b"index.type/";
-
-pub(crate) fn term_hash(term: &str) -> u64 {
-    xxh3_64(term.as_bytes())
-}
-
-fn write_number(buffer: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        buffer.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    buffer.push(number as u8);
-}
-
-/// The deltas of a posting row.
-pub(crate) fn read_deltas(bytes: &[u8]) -> impl Iterator<Item = u64> {
-    let mut rest = bytes;
-    std::iter::from_fn(move || {
-        let mut number = 0u64;
-        for shift in (0..64).step_by(7) {
-            let (byte, after) = rest.split_first()?;
-            rest = after;
-            number |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return Some(number);
-            }
-        }
-        None
-    })
-}
-
-fn note(postings: &mut Postings, position: Position, event: &EventView<'_>) {
-    let mut add = |kind, term: &str| postings.entry((kind, term_hash(term))).or_default().push(position);
-    add(Kind::All, "");
-    add(Kind::Id, event.id());
-    add(Kind::Type, event.event_type());
-    if !event.subject().is_empty() {
-        add(Kind::Subject, event.subject());
-    }
-    match event.attribute(Attribute::CorrelationId) {
-        // An event that starts its own request is found by its id.
-        Some(correlation) if correlation != event.id() => add(Kind::Correlation, correlation),
-        _ => {}
-    }
-}
 
 /// How far the index is.
 #[derive(Clone, Debug, Default, Serialize)]

@@ -6,16 +6,13 @@ use std::sync::Arc;
 use rocksdb::DBRawIterator;
 use serde_json::json;
 use tol_events::{Attribute, Event, EventTime, EventView};
-use tol_kafka::reader::{Delivery, Reader};
 use tol_kafka::{Batch, EventLog, Position, TopicPartition};
 use tol_runtime::store::Table;
-use tol_system::projection::NoRows;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{EventIndex, Kind, TYPES, read_deltas, term_hash};
-use crate::engine::ProjectionEngine;
+use super::postings::{Kind, read_deltas, term_hash};
+use super::{EventIndex, TYPES};
 use crate::error::Error;
-use crate::fold::AsOf;
 use crate::store::Database;
 
 /// How many events one search reads at most; a page may end early, its cursor goes on.
@@ -125,13 +122,13 @@ fn parse_cursor(text: &str) -> Result<BTreeMap<TopicPartition, Position>, Error>
 }
 
 /// Reads single events, keeping the last batch.
-struct EventReader<'a> {
-    log: &'a dyn EventLog,
-    batch: Option<Arc<Batch>>,
+pub(super) struct EventReader<'a> {
+    pub(super) log: &'a dyn EventLog,
+    pub(super) batch: Option<Arc<Batch>>,
 }
 
 impl EventReader<'_> {
-    fn read(&mut self, at: &TopicPartition, position: Position) -> Result<Option<EventView<'_>>, Error> {
+    pub(super) fn read(&mut self, at: &TopicPartition, position: Position) -> Result<Option<EventView<'_>>, Error> {
         let holds = |batch: &Arc<Batch>| batch.topic_partition() == at && (batch.base()..batch.end()).contains(&position);
         if !self.batch.as_ref().is_some_and(holds) {
             self.batch = match self.log.read(at, position, 1) {
@@ -145,14 +142,14 @@ impl EventReader<'_> {
 }
 
 /// The postings of one term in one partition, in order.
-struct PostingReader<'a> {
+pub(super) struct PostingReader<'a> {
     store: &'a Database,
     rows: DBRawIterator<'a>,
     buffered: VecDeque<Position>,
 }
 
 impl PostingReader<'_> {
-    fn next(&mut self, from: Position) -> Result<Option<Position>, Error> {
+    pub(super) fn next(&mut self, from: Position) -> Result<Option<Position>, Error> {
         loop {
             while let Some(position) = self.buffered.pop_front() {
                 if position >= from {
@@ -264,7 +261,7 @@ impl EventIndex {
         Ok(page)
     }
 
-    fn postings(store: &Database, kind: Kind, hash: u64, topic_number: u16, partition: u32, from: Position) -> Result<PostingReader<'_>, Error> {
+    pub(super) fn postings(store: &Database, kind: Kind, hash: u64, topic_number: u16, partition: u32, from: Position) -> Result<PostingReader<'_>, Error> {
         let mut prefix = vec![kind as u8];
         prefix.extend_from_slice(&hash.to_be_bytes());
         prefix.extend_from_slice(&topic_number.to_be_bytes());
@@ -358,41 +355,6 @@ impl EventIndex {
         }
         Ok(Some(json!({"correlation": correlation, "count": events.len(), "truncated": truncated, "roots": trees})))
     }
-
-    /// Calls `each` with every accepted event of `subject` in `at`, in order: from the index as far as it is, then from the log.
-    fn each_of_subject(&self, at: &TopicPartition, subject: &str, each: &mut dyn FnMut(EventView<'_>) -> Result<(), String>) -> Result<(), Error> {
-        let store = self.database()?;
-        let cursor = self.cursor(at);
-        let topic_number = self.state.lock().partitions.get(at).map(|partition| partition.topic_number);
-        if let Some(topic_number) = topic_number {
-            let mut postings = Self::postings(&store, Kind::Subject, term_hash(subject), topic_number, at.partition, 0)?;
-            let mut events = EventReader { log: &*self.log, batch: None };
-            let mut next = 0;
-            while let Some(position) = postings.next(next)?.filter(|position| *position < cursor.position) {
-                next = position + 1;
-                let event = events.read(at, position)?.ok_or_else(|| Error::Missing(at.clone(), position))?;
-                if event.subject() == subject {
-                    each(event).map_err(Error::Stopped)?;
-                }
-            }
-        }
-        let end = self.log.bounds(at)?.end;
-        let mut reader = Reader::resume(at.clone(), cursor);
-        while reader.next() < end {
-            let batches = self.log.read(at, reader.next(), 1 << 20)?;
-            if batches.is_empty() {
-                break;
-            }
-            for batch in &batches {
-                let outcome = reader.read(batch, &mut |delivery| match delivery {
-                    Delivery::Group { events, .. } => events.iter().filter(|(_, event)| event.subject() == subject).try_for_each(|(_, event)| each(*event)),
-                    Delivery::Claim { .. } => Ok(()),
-                });
-                outcome.map_err(|stop| Error::Stopped(stop.to_string()))?;
-            }
-        }
-        Ok(())
-    }
 }
 
 fn tree(place: usize, events: &[Located], caused: &BTreeMap<&str, Vec<usize>>, shown: &mut BTreeSet<usize>) -> serde_json::Value {
@@ -407,34 +369,4 @@ fn tree(place: usize, events: &[Located], caused: &BTreeMap<&str, Vec<usize>>, s
     }
     value["caused"] = children.into();
     value
-}
-
-impl ProjectionEngine {
-    /// The value of one key as of then, folded from its subject's events alone. `None` if there was nothing.
-    ///
-    /// # Errors
-    /// [`Error::NotOneSubject`] where rows span subjects (ask [`ProjectionEngine::as_of_all`]), [`Error::Unknown`], or the log, store or fold failed.
-    pub fn as_of_key(&self, index: &EventIndex, name: &str, key: &str, as_of: AsOf) -> Result<Option<serde_json::Value>, Error> {
-        let projection = self.find(name)?.projection.clone();
-        let subject = projection.subject_of(key).ok_or_else(|| Error::NotOneSubject(name.to_owned()))?;
-        let partitions = self.log.topics()?.into_iter().find(|(topic, _)| topic == projection.topic()).map_or(0, |(_, partitions)| partitions);
-        let mut rows: Vec<Vec<u8>> = Vec::new();
-        for partition in 0..partitions {
-            let mut overlay = projection.overlay();
-            index.each_of_subject(&TopicPartition::new(projection.topic(), partition), &subject, &mut |event| {
-                if event.event_type().starts_with(tol_events::reserved::PREFIX) || !as_of.includes(&event) {
-                    return Ok(());
-                }
-                // What the live fold sets aside is left out here as well.
-                let Ok(event) = tol_events::upcast::upcast(event) else { return Ok(()) };
-                match overlay.fold_or_undo(event.view(), &NoRows) {
-                    Err(problem) if !problem.is_about_event() => Err(problem.to_string()),
-                    Ok(()) | Err(_) => Ok(()),
-                }
-            })?;
-            let mut take = |found: &str, row: Option<&[u8]>| rows.extend(row.filter(|_| found == key).map(<[u8]>::to_vec));
-            overlay.drain(&mut take)?;
-        }
-        Ok(projection.value_at(key, &rows, as_of.time())?)
-    }
 }

@@ -1,7 +1,8 @@
+use super::postings::read_deltas;
 use super::*;
 use crate::testing::{Owned, business, engine, order, settle, store};
 use crate::{AsOf, Error};
-use tol_events::{Event, EventTime};
+use tol_events::{Attribute, Event, EventTime};
 
 const TOPIC: &str = "facts.customer";
 const SYSTEM: &str = "revenue-agent-system.events";

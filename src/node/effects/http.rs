@@ -103,6 +103,7 @@ fn send(allowed: &AllowedUrls, effect: &Effect) -> Result<Value, Failure> {
     let method = wanted.method.as_deref().unwrap_or("POST");
     let request = request(&url, method, &wanted, effect.key())?;
     let config = ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).max_redirects(0).http_status_as_error(false);
+    let config = config.tls_config(crate::tls::config_for(url.as_str()));
     let failed = |error: &dyn std::fmt::Display| Failure::retry(format!("{method} {url}: {error}"));
     let agent = config.build().new_agent();
     let answered = if request.body().is_empty() { agent.run(request.map(|_| ())) } else { agent.run(request) };
