@@ -123,7 +123,8 @@ fn what_cannot_be_folded_is_set_aside_whole_and_the_rest_is_folded() {
         };
         let mut ids: Vec<&str> = list.iter().map(|aside| aside.id.as_str()).collect();
         let mut bad: Vec<&str> = events.iter().map(|event| event.get(Attribute::Id)).filter(|id| !id.starts_with("order")).collect();
-        (ids.sort_unstable(), bad.sort_unstable());
+        ids.sort_unstable();
+        bad.sort_unstable();
         assert_eq!(ids, bad);
         for aside in &list {
             let read = owned.log_event(&aside.at, aside.position);
