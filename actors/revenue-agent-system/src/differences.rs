@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use tol_events::revenue::{
-    CorrectedFact, FactNoted, MrrMoved, MrrRestated, NotedFact, Recognition, RecognitionRestated, Recognized, RefundRestated, RefundState, Refunded,
-    RevenueSource, Scheduled, ScheduledKind,
+    CorrectedFact, FactKind, FactNoted, Movement, MrrMoved, MrrRestated, NotedFact, Recognition, RecognitionRestated, Recognized, RefundRestated, RefundState,
+    Refunded, RevenueSource, Scheduled, ScheduledKind,
 };
 use tol_events::{Currency, EventTime, Money};
 use tol_money_book::book::END;
@@ -161,13 +161,13 @@ impl<'a> Differences<'a> {
         let subscription_id = fact.subscription.as_ref().into();
         let customer_id = self.customer_id.into();
         let event = match (was, derived) {
-            (None, Some(Derived { movement, after })) if movement.class.is_some() => Own::Moved(MrrMoved {
+            (None, Some(Derived { movement: Movement { class: Some(class), amount, annual }, after })) => Own::Moved(MrrMoved {
                 subscription_id,
                 customer_id,
-                class: movement.class.unwrap_or(tol_events::revenue::MrrClass::New),
-                amount: movement.amount,
+                class: *class,
+                amount: *amount,
                 mrr_after: Money::new(i64::try_from(*after).unwrap_or(i64::MAX), currency),
-                annual: Some(movement.annual),
+                annual: Some(*annual),
                 fact: Some(fact.noted()),
             }),
             _ => Own::Restated(MrrRestated { subscription_id, customer_id, corrects: corrected(fact), was, now, fact: None }),
@@ -278,8 +278,7 @@ fn corrected(fact: &SubscriptionFact) -> CorrectedFact<'_> {
     CorrectedFact { id: fact.id.as_ref().into(), kind: fact.kind, at: fact.at }
 }
 
-fn fact_kind(kind: Kind, of_provider: bool) -> tol_events::revenue::FactKind {
-    use tol_events::revenue::FactKind;
+fn fact_kind(kind: Kind, of_provider: bool) -> FactKind {
     match kind {
         Kind::Order => FactKind::OrderPlaced,
         Kind::Payment => FactKind::PaymentSucceeded,
