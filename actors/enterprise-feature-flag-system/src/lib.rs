@@ -13,6 +13,7 @@
 //! * [`projections`] — the read model `flags`
 //! * `service` — [`FlagService`], the serving side that handlers hold
 //! * `http` — the interface for people; `compat` — protocols of others; `problems` — what they may answer
+//! * `questions` — what other systems may ask
 //! * `plug` — [`Flags`], how all of it is mounted on a node; `settings`, `metric_definitions`
 //! * [`state`] — what the system remembers about a flag
 //! * `decide` — the business rules, from `flags.*` requests and observations
@@ -33,6 +34,7 @@ pub mod objections;
 mod plug;
 mod problems;
 pub mod projections;
+mod questions;
 pub mod rollout;
 pub mod served;
 mod service;

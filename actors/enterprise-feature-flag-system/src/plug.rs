@@ -7,7 +7,7 @@ use tol_plug::{MountedProjection, Platform, Plug, Start, StartError, Tables};
 use tol_system::AnySystem;
 
 use crate::projections::FlagsProjection;
-use crate::{EnterpriseFeatureFlagSystem, FlagAttribution, FlagService, SHORT, Settings, compat, http, metric_definitions, problems};
+use crate::{EnterpriseFeatureFlagSystem, FlagAttribution, FlagService, SHORT, Settings, compat, http, metric_definitions, problems, questions};
 
 /// The flag system and flag-attribution, with all that serves flags.
 #[derive(Clone, Copy, Debug, Default)]
@@ -37,6 +37,7 @@ impl Plug for Flags {
             words: &["flag-exposures", "flag-environments", "flag-experiments"],
             routes: http::ROUTES,
             protocols: compat::PROTOCOLS,
+            questions: questions::QUESTIONS,
             scopes: &[
                 (compat::EVALUATE, "answers about flags for a context, and reports of what was counted"),
                 (compat::DEFINITIONS, "flags with their rules"),

@@ -307,3 +307,22 @@ fn what_an_sdk_counted_becomes_facts() {
     server.post_json(&path, &report.to_string()).problem("unavailable");
     server.post_json(&path, "{").problem("malformed-json");
 }
+
+#[test]
+fn another_system_asks_for_the_flags_of_a_person() {
+    let server = serving();
+    let ask = |body: Value| {
+        let platform: &dyn tol_plug::Platform = &*server.platform;
+        futures_util::FutureExt::now_or_never(platform.ask("flags.evaluate", "flag-set/production", body)).unwrap()
+    };
+    let all = ask(json!({"context": {"targetingKey": "7", "plan": "pro"}})).unwrap();
+    assert_eq!(all["flags"]["demo"]["enabled"], true);
+    assert_eq!((&all["flags"]["fd"]["enabled"], &all["flags"]["fd"]["variant"]), (&json!(true), &json!("A")));
+    assert_eq!((&all["flags"]["gb"]["value"], &all["flags"]["gb"]["enabled"]), (&json!(2), &json!(true)));
+    let one = ask(json!({"environment": "production", "context": {"targetingKey": "7"}, "flags": ["demo", "missing"]})).unwrap();
+    assert_eq!(one["flags"].as_object().unwrap().keys().collect::<Vec<_>>(), ["demo"]);
+    let staged = ask(json!({"environment": "staging", "context": {"targetingKey": "7"}})).unwrap();
+    assert_eq!(staged["flags"].as_object().unwrap().keys().collect::<Vec<_>>(), ["staged"]);
+    assert_eq!(ask(json!({"environment": "nowhere", "context": {"targetingKey": "7"}})).unwrap(), json!({"flags": {}}));
+    assert!(ask(json!({"environment": "production"})).is_err());
+}
