@@ -41,8 +41,13 @@ pub(super) fn description(description: &Description, violations: &mut Vec<Violat
         broken("there are no inputs, or one without topic or with an empty type prefix (no prefix at all means every type)".into());
     }
     let own_topic = format!("{}.events", description.name);
-    if description.inputs.iter().any(|input| input.topic == own_topic) || description.depends_on.contains(&description.name) {
-        broken("it reads its own topic or depends on itself; its own events reach it through evolve".into());
+    // What it tells its other subjects is an input of theirs, by types that it names: events of these with a target.
+    let reads_all_of_its_own = |input: &crate::InputSpec| input.topic == own_topic && !input.types.iter().all(|told| description.emits.contains(told));
+    if description.inputs.iter().any(|input| reads_all_of_its_own(input) || (input.topic == own_topic && input.types.is_empty())) {
+        broken("it reads its own topic without naming the types that its subjects tell each other; its own events reach it through evolve".into());
+    }
+    if description.depends_on.contains(&description.name) {
+        broken("it depends on itself".into());
     }
     if description.emits.is_empty() {
         broken("emits is empty; a system that decides nothing is no system".into());
