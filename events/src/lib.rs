@@ -8,7 +8,7 @@
 //! * [`position`] — where a record lies in the log: [`TopicPartition`], [`Position`]
 //! * [`id`] — deterministic event ids and the partition of a subject
 //! * [`kinds`] — the kinds of subjects and the topics of their facts
-//! * [`domain`] — the trait of typed events; the types themselves: [`commerce`], [`billing`], [`delivery`], [`flags`], [`usage`], [`revenue`], [`tree`], [`supervision`]
+//! * [`domain`] — the trait of typed events; the types themselves: [`commerce`], [`billing`], [`delivery`], [`flags`], [`usage`], [`revenue`], [`tree`], [`supervision`], [`engagement`], [`cdp`]
 //! * [`registry`] — the table of known types and the check at admission; inside: `amounts` (bounds), `currencies` (ISO 4217), `names` (near misses)
 //! * [`personal`] — encryption of fields marked personal, and the key stores
 //! * [`upcast`] — old versions become new ones when they are read
@@ -20,10 +20,12 @@ mod amounts;
 pub mod billing;
 pub mod binding;
 pub mod blob;
+pub mod cdp;
 pub mod commerce;
 mod currencies;
 pub mod delivery;
 pub mod domain;
+pub mod engagement;
 pub mod event;
 pub mod example;
 pub mod flags;

@@ -28,7 +28,7 @@ pub struct KnownType {
     pub domain: &'static str,
     /// The kind of its subjects: `customer`. Empty where subjects may be of any kind.
     pub kind: &'static str,
-    /// Top-level data fields that are encrypted with the subject's key.
+    /// Top-level data fields that are encrypted with the subject's key; `name.*` stands for each member of an object.
     pub personal: &'static [&'static str],
     /// Deserialises the data, checks its rules, its bounds and its subject, and adds warnings of what it passed over.
     pub validate: fn(&EventView<'_>, &mut Vec<Warning>) -> Result<(), ValidationError>,
@@ -256,7 +256,7 @@ macro_rules! domains {
     };
 }
 
-domains![billing, commerce, delivery, flags, revenue, supervision, tree, usage];
+domains![billing, cdp, commerce, delivery, engagement, flags, revenue, supervision, tree, usage];
 
 /// All known types, sorted by type.
 pub fn all() -> &'static [KnownType] {

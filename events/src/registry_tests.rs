@@ -173,7 +173,7 @@ fn personal_fields_may_be_missing() {
     for known in all() {
         let schema = serde_json::to_value((known.schema)()).unwrap();
         let required: Vec<&str> = schema["required"].as_array().into_iter().flatten().filter_map(serde_json::Value::as_str).collect();
-        assert!(known.personal.iter().all(|field| !required.contains(field)), "{}: {required:?}", known.event_type);
+        assert!(known.personal.iter().all(|field| !required.contains(&field.trim_end_matches(".*"))), "{}: {required:?}", known.event_type);
     }
 }
 

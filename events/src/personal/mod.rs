@@ -3,6 +3,8 @@
 //! A sealed field is `{"$personal":"<base64 of 12-byte nonce and ciphertext>"}`. The plain text is the field's JSON; the person
 //! and the field's name are authenticated with it, so that a sealed value opens for no other person or field.
 //!
+//! A type may mark the members of an object, `traits.*`: each member is sealed by itself, under the name `traits.plan`.
+//!
 //! The nonce is derived from the event's source and id and the field's name: an event that is sealed again has the same bytes, so a replay
 //! equals the live run. AES-GCM-SIV is made to stay safe where one nonce seals two contents, as when a changed version decides anew under one id.
 //!
@@ -85,7 +87,7 @@ fn seal_fields(event: &mut Event, known: &KnownType, keys: &dyn KeyStore, sealed
     }
     let person = person_of(event).to_owned();
     let fields = parse(&event.data)?;
-    if !fields.iter().any(|(name, raw)| known.personal.contains(&&**name) && raw.get() != "null") {
+    if !fields.iter().any(|(name, raw)| Extent::of(known, name) != Extent::None && raw.get() != "null") {
         return Ok(());
     }
     let key = match keys.get_or_create(&person) {
@@ -93,31 +95,15 @@ fn seal_fields(event: &mut Event, known: &KnownType, keys: &dyn KeyStore, sealed
         Err(Error::Erased(_)) => None,
         Err(error) => return Err(error),
     };
+    let sealer = Sealer { event, person: &person, key: key.as_ref(), sealed };
     let mut out = Writer::new(event.data.len() + 128);
     for (name, raw) in &fields {
-        if !known.personal.contains(&&**name) || raw.get() == "null" {
+        match Extent::of(known, name) {
+            Extent::Whole if raw.get() != "null" => out.member(name, &sealer.value(name, raw)?),
+            Extent::Members if raw.get() != "null" => out.member(name, &sealer.members(name, raw)?),
             // Erased below, whatever the sender says.
-            if key.is_some() || &**name != ERASED {
-                out.member(name, raw.get());
-            }
-            continue;
-        }
-        let already = sealed_text(raw);
-        if already.is_some() && sealed == Sealed::Refused {
-            return Err(Error::AlreadySealed(name.to_string()));
-        }
-        match (&key, already) {
-            (None, _) => out.member(name, "null"),
-            (Some(key), Some(text)) => {
-                let unreadable = || Error::Unreadable { subject: person.clone(), field: name.to_string() };
-                let bytes = BASE64.decode(text.as_bytes()).map_err(|_| unreadable())?;
-                open(key, &associated(&person, name), &bytes).ok_or_else(unreadable)?;
-                out.member(name, raw.get());
-            }
-            (Some(key), None) => {
-                let sealed = seal(key, nonce_of(event, name), &associated(&person, name), raw.get().as_bytes())?;
-                out.member(name, &format!("{{\"{SEALED}\":\"{}\"}}", BASE64.encode(sealed)));
-            }
+            _ if key.is_some() || &**name != ERASED => out.member(name, raw.get()),
+            _ => {}
         }
     }
     if key.is_none() {
@@ -125,6 +111,70 @@ fn seal_fields(event: &mut Event, known: &KnownType, keys: &dyn KeyStore, sealed
     }
     event.data = out.finish();
     Ok(())
+}
+
+/// How much of a field is personal.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    None,
+    Whole,
+    /// Each member of the object, `traits.*`: one can be replaced without opening the others.
+    Members,
+}
+
+impl Extent {
+    fn of(known: &KnownType, field: &str) -> Self {
+        let found = known.personal.iter().find_map(|personal| match personal.strip_suffix(".*") {
+            Some(object) => (object == field).then_some(Extent::Members),
+            None => (*personal == field).then_some(Extent::Whole),
+        });
+        found.unwrap_or(Extent::None)
+    }
+}
+
+/// Seals the values of one event.
+struct Sealer<'a> {
+    event: &'a Event,
+    person: &'a str,
+    /// `None` for an erased person.
+    key: Option<&'a Key>,
+    sealed: Sealed,
+}
+
+impl Sealer<'_> {
+    /// The value as the log has it; `field` is authenticated with it.
+    fn value(&self, field: &str, raw: &RawValue) -> Result<String, Error> {
+        let already = sealed_text(raw);
+        if already.is_some() && self.sealed == Sealed::Refused {
+            return Err(Error::AlreadySealed(field.to_owned()));
+        }
+        match (self.key, already) {
+            (None, _) => Ok("null".to_owned()),
+            (Some(key), Some(text)) => {
+                let unreadable = || Error::Unreadable { subject: self.person.to_owned(), field: field.to_owned() };
+                let bytes = BASE64.decode(text.as_bytes()).map_err(|_| unreadable())?;
+                open(key, &associated(self.person, field), &bytes).ok_or_else(unreadable)?;
+                Ok(raw.get().to_owned())
+            }
+            (Some(key), None) => {
+                let sealed = seal(key, nonce_of(self.event, field), &associated(self.person, field), raw.get().as_bytes())?;
+                Ok(format!("{{\"{SEALED}\":\"{}\"}}", BASE64.encode(sealed)))
+            }
+        }
+    }
+
+    /// An object whose members are sealed one by one.
+    fn members(&self, field: &str, raw: &RawValue) -> Result<String, Error> {
+        let mut out = Writer::new(raw.get().len() + 128);
+        for (name, value) in &parse(raw.get().as_bytes())? {
+            if value.get() == "null" {
+                out.member(name, "null");
+            } else {
+                out.member(name, &self.value(&format!("{field}.{name}"), value)?);
+            }
+        }
+        String::from_utf8(out.finish()).map_err(|error| Error::Data(error.to_string()))
+    }
 }
 
 /// Member that says that a person was erased.
@@ -151,7 +201,7 @@ pub fn decrypt_data<'a>(data: &'a [u8], person: &str, keys: &dyn KeyStore) -> Re
         return Ok(Cow::Borrowed(data));
     }
     let fields = parse(data)?;
-    if !fields.iter().any(|(_, raw)| sealed_text(raw).is_some()) {
+    if !fields.iter().any(|(_, raw)| sealed_text(raw).is_some() || sealed_members(raw).is_some()) {
         return Ok(Cow::Borrowed(data));
     }
     let key = match keys.get(person)? {
@@ -159,23 +209,52 @@ pub fn decrypt_data<'a>(data: &'a [u8], person: &str, keys: &dyn KeyStore) -> Re
         KeyState::Erased => None,
         KeyState::Absent => return Err(Error::NoKey(person.to_owned())),
     };
+    let opened = |field: &str, sealed: &str, key: &Key| {
+        let plain = open(key, &associated(person, field), &BASE64.decode(sealed.as_bytes()).ok()?)?;
+        String::from_utf8(plain).ok()
+    };
     let mut out = Writer::new(data.len() + 16);
     for (name, raw) in &fields {
         match (sealed_text(raw), &key) {
-            (None, _) => out.member(name, raw.get()),
             (Some(_), None) => out.member(name, "null"),
             (Some(sealed), Some(key)) => {
                 let unreadable = || Error::Unreadable { subject: person.to_owned(), field: name.to_string() };
-                let bytes = BASE64.decode(sealed.as_bytes()).map_err(|_| unreadable())?;
-                let plain = open(key, &associated(person, name), &bytes).ok_or_else(unreadable)?;
-                out.member(name, std::str::from_utf8(&plain).map_err(|_| unreadable())?);
+                out.member(name, &opened(name, &sealed, key).ok_or_else(unreadable)?);
             }
+            (None, key) => match sealed_members(raw) {
+                None => out.member(name, raw.get()),
+                Some(members) => {
+                    let mut object = Writer::new(raw.get().len());
+                    for (member, value) in &members {
+                        match (sealed_text(value), key) {
+                            (Some(_), None) => object.member(member, "null"),
+                            // A value that was sealed as something else stays as it is.
+                            (Some(sealed), Some(key)) => {
+                                let plain = opened(&format!("{name}.{member}"), &sealed, key);
+                                object.member(member, plain.as_deref().unwrap_or(value.get()));
+                            }
+                            (None, _) => object.member(member, value.get()),
+                        }
+                    }
+                    out.member(name, &String::from_utf8(object.finish()).map_err(|error| Error::Data(error.to_string()))?);
+                }
+            },
         }
     }
     if key.is_none() && !fields.iter().any(|(name, _)| name == ERASED) {
         out.member(ERASED, "true");
     }
     Ok(Cow::Owned(out.finish()))
+}
+
+/// The members of an object some of whose values are sealed one by one.
+fn sealed_members(raw: &RawValue) -> Option<Fields<'_>> {
+    let text = raw.get();
+    if !text.starts_with('{') || !text.contains(SEALED) {
+        return None;
+    }
+    let members = parse(text.as_bytes()).ok()?;
+    members.iter().any(|(_, value)| sealed_text(value).is_some()).then_some(members)
 }
 
 /// What is authenticated beside a field; persons hold no control characters, so the pair is unambiguous.

@@ -299,3 +299,28 @@ proptest! {
         prop_assert_eq!(plain(&event, &keys), data);
     }
 }
+
+#[test]
+fn members_of_an_object_are_sealed_one_by_one_and_one_can_be_copied_to_another_event() {
+    let keys = MemoryKeyStore::new();
+    let mut told = Event::new("1", "/sdk", "engagement.identified.v1", "identifier/a");
+    told.data = br#"{"identifier_id":"a","identifier_type":"user_id","traits":{"name":"Ada","plan":{"tier":1},"age":null}}"#.to_vec();
+    let plain_data = told.data.clone();
+    encrypt_fields(&mut told, known("engagement.identified.v1").unwrap(), &keys).unwrap();
+    let data: serde_json::Value = serde_json::from_slice(&told.data).unwrap();
+    assert!(data["traits"]["name"]["$personal"].is_string() && data["traits"]["plan"]["$personal"].is_string() && data["traits"]["age"].is_null(), "{data}");
+    assert_eq!(plain(&told, &keys).as_bytes(), plain_data);
+    let mut own = Event::new("2", "/systems/x", "cdp.trait_changed.v1", "identifier/a");
+    own.data = serde_json::json!({"identifier_id": "a", "profile_id": "p", "traits": {"plan": data["traits"]["plan"]}}).to_string().into_bytes();
+    encrypt_own_fields(&mut own, known("cdp.trait_changed.v1").unwrap(), &keys).unwrap();
+    assert!(plain(&own, &keys).contains(r#""traits":{"plan":{"tier":1}}"#));
+    let mut moved = own.clone();
+    moved.data = String::from_utf8(own.data.clone()).unwrap().replace("\"plan\"", "\"name\"").into_bytes();
+    assert!(encrypt_own_fields(&mut moved, known("cdp.trait_changed.v1").unwrap(), &keys).is_err(), "a value opens under its own name only");
+    keys.destroy("identifier/a").unwrap();
+    assert!(plain(&told, &keys).contains(r#""traits":{"name":null,"plan":null,"age":null}"#), "{}", plain(&told, &keys));
+    let mut late = told.clone();
+    late.data = plain_data;
+    encrypt_fields(&mut late, known("engagement.identified.v1").unwrap(), &keys).unwrap();
+    assert!(!String::from_utf8(late.data).unwrap().contains("Ada"));
+}
