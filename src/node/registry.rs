@@ -20,6 +20,7 @@ const PLUGS: &[Mount] = &[
     mount::<tol_revenue_agent_system::Revenue>(),
     mount::<tol_intelligent_ci_cd_orchestrator::Delivery>(),
     mount::<tol_enterprise_feature_flag_system::Flags>(),
+    mount::<tol_intelligent_customer_data_platform::Cdp>(),
 ];
 
 /// The folder of the hub, which keeps the uptime of all others.
