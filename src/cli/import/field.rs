@@ -104,7 +104,7 @@ impl Field {
             (_, Given::Absent, more) => more,
             (_, _, Given::Absent) => return Ok(()),
             (Gather::Sum, Given::Number(sum, currency), Given::Number(number, other)) if *currency == other => {
-                Given::Number(sum.add(number).ok_or(TOO_LARGE)?, *currency)
+                Given::Number(sum.checked_add(number).ok_or(TOO_LARGE)?, *currency)
             }
             (Gather::Sum, Given::Number(_, Some(currency)), Given::Number(_, Some(other))) => {
                 return Err(format!("{name} has rows in {currency} and in {other}, and currencies are never added up"));

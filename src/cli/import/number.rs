@@ -124,23 +124,23 @@ impl Exact {
     }
 
     /// The sum, if it is not too large; so for the other operations.
-    pub fn add(self, other: Self) -> Option<Self> {
+    pub fn checked_add(self, other: Self) -> Option<Self> {
         let crossed = self.numerator.checked_mul(other.denominator)?.checked_add(other.numerator.checked_mul(self.denominator)?)?;
         Self::new(crossed, self.denominator.checked_mul(other.denominator)?)
     }
 
     /// The difference.
-    pub fn subtract(self, other: Self) -> Option<Self> {
-        self.add(Self { numerator: other.numerator.checked_neg()?, ..other })
+    pub fn checked_sub(self, other: Self) -> Option<Self> {
+        self.checked_add(Self { numerator: other.numerator.checked_neg()?, ..other })
     }
 
     /// The product.
-    pub fn multiply(self, other: Self) -> Option<Self> {
+    pub fn checked_mul(self, other: Self) -> Option<Self> {
         Self::new(self.numerator.checked_mul(other.numerator)?, self.denominator.checked_mul(other.denominator)?)
     }
 
     /// The quotient; `None` also where `other` is 0.
-    pub fn divide(self, other: Self) -> Option<Self> {
+    pub fn checked_div(self, other: Self) -> Option<Self> {
         if other.is_zero() { None } else { Self::new(self.numerator.checked_mul(other.denominator)?, self.denominator.checked_mul(other.numerator)?) }
     }
 
@@ -169,7 +169,7 @@ impl Exact {
 
     /// Compares two; `None` where the comparison is too large.
     pub fn compare(self, other: Self) -> Option<std::cmp::Ordering> {
-        Some(self.subtract(other)?.numerator.cmp(&0))
+        Some(self.checked_sub(other)?.numerator.cmp(&0))
     }
 }
 
@@ -206,22 +206,22 @@ mod tests {
 
     #[test]
     fn arithmetic_is_exact_and_rounds_only_where_it_is_told_to() {
-        let third = exact("1").divide(exact("3")).unwrap();
+        let third = exact("1").checked_div(exact("3")).unwrap();
         assert_eq!((third.scaled(2, false), third.scaled(2, true)), (None, Some(33)));
-        assert_eq!(exact("3").multiply(exact("0.335")).unwrap().scaled(2, true), Some(101), "1.005 is half a cent up");
+        assert_eq!(exact("3").checked_mul(exact("0.335")).unwrap().scaled(2, true), Some(101), "1.005 is half a cent up");
         assert_eq!(exact("-1.005").scaled(2, true), Some(-101));
-        assert_eq!(third.multiply(exact("3")).unwrap(), exact("1"));
-        assert_eq!(exact("1").divide(exact("0")), None);
-        assert_eq!(exact("170141183460469231731687303715884105727").multiply(exact("10")), None);
+        assert_eq!(third.checked_mul(exact("3")).unwrap(), exact("1"));
+        assert_eq!(exact("1").checked_div(exact("0")), None);
+        assert_eq!(exact("170141183460469231731687303715884105727").checked_mul(exact("10")), None);
     }
 
     proptest! {
         #[test]
         fn sums_and_products_of_cents_are_those_of_integers(a in -1_000_000_000i64..1_000_000_000, b in -1_000_000i64..1_000_000) {
             let cents = |minor: i64| exact(&format!("{}{}.{:02}", if minor < 0 { "-" } else { "" }, minor.abs() / 100, minor.abs() % 100));
-            prop_assert_eq!(cents(a).add(cents(b)).unwrap().scaled(2, false), Some(a + b));
-            prop_assert_eq!(cents(a).subtract(cents(b)).unwrap().scaled(2, false), Some(a - b));
-            prop_assert_eq!(cents(a).multiply(cents(b)).unwrap().scaled(4, false), Some(a * b));
+            prop_assert_eq!(cents(a).checked_add(cents(b)).unwrap().scaled(2, false), Some(a + b));
+            prop_assert_eq!(cents(a).checked_sub(cents(b)).unwrap().scaled(2, false), Some(a - b));
+            prop_assert_eq!(cents(a).checked_mul(cents(b)).unwrap().scaled(4, false), Some(a * b));
         }
 
         #[test]

@@ -123,15 +123,15 @@ impl Expression {
         match self {
             Expression::Number(number) => Ok(*number),
             Expression::Value(template) => Exact::parse(&numbers.plain(&template.fill(row, file))?),
-            Expression::Negative(inner) => Exact::ZERO.subtract(inner.evaluate(row, file, numbers)?).ok_or_else(|| TOO_LARGE.to_owned()),
+            Expression::Negative(inner) => Exact::ZERO.checked_sub(inner.evaluate(row, file, numbers)?).ok_or_else(|| TOO_LARGE.to_owned()),
             Expression::Both(left, sign, right) => {
                 let (left, right) = (left.evaluate(row, file, numbers)?, right.evaluate(row, file, numbers)?);
                 let result = match sign {
-                    '+' => left.add(right),
-                    '-' => left.subtract(right),
-                    '*' => left.multiply(right),
+                    '+' => left.checked_add(right),
+                    '-' => left.checked_sub(right),
+                    '*' => left.checked_mul(right),
                     _ if right.is_zero() => return Err("it divides by 0".to_owned()),
-                    _ => left.divide(right),
+                    _ => left.checked_div(right),
                 };
                 result.ok_or_else(|| TOO_LARGE.to_owned())
             }
