@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::cli::client::{Client, Reply, encode};
 use crate::cli::error::Error;
 use crate::cli::output::{self, Format};
+use crate::cli::people;
 
 const COLUMNS: [&str; 5] = ["time", "type", "subject", "id", "source"];
 /// Time between tries to follow again.
@@ -200,7 +201,7 @@ fn tail_line(format: Format, data: &str) -> String {
         return data.to_owned();
     }
     let text = |name: &str| event[name].as_str().unwrap_or("-").to_owned();
-    format!("{}  {}  {}  {}  {}", text("time"), text("type"), text("subject"), text("id"), event["data"])
+    format!("{}  {}  {}  {}  {}", text("time"), text("type"), text("subject"), text("id"), people::cell("data", &event["data"]))
 }
 
 /// Prints the tree of causes of a request.
@@ -253,6 +254,13 @@ mod tests {
         let node = FakeNode::start(vec![answer(200, body)]);
         tail(&node.client(), Format::Json, &[("subject", "customer/1".into())], 2).unwrap();
         assert!(node.requests()[0].head.starts_with("get /events/stream?subject=customer%2f1 "));
+    }
+
+    #[test]
+    fn followed_events_are_lines_for_people() {
+        let data = r#"{"time":"T","type":"a.b.v1","subject":"customer/1","id":"1","data":{"total":{"minor":1177,"currency":"USD"},"order_id":"o1"}}"#;
+        assert_eq!(tail_line(Format::Table, data), "T  a.b.v1  customer/1  1  order_id o1, total 11.77 USD");
+        assert_eq!(tail_line(Format::Json, data), data);
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! Verbs that mounted systems add to the command line.
 
+use std::cell::RefCell;
+
 use clap::ArgMatches;
 use serde_json::Value;
 use tol_plug::cli::{Client as Node, Error as VerbError, Verb};
 use ureq::http::Method;
 
-use super::client::Client;
+use super::client::{Client, Reply};
 use super::error::{Error, Problem};
 use super::output::{self, Format};
 use crate::node::registry;
@@ -32,7 +34,7 @@ pub fn named<'a>(verbs: &[&'a Verb], matches: &'a ArgMatches) -> Option<(&'a Ver
 /// # Errors
 /// The verb's error, with the exit code of its kind.
 pub fn run(verb: &Verb, arguments: &ArgMatches, client: &Client, format: Format) -> Result<(), Error> {
-    (verb.run)(arguments, &VerbClient { client, format }).map_err(|error| match error {
+    (verb.run)(arguments, &VerbClient { client, format, last: RefCell::default() }).map_err(|error| match error {
         VerbError::Usage(text) => Error::Usage(text),
         VerbError::NotReachable(text) => Error::NotReachable { url: client.base().to_owned(), why: text },
         VerbError::Refused(text) => Error::Refused(Box::new(Problem { title: text, ..Problem::default() })),
@@ -44,6 +46,8 @@ pub fn run(verb: &Verb, arguments: &ArgMatches, client: &Client, format: Format)
 struct VerbClient<'a> {
     client: &'a Client,
     format: Format,
+    /// What the node answered last: where a verb prints just that as JSON, it is the node's very text.
+    last: RefCell<Reply>,
 }
 
 impl Node for VerbClient<'_> {
@@ -55,14 +59,24 @@ impl Node for VerbClient<'_> {
             Error::Refused(problem) => VerbError::Refused(problem.text()),
             error => VerbError::Failed(error.to_string()),
         })?;
-        Ok(reply.value)
+        let value = reply.value.clone();
+        self.last.replace(reply);
+        Ok(value)
     }
 
     fn print(&self, value: &Value, rows: &dyn Fn(&Value) -> Vec<Vec<String>>) {
         match self.format {
-            Format::Json => output::line(&value.to_string()),
+            Format::Json => output::line(&self.json(value)),
             Format::Table => output::line(&output::rows(&rows(value))),
         }
+    }
+}
+
+impl VerbClient<'_> {
+    /// The text of a value: the node's own, where it is what the node answered last.
+    fn json(&self, value: &Value) -> String {
+        let last = self.last.borrow();
+        if last.value == *value && !last.text.is_empty() { last.text.trim_end_matches('\n').to_owned() } else { value.to_string() }
     }
 }
 
@@ -98,6 +112,16 @@ mod tests {
         let seen = node.requests();
         assert!(seen[0].head.starts_with("get /parcels/1001?limit=5 "), "{}", seen[0].head);
         assert!(seen[0].head.contains("authorization: bearer tol_test"), "{}", seen[0].head);
+    }
+
+    #[test]
+    fn json_that_a_verb_passes_on_is_the_nodes_very_text() {
+        let node = FakeNode::start(vec![answer(200, "{\"b\": 1.50, \"a\": 7}")]);
+        let client = node.client();
+        let verb = VerbClient { client: &client, format: Format::Json, last: RefCell::default() };
+        let value = verb.send("GET", "/parcels", &[], None).unwrap();
+        assert_eq!(verb.json(&value), "{\"b\": 1.50, \"a\": 7}");
+        assert_eq!(verb.json(&value["a"]), "7", "a part is written anew");
     }
 
     #[test]
