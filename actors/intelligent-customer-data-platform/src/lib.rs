@@ -3,6 +3,7 @@
 //! * [`graph`] — identifiers, the evidence between them, and the profiles that follow; pure functions that no order of arrival changes
 //! * [`activity`] — what a person did, added up for audiences
 //! * [`audiences`] — the condition language, and its evaluation
+//! * [`matching`] — which of some records are about the same person
 //! * [`state`] — what the system remembers about a subject
 //! * `decide` — the business rules; `evolve` — the fold of its own events; `types` — names of events
 //! * [`projections`] — read models
@@ -23,6 +24,7 @@ mod evolve;
 mod examples;
 pub mod graph;
 mod http;
+pub mod matching;
 mod metric_definitions;
 mod plug;
 pub mod projections;

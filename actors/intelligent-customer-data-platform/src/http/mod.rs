@@ -1,6 +1,7 @@
-//! Its own routes: profiles, erasures, audiences.
+//! Its own routes: profiles, erasures, audiences, matching.
 
 mod audiences;
+mod matching;
 mod profiles;
 mod types;
 
@@ -99,4 +100,5 @@ pub(crate) static ROUTES: &[Route<CdpService>] = &[
         ..Spec::get("audience", "/cdp/audiences/{name}", SHORT, "Shows an audience and how many are in it")
     }
     .by(Handler::Immediate(audiences::show)),
+    matching::route(),
 ];

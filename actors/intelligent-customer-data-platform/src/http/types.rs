@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{OpenApi, ToSchema};
 
+use super::matching::{MatchRecords, MatchedPairs, MatchedRecords};
+use crate::matching::FieldType;
 use crate::serving::Profile;
 
 /// A merge to undo.
@@ -80,7 +82,19 @@ pub(crate) struct Audience {
 }
 
 #[derive(OpenApi)]
-#[openapi(components(schemas(Unmerge, Export, ErasureStarted, Erasure, DefineAudience, Audience, Profile)))]
+#[openapi(components(schemas(
+    Unmerge,
+    Export,
+    ErasureStarted,
+    Erasure,
+    DefineAudience,
+    Audience,
+    Profile,
+    MatchRecords,
+    MatchedPairs,
+    MatchedRecords,
+    FieldType
+)))]
 struct Components;
 
 /// Schemas of what its routes take and answer.
