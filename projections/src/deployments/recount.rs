@@ -143,6 +143,9 @@ struct Known {
     back: Option<i64>,
 }
 
+/// An incident as the recount knows it: when it opened, the deployment that is named, when it was resolved.
+type KnownIncident = (Option<i64>, Option<String>, Option<i64>);
+
 fn median(mut values: Vec<i64>) -> Value {
     values.sort_unstable();
     let half = values.len() / 2;
@@ -162,7 +165,7 @@ fn recount(place: &(String, String), told: &[Told], now: i64) -> Value {
     let mut own: Vec<&Told> = told.iter().filter(|fact| fact.place == *place).collect();
     own.sort_by(|a, b| (a.time, &a.id).cmp(&(b.time, &b.id)));
     let mut deployments: BTreeMap<String, Known> = BTreeMap::new();
-    let mut incidents: BTreeMap<String, (Option<i64>, Option<String>, Option<i64>)> = BTreeMap::new();
+    let mut incidents: BTreeMap<String, KnownIncident> = BTreeMap::new();
     for (order, fact) in own.iter().enumerate() {
         let name = |field: &str| fact.data[field].as_str().unwrap_or_default().to_owned();
         if fact.what.starts_with("deployment") {
@@ -200,7 +203,7 @@ fn recount(place: &(String, String), told: &[Told], now: i64) -> Value {
         let bad = ended.iter().filter(|entry| failed(entry.3) || entry.3.back.is_some() || blamed.contains(&entry.2)).count();
         let good = ended.iter().filter(|entry| !failed(entry.3)).count();
         let lead: Vec<i64> = ended.iter().filter(|entry| !failed(entry.3)).filter_map(|entry| Some((entry.0 - entry.3.committed?).max(0))).collect();
-        let open: Vec<&(Option<i64>, Option<String>, Option<i64>)> = incidents.values().filter(|incident| incident.0.is_some_and(within)).collect();
+        let open: Vec<&KnownIncident> = incidents.values().filter(|incident| incident.0.is_some_and(within)).collect();
         let restored: Vec<i64> = open.iter().filter_map(|incident| Some((incident.2? - incident.0?).max(0))).collect();
         let mended: Vec<i64> = ended
             .iter()
