@@ -136,8 +136,15 @@ pub enum ValidationError {
 }
 
 pub(crate) fn check<'a, T: DomainEvent + Deserialize<'a>>(view: &EventView<'a>, warnings: &mut Vec<Warning>) -> Result<(), ValidationError> {
-    let data: T = read(view.data(), T::TYPE, warnings).map_err(|error| ValidationError::Data { event_type: T::TYPE, detail: describe(view.data(), &error) })?;
-    data.validate().and_then(|()| amounts::check(view.data())).map_err(|error| ValidationError::Field { event_type: T::TYPE, error })?;
+    let data: T = view.data_as().map_err(|error| ValidationError::Data { event_type: T::TYPE, detail: describe(view.data(), &error) })?;
+    let members = data.validate().and_then(|()| amounts::check(T::TYPE, view.data())).map_err(|error| ValidationError::Field { event_type: T::TYPE, error })?;
+    if !members.are_known() {
+        let before = warnings.len();
+        warn_of_unknown_fields::<T>(view.data(), T::TYPE, warnings);
+        if warnings.len() == before {
+            members.remember();
+        }
+    }
     let subject = view.subject();
     let of_kind = subject.strip_prefix(T::SUBJECT_KIND).and_then(|rest| rest.strip_prefix('/')).is_some_and(|id| id == data.subject_id());
     if !(of_kind || T::SUBJECT_KIND.is_empty() && subject == data.subject_id()) {
@@ -147,8 +154,8 @@ pub(crate) fn check<'a, T: DomainEvent + Deserialize<'a>>(view: &EventView<'a>, 
     Ok(())
 }
 
-/// Reads data as a type, and warns of fields that the type does not have.
-fn read<'a, T: Deserialize<'a>>(data: &'a [u8], event_type: &str, warnings: &mut Vec<Warning>) -> Result<T, serde_json::Error> {
+/// Warns of fields that the type does not have.
+fn warn_of_unknown_fields<'a, T: Deserialize<'a>>(data: &'a [u8], event_type: &str, warnings: &mut Vec<Warning>) {
     let mut reader = serde_json::Deserializer::from_slice(data);
     let mut unknown = |path: serde_ignored::Path<'_>| {
         if warnings.len() < MOST_FIELDS {
@@ -156,9 +163,8 @@ fn read<'a, T: Deserialize<'a>>(data: &'a [u8], event_type: &str, warnings: &mut
             warnings.push(Warning { kind: WarningKind::UnknownField, detail });
         }
     };
-    let read = serde_ignored::deserialize(&mut reader, &mut unknown)?;
-    reader.end()?;
-    Ok(read)
+    // The data was read by this type before, so there is no error.
+    let _ = serde_ignored::deserialize::<_, _, T>(&mut reader, &mut unknown);
 }
 
 /// serde_json's message, with the top-level field in which the error lies (the message alone names a column).
