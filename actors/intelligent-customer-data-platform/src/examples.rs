@@ -49,7 +49,8 @@ fn calls() -> Vec<Option<Event>> {
         identifier_id: "u1".into(),
         identifier_type: "user_id".into(),
         links: vec![anonymous.clone(), reference("e1", "email")],
-        traits: BTreeMap::from([("plan".to_owned(), json!("pro"))]),
+        // Null: the simulated door seals nothing, and the owner does.
+        traits: BTreeMap::from([("plan".to_owned(), serde_json::Value::Null)]),
         consent: BTreeMap::from([("Advertising".to_owned(), true)]),
         customer_id: Some("42".into()),
         ..Identified::default()
