@@ -226,8 +226,10 @@ fn domains(types: &[KnownType]) -> Vec<&'static str> {
 fn about(domain: &str) -> &'static str {
     match domain {
         "billing" => "Facts of a billing system: subscriptions, payments, refunds of payments.",
+        "cdp" => "Who is who, audiences and erasures: requests, and what `intelligent-customer-data-platform` decides.",
         "commerce" => "Facts of a shop: customers, orders, refunds of orders.",
         "delivery" => "Facts of a delivery pipeline and of incidents; releases and rollbacks are decided by `intelligent-ci-cd-orchestrator`.",
+        "engagement" => "What people do and who they say they are, as analytics SDKs send it.",
         "flags" => "Requests and reports about feature flags; what `enterprise-feature-flag-system` and `flag-attribution` decide from them.",
         "revenue" => "Decided by `revenue-agent-system`.",
         "supervision" => "Observed by the node itself.",

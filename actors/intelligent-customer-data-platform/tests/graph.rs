@@ -16,7 +16,7 @@ fn played(said: &[Said], random: &mut StdRng) -> World {
 }
 
 fn played_with(said: &[Said], random: &mut StdRng, overtaking: bool) -> World {
-    let mut world = World { overtaking, ..World::default() };
+    let mut world = World::with(overtaking);
     let mut facts = facts(said);
     facts.shuffle(random);
     world.play(facts, random);

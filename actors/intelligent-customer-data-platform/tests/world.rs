@@ -76,11 +76,15 @@ pub struct World {
     pub states: BTreeMap<String, State>,
     waiting: Vec<Event>,
     /// Whether a message may come before an earlier one of the same subject.
-    pub overtaking: bool,
+    overtaking: bool,
     pub emitted: Vec<Event>,
 }
 
 impl World {
+    pub fn with(overtaking: bool) -> Self {
+        Self { overtaking, ..Self::default() }
+    }
+
     /// Tells facts and delivers messages, whichever comes first, until nothing waits.
     pub fn play(&mut self, facts: Vec<Event>, random: &mut StdRng) {
         self.waiting.extend(facts);
