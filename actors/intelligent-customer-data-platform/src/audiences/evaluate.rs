@@ -52,8 +52,8 @@ impl Next {
 /// Every part is evaluated, also where the answer is known: each may name the moment of the next change.
 fn holds(condition: &Condition, facts: &Facts, next: &mut Next) -> bool {
     match condition {
-        Condition::All(parts) => parts.iter().fold(true, |all, part| holds(part, facts, next) && all),
-        Condition::Any(parts) => parts.iter().fold(false, |any, part| holds(part, facts, next) || any),
+        Condition::All(parts) => parts.iter().filter(|part| !holds(part, facts, next)).count() == 0,
+        Condition::Any(parts) => parts.iter().filter(|part| holds(part, facts, next)).count() > 0,
         Condition::Not(part) => !holds(part, facts, next),
         Condition::Trait(name, comparison) => facts.traits.get(name).is_some_and(|value| comparison.holds(value)),
         Condition::HasTrait(name, known) => facts.traits.get(name).is_some_and(|value| !value.is_null()) == *known,

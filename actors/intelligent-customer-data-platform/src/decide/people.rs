@@ -16,7 +16,8 @@ pub(crate) const CHECK: &str = "audience:";
 
 /// A new condition of an audience.
 pub(crate) fn audience_requested(state: &State, asked: &AudienceRequested<'_>, decision: &mut Decision) {
-    if state.audience_where != asked.r#where.to_string() {
+    let condition = asked.r#where.to_string();
+    if state.audience_where != condition {
         let defined = AudienceDefined { audience: (&*asked.audience).into(), r#where: asked.r#where.clone(), version: state.audience_version + 1 };
         decision.emit(types::AUDIENCE_DEFINED, &defined);
     }
