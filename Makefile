@@ -12,7 +12,7 @@ export PATH := $(CACHE)/tools:$(PATH):$(HOME)/.cargo/bin
 help: ## lists the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1~\2/p' $(firstword $(MAKEFILE_LIST)) | column -t -s '~' 2> /dev/null || sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1  \2/p' $(firstword $(MAKEFILE_LIST))
 
-demo: ## builds, starts a node in a throw-away folder, feeds it a sample business, shows what to try
+demo: ## builds, starts a node in a throw-away folder, feeds it a sample business, checks every number, shows what to try
 	@scripts/demo
 
 test: ## sets up what the tests need and passes all of them, Apache Kafka included
