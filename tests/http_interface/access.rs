@@ -149,7 +149,8 @@ fn each_route_is_open_to_its_scope_and_to_admin_alone() {
 fn a_refused_request_does_nothing() {
     let (server, secrets) = guarded();
     let reader = &secrets.iter().find(|(scope, _)| scope == scope::READ).unwrap().1;
-    for (path, method, operation) in operations(&openapi::document()).into_iter().filter(|(_, method, _)| method != "GET") {
+    let changing = |(_, method, operation): &(String, String, Value)| method != "GET" && operation["x-scope"] != scope::READ;
+    for (path, method, operation) in operations(&openapi::document()).into_iter().filter(changing) {
         server.node.calls();
         assert_eq!(request(&server, &method, &path, Some(("x-api-key", reader))).status, 403, "{operation}");
         assert!(server.node.calls().is_empty(), "{method} {path}");

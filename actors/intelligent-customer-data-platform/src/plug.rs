@@ -43,7 +43,13 @@ impl Plug for Cdp {
                 service.members.set(profile_id, audiences.iter().flatten().map(String::as_str));
             }
         });
-        vec![MountedProjection::of(Identifiers), MountedProjection::of(Profiles), MountedProjection::of(Audiences), members]
+        let service = serving.clone();
+        let audiences = MountedProjection::followed(Audiences, move |followed| {
+            if followed.rows.iter().any(|(_, audience)| audience.is_some()) {
+                service.evaluator.audience_defined();
+            }
+        });
+        vec![MountedProjection::of(Identifiers), MountedProjection::of(Profiles), audiences, members]
     }
 
     fn tables() -> Tables<CdpService> {

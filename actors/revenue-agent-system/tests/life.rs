@@ -168,8 +168,10 @@ impl Life {
                         &serde_json::json!({"minor": state["unmatched"], "currency": state["amount"]["currency"]}),
                     );
                 }),
-                "revenue.scheduled.v1" => restated
-                    .for_each(|(sign, amount)| add(&format!("scheduled-{}", data["kind"].as_str().unwrap()), data["of"]["at"].as_str().unwrap(), sign, amount)),
+                // What is to come is shown as one sum, in no month.
+                "revenue.scheduled.v1" => {
+                    restated.for_each(|(sign, amount)| add(&format!("scheduled-{}", data["kind"].as_str().unwrap()), "current", sign, amount));
+                }
                 _ => {}
             }
         }

@@ -38,12 +38,19 @@ pub(crate) struct Evaluator {
     closing: AtomicBool,
     /// All profiles are to be evaluated.
     everything: AtomicBool,
+    /// Somebody has defined an audience.
+    defined: AtomicBool,
 }
 
 impl Evaluator {
     /// Ends the thread.
     pub(crate) fn close(&self) {
         self.closing.store(true, Ordering::Relaxed);
+    }
+
+    /// Lets the thread read events: there is an audience.
+    pub(crate) fn audience_defined(&self) {
+        self.defined.store(true, Ordering::Relaxed);
     }
 
     /// Has all profiles evaluated.
@@ -73,6 +80,12 @@ async fn run(service: &Weak<CdpService>, platform: &Weak<dyn Platform>) {
         let (Some(service), Some(platform)) = (service.upgrade(), platform.upgrade()) else { return };
         if service.evaluator.closing.load(Ordering::Relaxed) {
             return;
+        }
+        // Where nobody defined an audience, nothing is read.
+        if streams.is_none() && !service.evaluator.defined.load(Ordering::Relaxed) {
+            drop((service, platform));
+            tokio::time::sleep(ROUND).await;
+            continue;
         }
         let turn = Turn { service: &service, platform: &*platform };
         if let Err(problem) = turn.take(&mut streams).await {

@@ -344,7 +344,7 @@ impl Cluster {
         // At rest is who has nothing to do although everybody looked at the end of their partition since.
         let mut quiet = false;
         // Views read a few hundred bytes a round, and each system adds its events to what they read.
-        let rounds = 500 * (4 + self.kinds().len());
+        let rounds = 2_000 * (1 + self.kinds().len());
         for _ in 0..rounds {
             let mut moved = false;
             for node in 0..self.nodes.len() {
