@@ -58,6 +58,9 @@ class Flags:
     def ask(self, node):
         process = node.process
         status, answer, headers = evaluated(node)
+        if status is None and "reset by peer" in answer:
+            # As every HTTP client does: a connection that was reset before an answer is tried once more.
+            status, answer, headers = evaluated(node)
         self.asked += 1
         if status == 200:
             self.served.add(process.pid)

@@ -1,6 +1,6 @@
 """A node under schemathesis and under attack: it answers as /openapi.json says, keeps answering others, and never panics.
 
-    attack [--seed 1] [--examples 20] [--seconds 240] [--connections 10000] [--malformed 3000] [--tags flags,events]
+    attack [--seed 1] [--examples 20] [--seconds 420] [--connections 10000] [--malformed 3000] [--tags flags,events]
 
 Schemathesis takes the operations of each tag to a node of their own, two tags at a time, so that what it finds depends on the seed alone;
 the attacks go to one more. All nodes are on the loopback address; each part is bounded in count, and schemathesis by --seconds in time.
@@ -213,7 +213,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--examples", type=int, default=20)
-    parser.add_argument("--seconds", type=int, default=240)
+    parser.add_argument("--seconds", type=int, default=420)
     parser.add_argument("--tags", help="these only, separated by commas")
     parser.add_argument("--connections", type=int, default=10_000)
     parser.add_argument("--malformed", type=int, default=3_000)
