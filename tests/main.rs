@@ -9,6 +9,7 @@
 //! Without a node:
 //! * `http_interface` — the HTTP server over a node that records what it is asked
 //! * `simulated` — every registered system in the simulated cluster, alone and together with the projections
+//! * `recount` — late and repeated facts through the revenue agent and the projections, against an independent recount
 //! * `fuzz` — mutated input of every parser
 //!
 //! A test here shares its process with the others: it changes neither the environment nor the current folder, listens on free
@@ -32,6 +33,7 @@ mod http_interface;
 mod nodes;
 mod operator;
 mod puppet;
+mod recount;
 mod simulated;
 mod spine;
 mod storage;

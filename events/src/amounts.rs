@@ -5,7 +5,6 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashSet;
-use std::fmt::Write as _;
 use std::hash::{BuildHasherDefault, Hasher};
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -21,11 +20,19 @@ use crate::money::{Currency, Money};
 /// # Errors
 /// The first amount that is out of bounds, by its path.
 pub(crate) fn check(event_type: &str, data: &[u8]) -> Result<Members, FieldError> {
-    let mut search = Search { path: String::new(), problem: None, place: xxh3_64(event_type.as_bytes()), members: Members::default() };
-    let mut reader = serde_json::Deserializer::from_slice(data);
-    // The data was read by its type before, so an error here is none of JSON.
-    let _ = Node(&mut search).deserialize(&mut reader);
-    search.problem.map_or(Ok(search.members), Err)
+    let walk = |path: Option<String>| {
+        let mut search = Search { path, problem: None, place: xxh3_64(event_type.as_bytes()), members: Members::default() };
+        let mut reader = serde_json::Deserializer::from_slice(data);
+        // The data was read by its type before, so an error here is none of JSON.
+        let _ = Node(&mut search).deserialize(&mut reader);
+        search
+    };
+    let search = walk(None);
+    match search.problem {
+        None => Ok(search.members),
+        // Again, to tell where it is: nearly all data has no problem and needs no path.
+        Some(problem) => Err(walk(Some(String::new())).problem.unwrap_or(problem)),
+    }
 }
 
 /// The members of a fact's data: a hash of the type and the names on the way to each.
@@ -78,7 +85,8 @@ impl Hasher for Unhashed {
 }
 
 struct Search {
-    path: String,
+    /// The way here, for people; none while nobody needs it.
+    path: Option<String>,
     problem: Option<FieldError>,
     /// Hash of the type and the names on the way here.
     place: u64,
@@ -86,8 +94,17 @@ struct Search {
 }
 
 impl Search {
+    fn leave(&mut self, length: usize) {
+        if let Some(path) = &mut self.path {
+            path.truncate(length);
+        }
+    }
+
     fn refuse(&mut self, field: &str, problem: String) {
-        let path = if self.path.is_empty() { field.to_owned() } else { format!("{}.{field}", self.path) };
+        let path = match self.path.as_deref() {
+            None | Some("") => field.to_owned(),
+            Some(path) => format!("{path}.{field}"),
+        };
         self.problem.get_or_insert_with(|| FieldError::new(path, problem));
     }
 
@@ -162,13 +179,16 @@ impl<'de> Visitor<'de> for Node<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Found<'de>, A::Error> {
         let Node(search) = self;
-        let length = search.path.len();
+        let length = search.path.as_ref().map_or(0, String::len);
         let mut index = 0;
         loop {
-            let _ = write!(search.path, "[{index}]"); // a string takes it
+            if let Some(path) = &mut search.path {
+                path.truncate(length);
+                path.push_str(&format!("[{index}]"));
+            }
             let more = items.next_element_seed(Node(search))?.is_some();
-            search.path.truncate(length);
             if !more {
+                search.leave(length);
                 return Ok(Found::Other);
             }
             index += 1;
@@ -177,23 +197,25 @@ impl<'de> Visitor<'de> for Node<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Found<'de>, A::Error> {
         let Node(search) = self;
-        let length = search.path.len();
+        let length = search.path.as_ref().map_or(0, String::len);
         let (mut minor, mut currency, mut quantity, mut price) = (None, None, None, None);
         while let Some(Key(name)) = fields.next_key()? {
             if search.problem.is_some() {
                 fields.next_value::<IgnoredAny>()?;
                 continue;
             }
-            if length > 0 {
-                search.path.push('.');
+            if let Some(path) = &mut search.path {
+                if length > 0 {
+                    path.push('.');
+                }
+                path.push_str(&name);
             }
-            search.path.push_str(&name);
             let place = search.place;
             search.place = xxh3_64_with_seed(name.as_bytes(), place);
             search.members.0.push(search.place);
             let found = fields.next_value_seed(Node(search))?;
             search.place = place;
-            search.path.truncate(length);
+            search.leave(length);
             match (&*name, found) {
                 ("minor", Found::Number(number)) => minor = i64::try_from(number).ok(),
                 ("currency", Found::Text(text)) => currency = text.parse::<Currency>().ok(),

@@ -53,9 +53,6 @@ mod model_tests;
 mod rebuild_tests;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
-mod recount_tests;
-#[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used)]
 mod set_aside_tests;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]

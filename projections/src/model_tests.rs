@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use tol_events::revenue::{MrrClass, MrrMoved, Recognized, Refunded, RevenueSource};
 use tol_events::{Attribute, DomainEvent, Event, EventTime, Money};
-use tol_system::projection::{AnyOverlay, Error, NoRows, Projection, RowSource, erase};
+use tol_system::projection::{MemoryRows, NoRows, Projection, erase};
 
 use crate::customers::Customers;
 use crate::deployments::ServiceDeployments;
@@ -15,34 +15,20 @@ use crate::testing::business;
 
 /// Folds events dealt to `partitions` by subject, letting all rows go through storage at each of `cuts`.
 fn fold<P: Projection>(make: impl Fn() -> P, events: &[Event], partitions: u32, cuts: &[usize]) -> BTreeMap<String, Value> {
-    struct Stored(BTreeMap<String, Vec<u8>>);
-    impl RowSource for Stored {
-        fn load(&self, key: &str) -> Result<Option<Vec<u8>>, Error> {
-            Ok(self.0.get(key).cloned())
-        }
-    }
     let mut by_key: BTreeMap<String, Vec<Vec<u8>>> = BTreeMap::new();
     let projection = erase(make());
     for partition in 0..partitions {
-        let (mut overlay, mut stored) = (projection.overlay(), Stored(BTreeMap::new()));
-        let flush = |overlay: &mut Box<dyn AnyOverlay>, stored: &mut Stored| {
-            let mut put = |key: &str, row: Option<&[u8]>| match row {
-                Some(row) => drop(stored.0.insert(key.to_owned(), row.to_vec())),
-                None => drop(stored.0.remove(key)),
-            };
-            overlay.drain(&mut put).unwrap();
-            overlay.clear();
-        };
+        let (mut overlay, mut stored) = (projection.overlay(), MemoryRows::default());
         for (number, event) in events.iter().enumerate() {
             if cuts.contains(&number) {
-                flush(&mut overlay, &mut stored);
+                stored.store(&mut *overlay).unwrap();
             }
             if tol_events::id::partition_of(event.get(Attribute::Subject), partitions) == partition {
                 overlay.fold(event.encode().view(), &stored).unwrap();
             }
         }
-        flush(&mut overlay, &mut stored);
-        stored.0.into_iter().for_each(|(key, row)| by_key.entry(key).or_default().push(row));
+        stored.store(&mut *overlay).unwrap();
+        stored.into_rows().into_iter().for_each(|(key, row)| by_key.entry(key).or_default().push(row));
     }
     by_key.into_iter().filter_map(|(key, rows)| Some((key.clone(), projection.value(&key, &rows).unwrap()?))).collect()
 }

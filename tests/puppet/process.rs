@@ -64,6 +64,7 @@ impl Drop for NodeProcess {
     }
 }
 
+// No test is left out here: this binary starts itself with this name to be a node in a process of its own, since only test binaries have the puppet.
 #[test]
 #[ignore = "a node that other tests start and end"]
 fn node_process() {

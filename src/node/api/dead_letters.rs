@@ -202,6 +202,18 @@ pub(super) async fn redrive_one(node: &Node, id: String, request: RedriveOne, by
     }
 }
 
+/// The conditions of a request's filter.
+fn conditions(filter: &RedriveFilter) -> Filter<'_> {
+    Filter {
+        system: filter.system.as_deref(),
+        subject: filter.subject.as_deref(),
+        event_type: filter.event_type.as_deref(),
+        error: filter.error.as_deref(),
+        from: filter.from,
+        to: filter.to,
+    }
+}
+
 /// What a filter selects; `here_only`: of the partitions that are this node's. With `refused` records of the inbox too, which belong to no partition
 /// of a system: the node that is asked redrives them all.
 pub(super) async fn selected(open: &Arc<Open>, filter: &RedriveFilter, here_only: bool, refused: bool) -> Result<Selection, Problem> {
@@ -212,28 +224,10 @@ pub(super) async fn selected(open: &Arc<Open>, filter: &RedriveFilter, here_only
     }
     let mut all = read(open, filter.system.clone()).await?;
     all.retain(|parked| !here_only || open.is_here(&parked.subject));
-    let meant = Filter {
-        system: filter.system.as_deref(),
-        subject: filter.subject.as_deref(),
-        event_type: filter.event_type.as_deref(),
-        error: filter.error.as_deref(),
-        from: filter.from,
-        to: filter.to,
-    };
-    let mut selection = redrive::select(all, &meant);
+    let mut selection = redrive::select(all, &conditions(filter));
     if refused {
         let (reading, filter) = (open.clone(), filter.clone());
-        let ids = tokio::task::spawn_blocking(move || {
-            let meant = Filter {
-                system: filter.system.as_deref(),
-                subject: filter.subject.as_deref(),
-                event_type: filter.event_type.as_deref(),
-                error: filter.error.as_deref(),
-                from: filter.from,
-                to: filter.to,
-            };
-            refused::ids(&reading.refusals, &meant)
-        });
+        let ids = tokio::task::spawn_blocking(move || refused::ids(&reading.refusals, &conditions(&filter)));
         selection.refused = ids.await.unwrap_or_else(|_| Err(Problem::unavailable("the node is stopping", 1)))?;
     }
     Ok(selection)

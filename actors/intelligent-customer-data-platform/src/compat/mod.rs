@@ -8,7 +8,9 @@ mod body;
 mod posthog;
 mod segment;
 
-use tol_plug::{Kind, Protocol, Scope};
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, HttpResponseBuilder};
+use tol_plug::{Kind, Problem, Protocol, Scope};
 
 use crate::serving::CdpService;
 
@@ -33,3 +35,18 @@ const PROBLEMS: &[&Kind] = &[
     Kind::INVALID_BODY,
     Kind::UNSUPPORTED_CONTENT_TYPE,
 ];
+
+/// Begins the answer to a refused call, for the protocol's own body. These SDKs drop what 4xx refuses, and send again what 429 does.
+fn refusal(problem: &Problem) -> HttpResponseBuilder {
+    let status = match problem.kind {
+        kind if kind == Kind::UNAVAILABLE || kind == Kind::TOO_MANY_REQUESTS => 429,
+        kind if kind.status == 413 || kind.status == 422 || kind.status == 415 => 400,
+        kind => kind.status,
+    };
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut answer = HttpResponse::build(status);
+    if status.as_u16() == 429 || status.as_u16() == 503 {
+        answer.insert_header(("retry-after", problem.retry_after_s.unwrap_or(1).to_string()));
+    }
+    answer
+}

@@ -14,7 +14,7 @@ use tol_events::EventTime;
 use tol_plug::{Access, Body, Content, Cors, Credential, Kind, Outcome, Parameter, Presented, Problem, Protocol, Reply, Route, Spec, with_body};
 
 use super::body::{self, MOST_EVENT_BYTES};
-use super::{COLLECT, PROBLEMS, Request};
+use super::{COLLECT, PROBLEMS, Request, refusal};
 use crate::collect::{Call, CallKind, Refused, admit};
 use crate::http::SHORT;
 use crate::serving::CdpService;
@@ -76,17 +76,7 @@ static ROUTES: &[Route<CdpService>] = &[
 ];
 
 fn error(problem: &Problem) -> HttpResponse {
-    let status = match problem.kind {
-        kind if kind == Kind::UNAVAILABLE || kind == Kind::TOO_MANY_REQUESTS => 429,
-        kind if kind.status == 413 || kind.status == 422 || kind.status == 415 => 400,
-        kind => kind.status,
-    };
-    let status = actix_web::http::StatusCode::from_u16(status).unwrap_or(actix_web::http::StatusCode::INTERNAL_SERVER_ERROR);
-    let mut answer = HttpResponse::build(status);
-    if status.as_u16() == 429 || status.as_u16() == 503 {
-        answer.insert_header(("retry-after", problem.retry_after_s.unwrap_or(1).to_string()));
-    }
-    answer.json(json!({"type": "validation_error", "code": problem.kind.slug, "detail": problem.detail}))
+    refusal(problem).json(json!({"type": "validation_error", "code": problem.kind.slug, "detail": problem.detail}))
 }
 
 #[derive(Deserialize)]

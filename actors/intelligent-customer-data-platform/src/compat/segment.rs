@@ -12,7 +12,7 @@ use tol_plug::platform::Platform;
 use tol_plug::{Access, Body, Content, Cors, Credential, Kind, Outcome, Presented, Problem, Protocol, Reply, Route, Spec, with_body};
 
 use super::body::{self, MOST_BYTES, MOST_EVENT_BYTES};
-use super::{COLLECT, PROBLEMS, Request};
+use super::{COLLECT, PROBLEMS, Request, refusal};
 use crate::collect::{Call, CallKind, Refused, Taken, admit};
 use crate::http::SHORT;
 use crate::serving::CdpService;
@@ -65,19 +65,9 @@ static ROUTES: &[Route<CdpService>] = &[
     post("segmentAlias", "/v1/alias", r#"{"userId":"u1","previousId":"a1","messageId":"m7"}"#, "Takes another name of a person").by(with_body!(alias)),
 ];
 
-/// Segment's shape of an error. Its SDKs drop what 4xx refuses, and send again what 429 does.
+/// Segment's shape of an error.
 fn error(problem: &Problem) -> HttpResponse {
-    let status = match problem.kind {
-        kind if kind == Kind::UNAVAILABLE || kind == Kind::TOO_MANY_REQUESTS => 429,
-        kind if kind.status == 413 || kind.status == 422 || kind.status == 415 => 400,
-        kind => kind.status,
-    };
-    let status = actix_web::http::StatusCode::from_u16(status).unwrap_or(actix_web::http::StatusCode::INTERNAL_SERVER_ERROR);
-    let mut answer = HttpResponse::build(status);
-    if status.as_u16() == 429 || status.as_u16() == 503 {
-        answer.insert_header(("retry-after", problem.retry_after_s.unwrap_or(1).to_string()));
-    }
-    answer.json(json!({"success": false, "code": problem.kind.slug, "message": problem.detail}))
+    refusal(problem).json(json!({"success": false, "code": problem.kind.slug, "message": problem.detail}))
 }
 
 #[derive(Deserialize)]

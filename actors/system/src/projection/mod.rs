@@ -17,7 +17,7 @@ use tol_events::{Event, EventTime, EventView};
 pub use erased::{AnyOverlay, AnyProjection, PutRow, erase};
 pub use error::{Error, refuse_other_version};
 pub use followed::{ChangedRows, Followed};
-pub use rows::{NoRows, RowSource, Rows};
+pub use rows::{MemoryRows, NoRows, RowSource, Rows};
 
 /// A read model folded from one topic. All functions are pure: no clock, no I/O, no randomness.
 pub trait Projection: Send + Sync + 'static {

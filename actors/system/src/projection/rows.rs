@@ -1,9 +1,12 @@
 //! [`Rows`]: the rows that a fold reads and changes. They are loaded from the store on demand and kept until they are drained.
 
+use std::collections::BTreeMap;
+
 use hashbrown::HashMap;
 use hashbrown::hash_map::EntryRef;
 use serde::de::DeserializeOwned;
 
+use super::erased::AnyOverlay;
 use super::error::Error;
 
 /// Loads the rows of one partition that are not in memory.
@@ -22,6 +25,36 @@ pub struct NoRows;
 impl RowSource for NoRows {
     fn load(&self, _: &str) -> Result<Option<Vec<u8>>, Error> {
         Ok(None)
+    }
+}
+
+/// Rows that are stored in memory: for folds whose rows go through storage without a database.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryRows(BTreeMap<String, Vec<u8>>);
+
+impl MemoryRows {
+    /// Stores what an overlay changed, and empties the overlay, so that it loads its rows again.
+    ///
+    /// # Errors
+    /// A row does not serialise.
+    pub fn store(&mut self, overlay: &mut dyn AnyOverlay) -> Result<(), Error> {
+        overlay.drain(&mut |key, row| match row {
+            Some(row) => drop(self.0.insert(key.to_owned(), row.to_vec())),
+            None => drop(self.0.remove(key)),
+        })?;
+        overlay.clear();
+        Ok(())
+    }
+
+    /// Gives the stored bytes of each row by its key.
+    pub fn into_rows(self) -> BTreeMap<String, Vec<u8>> {
+        self.0
+    }
+}
+
+impl RowSource for MemoryRows {
+    fn load(&self, key: &str) -> Result<Option<Vec<u8>>, Error> {
+        Ok(self.0.get(key).cloned())
     }
 }
 

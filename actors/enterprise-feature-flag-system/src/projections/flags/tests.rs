@@ -1,20 +1,9 @@
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use tol_events::{Event, binding};
-use tol_system::projection::{PutRow, RowSource, erase};
+use tol_system::projection::{MemoryRows, erase};
 
 use super::*;
-
-/// Rows as the store holds them.
-#[derive(Default)]
-struct Stored(RefCell<BTreeMap<String, Vec<u8>>>);
-
-impl RowSource for Stored {
-    fn load(&self, key: &str) -> Result<Option<Vec<u8>>, Error> {
-        Ok(self.0.borrow().get(key).cloned())
-    }
-}
 
 fn golden(name: &str) -> Event {
     let file = format!("{}/../../events/tests/golden/{name}.json", env!("CARGO_MANIFEST_DIR"));
@@ -23,15 +12,13 @@ fn golden(name: &str) -> Event {
 
 /// The rows after events, each of which went through storage.
 fn folded(events: &[Event]) -> BTreeMap<String, Value> {
-    let (projection, stored) = (erase(FlagsProjection), Stored::default());
+    let (projection, mut stored) = (erase(FlagsProjection), MemoryRows::default());
     for event in events {
         let mut overlay = projection.overlay();
         overlay.fold(event.encode().view(), &stored).unwrap();
-        let put: PutRow<'_> = &mut |key, row| drop(stored.0.borrow_mut().insert(key.to_owned(), row.unwrap().to_vec()));
-        overlay.drain(put).unwrap();
+        stored.store(&mut *overlay).unwrap();
     }
-    let rows = stored.0.into_inner();
-    rows.into_iter().map(|(key, row)| (key.clone(), projection.value(&key, &[row]).unwrap().unwrap())).collect()
+    stored.into_rows().into_iter().map(|(key, row)| (key.clone(), projection.value(&key, &[row]).unwrap().unwrap())).collect()
 }
 
 #[test]
@@ -56,7 +43,7 @@ fn every_event_of_the_flag_system_is_in_its_row() {
     assert_eq!((&experiment["conclusion"]["statement"], &experiment["conclusion"]["details"]), (&json!("they do"), &json!({"lift": 0.04})));
     assert!(experiment["propensities"][0]["probability"].is_number(), "{experiment}");
     assert!(rows["flag-set/production"]["shared"]["unleash"]["segments"].is_array());
-    assert!(erase(FlagsProjection).overlay().fold(Event::new("1", "/s", "flags.flag_changed.v2", "flag/a").encode().view(), &Stored::default()).is_err());
+    assert!(erase(FlagsProjection).overlay().fold(Event::new("1", "/s", "flags.flag_changed.v2", "flag/a").encode().view(), &MemoryRows::default()).is_err());
 }
 
 #[test]

@@ -2,58 +2,38 @@
 //! must show what a recount in order of time shows, field by field, live and rebuilt.
 //!
 //! * `lifecycles` — draws random lives of customers, and the order in which their facts arrive
-//! * `recount` — counts them anew, from the definition alone, sharing no code with what it checks
+//! * `counted` — counts them anew, from the definition alone, sharing no code with what it checks
 
+mod counted;
 mod lifecycles;
-mod recount;
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 use tol_events::{Attribute, Event, EventTime};
+use tol_projections::customers::Customers;
+use tol_projections::revenue::RevenueByMonth;
 use tol_revenue_agent_system::RevenueAgentSystem;
-use tol_system::projection::{AnyOverlay, AnyProjection, Error, Projection, RowSource, erase};
+use tol_system::projection::{MemoryRows, NoRows, Projection, erase};
 use tol_system::{Decision, Evolution, Input, System};
 
-use crate::customers::Customers;
-use crate::revenue::RevenueByMonth;
 use lifecycles::{Fact, Rng, lifecycle};
 
 /// A row's value by its key.
 type Shown = BTreeMap<String, Value>;
 
-struct Stored(BTreeMap<String, Vec<u8>>);
-
-impl RowSource for Stored {
-    fn load(&self, key: &str) -> Result<Option<Vec<u8>>, Error> {
-        Ok(self.0.get(key).cloned())
-    }
-}
-
 /// Folds events, letting all rows go through storage after every `often`-th one.
 fn fold<P: Projection>(projection: P, events: &[Event], often: usize) -> Shown {
     let projection = erase(projection);
-    let (mut overlay, mut stored) = (projection.overlay(), Stored(BTreeMap::new()));
-    let flush = |overlay: &mut Box<dyn AnyOverlay>, stored: &mut Stored| {
-        let mut put = |key: &str, row: Option<&[u8]>| match row {
-            Some(row) => drop(stored.0.insert(key.to_owned(), row.to_vec())),
-            None => drop(stored.0.remove(key)),
-        };
-        overlay.drain(&mut put).unwrap();
-        overlay.clear();
-    };
+    let (mut overlay, mut stored) = (projection.overlay(), MemoryRows::default());
     for (number, event) in events.iter().enumerate() {
         overlay.fold(event.encode().view(), &stored).unwrap();
         if number % often == often - 1 {
-            flush(&mut overlay, &mut stored);
+            stored.store(&mut *overlay).unwrap();
         }
     }
-    flush(&mut overlay, &mut stored);
-    shown(&*projection, stored)
-}
-
-fn shown(projection: &dyn AnyProjection, stored: Stored) -> Shown {
-    stored.0.into_iter().filter_map(|(key, row)| Some((key.clone(), projection.value(&key, &[row]).unwrap()?))).collect()
+    stored.store(&mut *overlay).unwrap();
+    stored.into_rows().into_iter().filter_map(|(key, row)| Some((key.clone(), projection.value(&key, &[row]).unwrap()?))).collect()
 }
 
 /// What the agent decides from facts as they arrive. Panics where its states are not those that its own events give.
@@ -104,7 +84,7 @@ fn check(facts: &[Fact]) -> usize {
     let late = arriving.windows(2).filter(|pair| pair[0].subject == pair[1].subject && pair[0].at > pair[1].at).count();
     let arriving: Vec<Event> = arriving.into_iter().map(Fact::to_event).collect();
     let own = decided(&arriving);
-    let (revenue, customers) = (recount::revenue(facts), recount::customers(facts));
+    let (revenue, customers) = (counted::revenue(facts), counted::customers(facts));
     compare("revenue, live", &fold(RevenueByMonth, &own, 7), &revenue);
     compare("revenue, rebuilt", &fold(RevenueByMonth, &own, usize::MAX), &revenue);
     compare("customers, live", &fold(Customers, &arriving, 7), &customers);
@@ -131,7 +111,7 @@ fn an_order_of_the_future_is_shown_apart_until_its_time() {
     };
     let projection = erase(Customers);
     let mut overlay = projection.overlay();
-    overlay.fold(order.to_event().encode().view(), &Stored(BTreeMap::new())).unwrap();
+    overlay.fold(order.to_event().encode().view(), &NoRows).unwrap();
     let mut row = Vec::new();
     overlay.drain(&mut |_, bytes| row = bytes.unwrap().to_vec()).unwrap();
     let at = |secs: i64| {
